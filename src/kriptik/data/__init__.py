@@ -1,0 +1,1 @@
+"""Formats, chat mapping, duplicates and splits. No torch."""

@@ -1,0 +1,1 @@
+"""Where torch lives. `train.py` is where training happens."""

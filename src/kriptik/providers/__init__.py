@@ -1,0 +1,1 @@
+"""Where compute comes from: one interface, one file per provider."""

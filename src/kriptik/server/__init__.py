@@ -1,0 +1,1 @@
+"""The control plane: routes, event stream and the run state machine."""
