@@ -1,0 +1,207 @@
+"""What a worker is handed: `job.json`. It holds no secrets; the worker's token comes by its environment.
+
+A job is trained in one or several stages by a chain of *generations*: one generation is one life of one worker process.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from kriptik.spec.base import Money, Noun
+from kriptik.spec.catalogue import Point
+
+Precision = Literal["fp32", "bf16", "int8", "nf4"]
+Modality = Literal["text", "image", "video", "music", "voice", "embedding", "vision_language"]
+
+
+class JobState(StrEnum):
+    """Every state a run can be in. `server/runs/` has one file per state that has work to do."""
+
+    QUEUED = "queued"
+    SETTING_UP = "setting_up"
+    TRAINING = "training"
+    FREEZING = "freezing"
+    FROZEN = "frozen"
+    AWAITING_APPROVAL = "awaiting_approval"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+TERMINAL_STATES = frozenset({JobState.STOPPED, JobState.COMPLETED, JobState.FAILED})
+BILLING_STATES = frozenset({JobState.SETTING_UP, JobState.TRAINING, JobState.FREEZING, JobState.STOPPING})
+"""States in which a compute resource may be alive; the meter itself runs on resources, not on states."""
+
+
+class WorkKind(StrEnum):
+    """What a worker is started for."""
+
+    TRAIN = "train"
+    SERVE = "serve"
+    EXPORT = "export"
+
+
+class ModelRef(Noun):
+    """Which base model: a catalogue or hub id, or a folder on the worker's machine (`path` wins)."""
+
+    id: str
+    revision: str | None = None
+    path: str | None = None
+
+
+class DataRef(Noun):
+    """Prepared rows: canonical JSONL made by `kriptik.data`, checked before any money is spent.
+
+    A text row is {"messages": [{"role", "content"}, …]} or {"text": …}; `key` groups rows that must stay together.
+    """
+
+    train_path: str
+    eval_path: str | None = None
+    train_rows: int
+    eval_rows: int = 0
+    sha256: str
+    overlap_rows: int = 0
+    source: str = ""
+    licence: str = ""
+
+
+class LoraSettings(Noun):
+    """Low-rank settings shared by the LoRA family. Source: Hu et al. 2021; alpha / rank scales the update."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: str | list[str] = "all-linear"
+
+
+class StageSettings(Noun):
+    """How one stage trains. Defaults are the recipe for a small supervised fine-tune.
+
+    One update sees `micro_batch × accumulation` rows (packed: sequences of `max_seq_len` tokens) per data rank.
+    """
+
+    epochs: float = Field(1.0, gt=0, le=1000)
+    max_steps: int | None = Field(None, ge=1)
+    micro_batch: int = Field(4, ge=1)
+    accumulation: int = Field(1, ge=1)
+    learning_rate: float = Field(2e-4, gt=0, lt=10)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_seq_len: int = Field(1024, ge=8)
+    packing: bool = True
+    lora: LoraSettings = LoraSettings()
+    adaptation: dict[str, JsonValue] = {}
+    """Settings only this adaptation knows (relora: resets; galore: rank …)."""
+    objective: dict[str, JsonValue] = {}
+    """Settings only this objective knows (dpo: beta; grpo: group size …)."""
+    strategy: dict[str, JsonValue] = {}
+    """Settings only this strategy knows (zero: stage …)."""
+    eval_every: int | None = Field(None, ge=1)
+    sample_every: int | None = Field(None, ge=1)
+    checkpoint_every: int | None = Field(None, ge=1)
+    checkpoint_every_s: float = Field(300, gt=0)
+
+
+class Stage(Noun):
+    """One stage of a run: a method's point and its settings."""
+
+    index: int
+    name: str
+    method: str
+    point: Point
+    settings: StageSettings = StageSettings()
+    requires_approval: bool = False
+
+
+class SamplePrompt(Noun):
+    """A held-out prompt that is answered along the way, always with the same seed."""
+
+    messages: list[dict[str, str]]
+    expected: str | None = None
+
+
+class ControlLink(Noun):
+    """Where the worker dials out to. Token: environment variable KRIPTIK_WORKER_TOKEN."""
+
+    server_url: str
+    lease_s: float = 60
+    """Each contact renews the lease for this long; `grace_s` past it the dead-man switch acts."""
+    grace_s: float = 900
+    hard_stop_in_s: float | None = None
+    """What the remaining budget buys, counted from the start of this process; None at price 0."""
+    reserve_s: float = 30
+    """Time kept back for checkpoint and tear-down."""
+
+
+class TrainJob(Noun):
+    """The one file a worker is handed."""
+
+    job_id: str
+    generation: int = Field(ge=1)
+    kind: WorkKind = WorkKind.TRAIN
+    run_dir: str
+    """All artefacts of the run live under this folder; checkpoints in `checkpoints/`, the result in `result/`."""
+    cache_dir: str
+    modality: Modality = "text"
+    capability: str
+    base_model: ModelRef
+    precision: Precision = "fp32"
+    seed: int = 0
+    threads: int | None = None
+    stages: list[Stage]
+    data: DataRef | None = None
+    samples: list[SamplePrompt] = []
+    resume_from: str | None = None
+    """Checkpoint id to restore (a committed folder under `checkpoints/`); None starts from the base model."""
+    allow_inexact: bool = False
+    probe: bool = True
+    """Run the smoke test (own process, once) before the first step unless `run.lock` exists."""
+    control: ControlLink | None = None
+    serve_idle_s: float = 600
+    price_per_hour: Money | None = None
+
+
+class RunLock(Noun):
+    """What must not change inside a run for a resume to be bit-exact; written once, by the smoke test, as `run.lock`."""
+
+    torch: str
+    transformers: str
+    peft: str
+    python: str
+    machine: str
+    threads: int
+    precision: Precision
+    micro_batch: int
+    accumulation: int
+    compile: bool = False
+    attention: str = "sdpa"
+    total_steps: list[int]
+    """Optimizer steps per stage."""
+    data_sha256: str
+
+
+class ProbeResult(Noun):
+    """What the smoke test measured on the very machine: longest rows, one eval, one sample, one checkpoint."""
+
+    seconds_per_step: float
+    step_seconds_spread: float
+    """Relative half-width (about 90 %) over the measured steps."""
+    tokens_per_second: float
+    peak_memory_gb: float
+    load_s: float
+    eval_s: float
+    sample_s: float
+    checkpoint_s: float
+    checkpoint_bytes: int
+    total_steps: list[int]
+    loss_first: float
+    loss_last: float
+    learns: bool
+    supervised_fraction: float
+    eos_supervised: bool
+    tried: list[dict[str, JsonValue]] = []
+    chosen: dict[str, JsonValue] = {}

@@ -1,0 +1,187 @@
+"""The implementation plan: six tiles to look at, change and approve; edits and what they moved."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from kriptik.spec.base import Money, Noun
+from kriptik.spec.budget import BudgetAuthorization
+from kriptik.spec.catalogue import TrainingPipeline
+from kriptik.spec.contract import Interval, MoneyRange
+from kriptik.spec.intent import TrainingIntent
+from kriptik.spec.job import StageSettings
+
+TileCategory = Literal["model", "method", "data", "gpu", "config", "budget"]
+TILE_ORDER: tuple[TileCategory, ...] = ("model", "method", "data", "gpu", "config", "budget")
+
+
+class PlanStatus(StrEnum):
+    """Where a plan is. `modified` still waits for approval."""
+
+    DRAFT = "draft"
+    PENDING_APPROVAL = "pending_approval"
+    MODIFIED = "modified"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Choices(Noun):
+    """The few decisions from which everything else in a plan follows (`pipeline.plan.build` recomputes the rest)."""
+
+    capability: str
+    tier: str
+    base_model: str
+    method: str
+    gpu: str
+    gpu_count: int = Field(1, ge=1)
+    provider: str
+    data_source: str
+    dataset_id: str | None = None
+    data_rows: int | None = None
+    settings: StageSettings = StageSettings()
+    custom_settings: list[str] = []
+    """Names of settings the person set by hand: a recomputation leaves these alone."""
+    budget_max_usd: Money
+    notify_at_percent: float = 80
+    freeze_at_percent: float = 95
+    resolution: int | None = None
+
+
+class Estimate(Noun):
+    """What a plan is expected to take. Every number has a source."""
+
+    time_hours: Interval
+    cost_usd: MoneyRange
+    vram_gb: Interval
+    tokens: int
+    total_steps: int
+    disk_gb: Interval
+    price_per_hour: Money
+    price_source: str
+    fits: bool
+    why_not: str | None = None
+
+
+class Alternative(Noun):
+    """Another choice for a tile, with what it would change."""
+
+    value: str
+    title: str
+    pros: list[str] = []
+    cons: list[str] = []
+    price_effect_usd: Money | None = None
+    time_effect_hours: float | None = None
+    is_recommended: bool = False
+    available: bool = True
+    why_not: str | None = None
+
+
+class ImplementationTile(Noun):
+    """One decision, shown on one tile."""
+
+    id: str
+    category: TileCategory
+    title: str
+    description: str
+    recommendation: str
+    value: str
+    facts: dict[str, JsonValue] = {}
+    alternatives: list[Alternative] = []
+    is_recommended: bool = True
+    requires_approval: bool = True
+    status: Literal["pending", "approved", "modified", "skipped"] = "pending"
+    user_selection: JsonValue = None
+
+
+class PlanSummary(Noun):
+    """The plan in one glance."""
+
+    target_capability: str
+    quality_benchmark: str
+    quality_tier: str
+    estimated_time: Interval
+    estimated_cost: MoneyRange
+    selected_method: str
+    selected_model: str
+    gpu_requirement: str
+
+
+class PlanOption(Noun):
+    """One of the 2–3 whole plans at different prices."""
+
+    key: Literal["economy", "recommended", "best"]
+    title: str
+    choices: Choices
+    expected_quality: str
+    limits: str
+    cost_usd: MoneyRange
+    time_hours: Interval
+
+
+class PendingDecision(Noun):
+    """A question whose answer would change the plan; the default is already in it."""
+
+    field: str
+    question: str
+    default: str
+    choices: list[str] = []
+
+
+class PlanModification(Noun):
+    """How a tile is changed. PUT …/tiles/:tileId {modification}."""
+
+    type: Literal["select_alternative", "custom_value", "nlp_modification"]
+    value: JsonValue = None
+    nlp_prompt: str | None = Field(None, max_length=20_000)
+
+
+class PlanChange(Noun):
+    """One thing an edit moved, and why."""
+
+    tile: TileCategory
+    param: str
+    before: JsonValue
+    after: JsonValue
+    reason: str
+    asked: bool = False
+    """True for what the person asked for; False for what followed from it."""
+
+
+class ModificationRecord(Noun):
+    """An edit as it was made, kept with the plan."""
+
+    at: datetime
+    tile_id: str | None = None
+    modification: PlanModification
+    changes: list[PlanChange]
+
+
+class TrainingImplementationPlan(Noun):
+    """Everything a person approves before a cent is spent."""
+
+    id: str
+    contract_id: str
+    user_id: str
+    prompt: str
+    intent: TrainingIntent
+    summary: PlanSummary
+    prose: str
+    tiles: list[ImplementationTile]
+    options: list[PlanOption]
+    choices: Choices
+    estimate: Estimate
+    pipeline: TrainingPipeline | None = None
+    detailed_steps: list[str]
+    pending_decisions: list[PendingDecision] = []
+    warnings: list[str] = []
+    status: PlanStatus = PlanStatus.PENDING_APPROVAL
+    approvable: bool = True
+    why_not_approvable: str | None = None
+    user_modifications: list[ModificationRecord] = []
+    budget_authorization: BudgetAuthorization | None = None
+    job_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    approved_at: datetime | None = None

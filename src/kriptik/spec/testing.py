@@ -1,0 +1,63 @@
+"""Trying a model: requests, answers, sessions and the side-by-side comparison."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from kriptik.spec.base import Money, Noun
+
+Target = Literal["base", "tuned"]
+
+
+class TestRequest(Noun):
+    """One input for a model under test (spec §9). Only the fields of the job's modality are used."""
+
+    target: Target = "tuned"
+    system_prompt: str | None = Field(None, max_length=20_000)
+    text_prompt: str | None = Field(None, max_length=100_000)
+    code_input: str | None = Field(None, max_length=100_000)
+    max_tokens: int = Field(128, ge=1, le=4096)
+    temperature: float = Field(0.0, ge=0, le=5)
+    seed: int = 0
+    mode: Literal["context", "completion"] | None = None
+    language: str | None = None
+
+
+class TestResult(Noun):
+    """What the model answered, what it took, and which weights answered."""
+
+    output: str
+    output_url: str | None = None
+    latency: float
+    """Seconds."""
+    tokens_used: int | None = None
+    cost: Money
+    metadata: dict[str, JsonValue] = {}
+    """Holds `weights`: a hash over the tensors that answered."""
+
+
+class TestSession(Noun):
+    """A temporary deployment that ends by itself."""
+
+    id: str
+    job_id: str
+    checkpoint_id: str | None = None
+    pretrained_model: str
+    finetuned_model: str
+    modality: str
+    state: Literal["starting", "ready", "ended", "failed"]
+    expires_at: datetime
+    expiry_minutes: int = Field(10, ge=1, le=240)
+    error: str | None = None
+
+
+class Comparison(Noun):
+    """The same input through base and tuned."""
+
+    id: str
+    session_id: str
+    prompt: str
+    base: TestResult
+    tuned: TestResult
+    preferred: Target | Literal["tie"] | None = None
