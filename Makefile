@@ -1,0 +1,53 @@
+# KripTik. Two commands do all the set-up: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+PYTEST := $(TEST_ENV) $(PY) -m pytest
+
+.PHONY: help demo serve test test-unit test-slow conformance check bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.stamp-run: pyproject.toml requirements.lock scripts/setup.sh
+	@scripts/setup.sh run
+	@touch $@
+
+.venv/.stamp-dev: pyproject.toml requirements.lock scripts/setup.sh
+	@scripts/setup.sh dev
+	@touch .venv/.stamp-run $@
+
+demo: .venv/.stamp-run  ## one sentence → a trained model, live, on this machine
+	@$(PY) -m kriptik.cli.demo
+
+serve: .venv/.stamp-run  ## start the server and its web page
+	@$(PY) -m kriptik.cli.main up
+
+test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
+	@$(PYTEST) -m "not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed"
+	@$(PYTEST) -m "(exactness or chaos or distributed or conformance) and not real_weights and not slow"
+
+test-unit: .venv/.stamp-dev  ## the quick part of the tests
+	@$(PYTEST) -m "not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed"
+
+test-slow: .venv/.stamp-dev  ## real weights and the slow suites
+	@$(PYTEST) -m "(real_weights or slow) and not browser"
+
+conformance: .venv/.stamp-dev  ## prove every method and rewrite catalogue/proof.json
+	@KRIPTIK_WRITE_PROOF=1 $(PYTEST) -m conformance
+
+check: .venv/.stamp-dev  ## lint, types, layers, house rules, stale proofs
+	@mkdir -p build
+	@.venv/bin/ruff check .
+	@.venv/bin/lint-imports --cache-dir .import_linter_cache >/dev/null || .venv/bin/lint-imports
+	@.venv/bin/pyright --warnings >build/pyright.log 2>&1 || { tail -40 build/pyright.log; exit 1; }
+	@$(PYTEST) tests/house
+
+bench: .venv/.stamp-dev  ## speed against plain TRL, same rows, one run (needs an idle machine)
+	@$(PY) bench/sft_speed.py
+
+lock: .venv/.stamp-dev  ## rewrite requirements.lock from the environment
+	@scripts/lock.sh
+
+clean:  ## remove the environment and everything built
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache web/node_modules src/kriptik/static
