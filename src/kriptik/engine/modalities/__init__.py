@@ -1,0 +1,1 @@
+"""What the model is about: one file per modality."""

@@ -1,0 +1,69 @@
+"""The tables of pieces: name → "module:Class", imported only when used. What exists is what is written here.
+
+A test holds each table and the files of its folder to one another. Compatibility is derived in `missing`.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from kriptik.engine.interfaces import Adaptation, Modality, Objective, Strategy
+from kriptik.spec.errors import WorkerError
+
+ADAPTATIONS = {
+    "full": "kriptik.engine.adaptations.full:Full",
+    "lora": "kriptik.engine.adaptations.lora:Lora",
+    "dora": "kriptik.engine.adaptations.dora:Dora",
+    "relora": "kriptik.engine.adaptations.relora:ReLora",
+    "textual_inversion": "kriptik.engine.adaptations.textual_inversion:TextualInversion",
+}
+OBJECTIVES = {
+    "causal_lm": "kriptik.engine.objectives.causal_lm:CausalLm",
+    "contrastive": "kriptik.engine.objectives.contrastive:Contrastive",
+    "denoise": "kriptik.engine.objectives.denoise:Denoise",
+    "grpo": "kriptik.engine.objectives.grpo:Grpo",
+}
+STRATEGIES = {
+    "single": "kriptik.engine.strategies.single:Single",
+    "ddp": "kriptik.engine.strategies.ddp:Ddp",
+    "deepspeed": "kriptik.engine.strategies.deepspeed:DeepSpeed",
+    "pipeline": "kriptik.engine.strategies.pipeline:Pipeline",
+}
+MODALITIES = {
+    "text": "kriptik.engine.modalities.text:Text",
+}
+
+
+def modality(name: str) -> type[Modality]:
+    """The class behind a modality's name."""
+    return _resolve(MODALITIES, "modality", name)
+
+
+def adaptation(name: str) -> type[Adaptation]:
+    """The class behind an adaptation's name."""
+    return _resolve(ADAPTATIONS, "adaptation", name)
+
+
+def objective(name: str) -> type[Objective]:
+    """The class behind an objective's name."""
+    return _resolve(OBJECTIVES, "objective", name)
+
+
+def strategy(name: str) -> type[Strategy]:
+    """The class behind a strategy's name."""
+    return _resolve(STRATEGIES, "strategy", name)
+
+
+def missing(
+    about: type[Modality], adapted: type[Adaptation], minimised: type[Objective], spread: type[Strategy]
+) -> frozenset[str]:
+    """What these four need and none of them provides; empty means that they go together."""
+    needs = adapted.needs | minimised.needs | spread.needs
+    return needs - (about.provides | adapted.provides | spread.provides)
+
+
+def _resolve(table: dict[str, str], kind: str, name: str) -> Any:
+    if name not in table:
+        known = ", ".join(sorted(table))
+        raise WorkerError("unknown_piece", f"There is no {kind} called '{name}'.", f"Known: {known}.")
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)
