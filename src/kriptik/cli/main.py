@@ -1,0 +1,315 @@
+"""The command line. Every command is a thin view of the HTTP API; only `up`, `intent` and `modify` run product code here."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kriptik.cli import show
+from kriptik.cli.client import Client
+from kriptik.cli.live import RunView, watch
+from kriptik.spec.errors import KriptikError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out.")
+console = Console()
+errors = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+JobId = Annotated[str, typer.Argument(help="Run id, or 'last'.")]
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 7860,
+    idle_exit: Annotated[float | None, typer.Option(help="End after this many minutes without a request.", hidden=True)] = None,
+) -> None:
+    """Start the server and print the one-time sign-in link."""
+    from kriptik.cli.serve import run_server
+
+    run_server(host, port, idle_exit)
+
+
+@app.command()
+def plan(
+    prompt: Annotated[str, typer.Argument(help="What you want to train, in plain words.")],
+    data: Annotated[str | None, typer.Option(help="A data file, or the name of a built-in sample.")] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="A plain-English change; may be given several times.")] = None,
+    details: Annotated[bool, typer.Option(help="Show the detailed steps.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read a request and show the plan. Nothing is spent."""
+    client = Client()
+    made = _make_plan(client, prompt, data, edit or [])
+    console.print_json(data=made) if as_json else console.print(show.plan_view(made["plan"], details=details))
+
+
+@app.command()
+def train(
+    prompt: Annotated[str, typer.Argument(help="What you want to train, in plain words.")],
+    budget: Annotated[float, typer.Option(help="The most this run may spend, in dollars.")],
+    data: Annotated[str | None, typer.Option(help="A data file, or the name of a built-in sample.")] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="A plain-English change; may be given several times.")] = None,
+    notify_at: Annotated[float, typer.Option(help="Alert at this percent of the budget.")] = 80,
+    freeze_at: Annotated[float, typer.Option(help="Freeze at this percent of the budget.")] = 95,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without asking.")] = False,
+    detach: Annotated[bool, typer.Option(help="Do not watch.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Plan, approve with a budget, train, watch."""
+    client = Client()
+    made = _make_plan(client, prompt, data, edit or [])
+    if not as_json:
+        console.print(show.plan_view(made["plan"]))
+    if not yes:
+        typer.confirm(f"Authorize charges up to {show.money(budget)}, frozen at {freeze_at:.0f} %?", abort=True)
+    approved = client.approve(made["plan"]["id"], budget, notify_at, freeze_at)
+    if as_json:
+        console.print_json(data={"planId": made["plan"]["id"], "jobId": approved["jobId"]})
+    else:
+        console.print(f"Run {approved['jobId']} is on its way.")
+    if not (detach or as_json):
+        _watch(client, approved["jobId"])
+
+
+@app.command("jobs")
+def list_jobs(as_json: Json = False) -> None:
+    """List the runs."""
+    answer = Client().get("/jobs")
+    jobs = answer["jobs"] if isinstance(answer, dict) else answer
+    console.print_json(data=jobs) if as_json else console.print(show.jobs_view(jobs))
+
+
+@app.command("watch")
+def watch_job(job: JobId = "last") -> None:
+    """Follow a run live: progress, loss, cost."""
+    client = Client()
+    _watch(client, _job_id(client, job))
+
+
+@app.command()
+def freeze(job: JobId = "last", as_json: Json = False) -> None:
+    """Save a verified checkpoint and stop what bills; resume whenever you like."""
+    _act(job, "freeze", {}, as_json, lambda answer: "Freezing: the checkpoint is being saved and verified.")
+
+
+@app.command()
+def resume(
+    job: JobId = "last",
+    budget: Annotated[float | None, typer.Option(help="New total budget in dollars.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a frozen run exactly where it stopped."""
+    _act(job, "resume", {} if budget is None else {"newBudget": budget}, as_json, lambda answer: "Resumed.")
+
+
+@app.command()
+def stop(job: JobId = "last", as_json: Json = False) -> None:
+    """End a run; its checkpoints stay."""
+    _act(job, "stop", {}, as_json, lambda answer: "Stopping: a last checkpoint is being saved.")
+
+
+@app.command()
+def retry(job: JobId = "last", as_json: Json = False) -> None:
+    """Start a failed run again from its last checkpoint."""
+    _act(job, "retry", {}, as_json, lambda answer: "Queued again.")
+
+
+@app.command()
+def test(
+    prompt: Annotated[str, typer.Argument(help="What to ask the model.")],
+    job: Annotated[str, typer.Option(help="Run id, or 'last'.")] = "last",
+    base: Annotated[bool, typer.Option(help="Ask the untrained model instead.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    as_json: Json = False,
+) -> None:
+    """Ask the trained model something."""
+    client = Client()
+    session = deploy(client, _job_id(client, job))
+    body = {"sessionId": session["id"], "request": {"target": "base" if base else "tuned", "textPrompt": prompt, "maxTokens": max_tokens}}
+    answer = client.post("/test/run", body)
+    client.delete(f"/test/sessions/{session['id']}")
+    console.print_json(data=answer) if as_json else console.print(answer["output"])
+
+
+@app.command()
+def compare(
+    prompt: Annotated[str, typer.Argument(help="What to ask both models.")],
+    job: Annotated[str, typer.Option(help="Run id, or 'last'.")] = "last",
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 128,
+    as_json: Json = False,
+) -> None:
+    """Ask the base and the trained model the same thing."""
+    client = Client()
+    session = deploy(client, _job_id(client, job))
+    answer = client.post("/test/compare", {"sessionId": session["id"], "request": {"textPrompt": prompt, "maxTokens": max_tokens}})
+    client.delete(f"/test/sessions/{session['id']}")
+    console.print_json(data=answer) if as_json else console.print(show.comparison_view(answer))
+
+
+@app.command()
+def report(
+    job: JobId = "last",
+    form: Annotated[str, typer.Option("--format", help="md, html or json.")] = "md",
+    out: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+) -> None:
+    """What a finished run measured."""
+    client = Client()
+    answer = client.get(f"/jobs/{_job_id(client, job)}/report", format=form)
+    text = answer if isinstance(answer, str) else json.dumps(answer, indent=2)
+    if out:
+        out.write_text(text)
+        console.print(f"Written to {out}.")
+    else:
+        sys.stdout.write(text + "\n")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """Every method, and whether it trains here."""
+    from kriptik.catalogue.proof import all_statuses
+
+    rows = [status.wire() for status in all_statuses()]
+    sys.stdout.write(json.dumps(rows, indent=2) + "\n") if as_json else console.print(show.methods_view(rows))
+
+
+@app.command()
+def models(
+    capability: Annotated[str | None, typer.Option(help="Only models for this capability.")] = None, as_json: Json = False
+) -> None:
+    """The model catalogue with sizes and licences."""
+    from kriptik.catalogue.load import load_catalogue
+
+    rows = [m.wire() for m in load_catalogue().models.values() if capability is None or capability in m.capabilities]
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    for row in rows:
+        state = "trainable" if row.get("trainableFamily") else "planned"
+        console.print(f"{row['id']}  [dim]{row['paramsB']}B · {row['licence']['name']} · {state}[/dim]", highlight=False)
+
+
+@app.command()
+def intent(
+    prompt: Annotated[str | None, typer.Argument(help="A request to read.")] = None,
+    batch: Annotated[Path | None, typer.Option(help="JSONL of {id, prompt}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL of {id, contract}.")] = None,
+) -> None:
+    """Read requests into fields, offline."""
+    from kriptik.pipeline.intent.batch import parse_batch
+
+    if batch is None:
+        result = next(iter(parse_batch([{"id": "1", "prompt": prompt or ""}])))
+        console.print_json(data=result["contract"])
+        return
+    _run_batch(batch, out, parse_batch)
+
+
+@app.command()
+def modify(
+    batch: Annotated[Path, typer.Option(help="JSONL of {id, start, modification}.")],
+    out: Annotated[Path | None, typer.Option(help="JSONL of {id, contract}.")] = None,
+) -> None:
+    """Apply plain-English edits to plans, offline."""
+    from kriptik.pipeline.modify_batch import modify_batch
+
+    _run_batch(batch, out, modify_batch)
+
+
+def main() -> None:
+    """Entry point: errors for people become one sentence, the next step, and exit code 1."""
+    try:
+        app()
+    except KriptikError as error:
+        errors.print(f"[bold {show.FAULT}]{error.code}[/] {error.sentence}", highlight=False)
+        if error.next_step:
+            errors.print(error.next_step, style=show.DIM, highlight=False)
+        raise SystemExit(1) from error
+
+
+def deploy(client: Client, job_id: str, *, checkpoint_id: str | None = None, limit_s: float = 180) -> dict[str, Any]:
+    """Starts a test session for a run and waits until it answers."""
+    import time
+
+    body = {"modelId": job_id, "expiryMinutes": 10, **({"checkpointId": checkpoint_id} if checkpoint_id else {})}
+    session = client.post("/test/deploy", body)
+    end = time.monotonic() + limit_s
+    while session["state"] == "starting" and time.monotonic() < end:
+        time.sleep(0.3)
+        session = client.get(f"/test/sessions/{session['id']}")
+    if session["state"] != "ready":
+        raise KriptikError("test_not_ready", session.get("error") or "The model did not start in time.", "Look at the run's logs.")
+    return session
+
+
+def _make_plan(client: Client, prompt: str, data: str | None, edits: list[str]) -> dict[str, Any]:
+    made = client.parse_intent(prompt, find_data(client, data) if data else None)
+    for words in edits:
+        changed = client.modify(made["plan"]["id"], words)
+        console.print(show.changes_view(changed["changes"]))
+        made["plan"] = changed["plan"]
+    return made
+
+
+def find_data(client: Client, name: str) -> str:
+    """A dataset id for a file's path or for the name of a built-in sample."""
+    path = Path(name).expanduser()
+    dataset = client.upload(path) if path.is_file() else client.post(f"/data/samples/{name}")
+    return dataset["id"]
+
+
+def _job_id(client: Client, job: str) -> str:
+    if job != "last":
+        return job
+    answer = client.get("/jobs")
+    jobs = answer["jobs"] if isinstance(answer, dict) else answer
+    if not jobs:
+        raise KriptikError("no_runs", "There is no run yet.", "Start one with `kriptik train \"…\" --budget 1`.")
+    return max(jobs, key=lambda row: row["createdAt"])["id"]
+
+
+def _act(job: str, verb: str, body: dict[str, Any], as_json: bool, sentence: Callable[[Any], str]) -> None:
+    client = Client()
+    answer = client.post(f"/jobs/{_job_id(client, job)}/{verb}", body)
+    console.print_json(data=answer) if as_json else console.print(sentence(answer))
+
+
+def _watch(client: Client, job_id: str) -> None:
+    view = watch(
+        console, client.stream(job_id), RunView(), until=lambda v: v.ended or v.state in {"frozen", "awaiting_approval"},
+        plain=not console.is_terminal,
+    )
+    if view.state == "frozen":
+        console.print(f"Frozen. Resume with `kriptik resume {job_id} --budget …`.")
+    if view.state == "failed":
+        raise SystemExit(1)
+
+
+def _run_batch(source: Path, out: Path | None, run: Callable[[Iterable[dict[str, Any]]], Iterable[dict[str, Any]]]) -> None:
+    """Line by line from `source` to `out` (or standard output); a line that is not JSON is answered with an error."""
+    if not source.is_file():
+        raise KriptikError("file_missing", f"There is no file {source}.", "Give the path of a JSONL file.")
+    rows = (_line(number, line) for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1) if line.strip())
+    sink = out.open("w", encoding="utf-8") if out else sys.stdout
+    try:
+        for result in run(rows):
+            sink.write(json.dumps(result, ensure_ascii=False) + "\n")
+    finally:
+        if out:
+            sink.close()
+
+
+def _line(number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {"id": f"line-{number}", "error": f"line {number} is not valid JSON"}
+    return row if isinstance(row, dict) else {"id": f"line-{number}", "error": f"line {number} is not an object"}
+
+
+if __name__ == "__main__":
+    main()
