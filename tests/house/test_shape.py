@@ -30,7 +30,16 @@ def test_no_machine_paths(path):
 
 
 def test_broad_excepts_only_at_the_four_doors():
-    doors = {"server/runs", "server/reconciler", "server/app.py", "providers", "notify", "worker/__main__.py", "llm", "server/runs/reconciler.py"}
+    doors = {
+        "server/runs",
+        "server/reconciler",
+        "server/app.py",
+        "providers",
+        "notify",
+        "worker/__main__.py",
+        "llm",
+        "server/runs/reconciler.py",
+    }
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):

@@ -1,8 +1,8 @@
 """The Python client: what the command line uses, and what a script may use.
 
-    from kriptik.cli.client import Client
-    client = Client()
-    plan = client.parse_intent("Quick fine-tune SmolLM2 for customer support")["plan"]
+from kriptik.cli.client import Client
+client = Client()
+plan = client.parse_intent("Quick fine-tune SmolLM2 for customer support")["plan"]
 """
 
 import json
@@ -68,8 +68,11 @@ class Client:
     def approve(self, plan_id: str, max_budget: float, notify: float = 80, freeze: float = 95) -> dict[str, Any]:
         """Authorises the charges and starts the run → {approvedPlan, jobId}."""
         authorization = {
-            "maxBudget": max_budget, "notifyAtPercent": notify, "freezeAtPercent": freeze,
-            "notificationChannels": ["in_app"], "termsAccepted": True,
+            "maxBudget": max_budget,
+            "notifyAtPercent": notify,
+            "freezeAtPercent": freeze,
+            "notificationChannels": ["in_app"],
+            "termsAccepted": True,
         }
         return self.post(f"/plans/{plan_id}/approve", {"budgetAuthorization": authorization})
 
@@ -156,6 +159,9 @@ def _raise_problem(answer: httpx.Response) -> None:
     except ValueError:
         body = {}
     raise KriptikError(
-        body.get("code") or f"http_{answer.status_code}", body.get("detail") or f"The server answered {answer.status_code}.",
-        body.get("nextStep", ""), status=answer.status_code, fields=body.get("fields"),
+        body.get("code") or f"http_{answer.status_code}",
+        body.get("detail") or f"The server answered {answer.status_code}.",
+        body.get("nextStep", ""),
+        status=answer.status_code,
+        fields=body.get("fields"),
     )

@@ -60,7 +60,10 @@ def run_demo(build: Path) -> dict[str, Any]:
     likely = estimate.get("likely") or (estimate["min"] + estimate["max"]) / 2
     first_cap = max(0.05, round(likely * FIRST_CAP_SHARE, 2))
     chapter("3  Approved with a small budget")
-    console.print(f"Cap {show.money(first_cap)} (estimate {show.money(estimate['min'])}–{show.money(estimate['max'])}); freeze at {FREEZE_PERCENT} %.")
+    console.print(
+        f"Cap {show.money(first_cap)} (estimate {show.money(estimate['min'])}–{show.money(estimate['max'])}); "
+        f"freeze at {FREEZE_PERCENT} %."
+    )
     job_id = client.approve(made["plan"]["id"], first_cap, ALERT_PERCENT, FREEZE_PERCENT)["jobId"]
     view, frozen = train_through_freezes(client, job_id, first_cap)
     if view.state != "completed":
@@ -73,10 +76,13 @@ def train_through_freezes(client: Client, job_id: str, cap: float) -> tuple[RunV
     view, frozen = RunView(), []
     plain = not console.is_terminal
     while True:
-        calibrating = not frozen
+        stop = _ended_or_frozen if frozen else _ended_frozen_or_probed
         watch(
-            console, client.stream(job_id, view.last_id), view, plain=plain,
-            until=lambda v: v.ended or v.state == "frozen" or (calibrating and _probed(v)),
+            console,
+            client.stream(job_id, view.last_id),
+            view,
+            plain=plain,
+            until=stop,
         )
         if view.state == "frozen":
             job = client.get(f"/jobs/{job_id}")
@@ -111,25 +117,31 @@ def fit_cap(client: Client, job_id: str, cap: float) -> float:
     return middle
 
 
-def finish(
-    client: Client, job_id: str, view: RunView, frozen: list[dict[str, float]], link: str, build: Path
-) -> dict[str, Any]:
+def finish(client: Client, job_id: str, view: RunView, frozen: list[dict[str, float]], link: str, build: Path) -> dict[str, Any]:
     """Report and comparison; refuses to call it a success without a freeze, a resume and a measured loss."""
     report = client.get(f"/jobs/{job_id}/report", format="json")
     loss = report.get("heldOutLoss")
     if not loss or not frozen:
-        raise KriptikError("demo_incomplete", "The run finished without a freeze or without a held-out loss.", "See build/demo-server.log.")
+        raise KriptikError(
+            "demo_incomplete", "The run finished without a freeze or without a held-out loss.", "See build/demo-server.log."
+        )
     chapter("4  Measured")
     low, high = loss["interval"]
     console.print(
         f"Held-out loss {loss['before']:.3f} → {loss['after']:.3f}, down {loss['relativeDrop']:.1%} "
-        f"({low:.1%} to {high:.1%}, {loss['confidence']:.0%} interval over {loss['rows']} unseen rows; overlap {report['data']['overlapRows']})."
+        f"({low:.1%} to {high:.1%}, {loss['confidence']:.0%} interval over {loss['rows']} unseen rows; "
+        f"overlap {report['data']['overlapRows']})."
     )
-    console.print(f"{report['tokensPerSecond']:.0f} tokens/s over {show.seconds(report['trainSeconds'])}; spent {show.money(report['spendUsd'])}.")
+    console.print(
+        f"{report['tokensPerSecond']:.0f} tokens/s over {show.seconds(report['trainSeconds'])}; "
+        f"spent {show.money(report['spendUsd'])}."
+    )
     chapter("5  Base and tuned, side by side (unseen questions, answers as they are)")
     session = deploy(client, job_id)
     for pair in report["sideBySide"][:3]:
-        answer = client.post("/test/compare", {"sessionId": session["id"], "request": {"textPrompt": pair["prompt"], "maxTokens": 80}})
+        answer = client.post(
+            "/test/compare", {"sessionId": session["id"], "request": {"textPrompt": pair["prompt"], "maxTokens": 80}}
+        )
         console.print(show.comparison_view(answer))
     client.delete(f"/test/sessions/{session['id']}")
     path = build / "demo-report.html"
@@ -137,12 +149,17 @@ def finish(
     console.print("Report: build/demo-report.html")
     job = client.get(f"/jobs/{job_id}")
     return {
-        "prompt": PROMPT, "jobId": job_id,
+        "prompt": PROMPT,
+        "jobId": job_id,
         "heldOutLoss": {"before": loss["before"], "after": loss["after"], "interval": loss["interval"]},
         "overlapRows": report["data"]["overlapRows"],
-        "frozen": {"atUsd": frozen[0]["atUsd"], "capUsd": frozen[0]["capUsd"]}, "resumed": view.state == "completed",
-        "spendUsd": job["currentSpend"], "capUsd": job["maxBudget"], "trainSeconds": report["trainSeconds"],
-        "tokensPerSecond": report["tokensPerSecond"], "uiUrl": link,
+        "frozen": {"atUsd": frozen[0]["atUsd"], "capUsd": frozen[0]["capUsd"]},
+        "resumed": view.state == "completed",
+        "spendUsd": job["currentSpend"],
+        "capUsd": job["maxBudget"],
+        "trainSeconds": report["trainSeconds"],
+        "tokensPerSecond": report["tokensPerSecond"],
+        "uiUrl": link,
     }
 
 
@@ -154,7 +171,9 @@ def start_server(home: Path, log: Path) -> tuple[str, str]:
     environment = os.environ | {"KRIPTIK_LOCAL_PRICE_PER_HOUR": PRICE_PER_HOUR, "COLUMNS": "300", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "kriptik.cli.main", "up", "--port", "0", "--idle-exit", str(KEEP_SERVER_MINUTES)]
     with log.open("w") as sink:
-        server = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+        )
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if server.poll() is not None:
@@ -170,7 +189,8 @@ def show_data(dataset: dict[str, Any]) -> None:
     """Where the rows come from and what the checks found."""
     report = dataset.get("report", dataset)
     console.print(
-        f"Data: {dataset['name']}, {report.get('rows', dataset.get('rows'))} rows, {dataset.get('licence', '')}. {dataset.get('credit') or ''}"
+        f"Data: {dataset['name']}, {report.get('rows', dataset.get('rows'))} rows, "
+        f"{dataset.get('licence', '')}. {dataset.get('credit') or ''}"
     )
     for finding in report.get("findings", [])[:4]:
         console.print(f"  {finding['severity']}: {finding['sentence']}", style=show.DIM)
@@ -182,6 +202,14 @@ def chapter(title: str) -> None:
     console.print(Rule(f"[bold]{title}[/bold]", align="left", style=show.SIGNAL))
 
 
+def _ended_or_frozen(view: RunView) -> bool:
+    return view.ended or view.state == "frozen"
+
+
+def _ended_frozen_or_probed(view: RunView) -> bool:
+    return _ended_or_frozen(view) or _probed(view)
+
+
 def _probed(view: RunView) -> bool:
     return any("smoke test" in note for note in view.notes) and not any("cap now fits" in note for note in view.notes)
 
@@ -190,7 +218,9 @@ def _answers(link: str) -> bool:
     import httpx
 
     try:
-        return httpx.get(link.split("?")[0].rsplit("/", 1)[0] + "/api/training/health", timeout=2, trust_env=False).status_code == 200
+        return (
+            httpx.get(link.split("?")[0].rsplit("/", 1)[0] + "/api/training/health", timeout=2, trust_env=False).status_code == 200
+        )
     except httpx.HTTPError:
         return False
 

@@ -1,5 +1,6 @@
 """Watching a run in the terminal: one pure reducer over the event stream, and a live panel that draws it."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,15 +95,13 @@ def sparkline(values: list[float], width: int) -> str:
     """The values as block characters, averaged into at most `width` buckets."""
     buckets = min(width, len(values))
     edges = [round(i * len(values) / buckets) for i in range(buckets + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(BARS[round((mean - low) / span * (len(BARS) - 1))] for mean in means)
 
 
-def _watch_plain(
-    console: Console, events: Iterable[dict[str, Any]], view: RunView, until: Callable[[RunView], bool]
-) -> RunView:
+def _watch_plain(console: Console, events: Iterable[dict[str, Any]], view: RunView, until: Callable[[RunView], bool]) -> RunView:
     shown_state, shown_notes, shown_step = "", len(view.notes), -1
     for event in events:
         reduce_event(view, event)

@@ -14,7 +14,9 @@ from kriptik.cli.client import Client
 from kriptik.cli.live import RunView, watch
 from kriptik.spec.errors import KriptikError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out."
+)
 console = Console()
 errors = Console(stderr=True)
 
@@ -130,7 +132,10 @@ def test(
     """Ask the trained model something."""
     client = Client()
     session = deploy(client, _job_id(client, job))
-    body = {"sessionId": session["id"], "request": {"target": "base" if base else "tuned", "textPrompt": prompt, "maxTokens": max_tokens}}
+    body = {
+        "sessionId": session["id"],
+        "request": {"target": "base" if base else "tuned", "textPrompt": prompt, "maxTokens": max_tokens},
+    }
     answer = client.post("/test/run", body)
     client.delete(f"/test/sessions/{session['id']}")
     console.print_json(data=answer) if as_json else console.print(answer["output"])
@@ -268,7 +273,7 @@ def _job_id(client: Client, job: str) -> str:
     answer = client.get("/jobs")
     jobs = answer["jobs"] if isinstance(answer, dict) else answer
     if not jobs:
-        raise KriptikError("no_runs", "There is no run yet.", "Start one with `kriptik train \"…\" --budget 1`.")
+        raise KriptikError("no_runs", "There is no run yet.", 'Start one with `kriptik train "…" --budget 1`.')
     return max(jobs, key=lambda row: row["createdAt"])["id"]
 
 
@@ -280,7 +285,10 @@ def _act(job: str, verb: str, body: dict[str, Any], as_json: bool, sentence: Cal
 
 def _watch(client: Client, job_id: str) -> None:
     view = watch(
-        console, client.stream(job_id), RunView(), until=lambda v: v.ended or v.state in {"frozen", "awaiting_approval"},
+        console,
+        client.stream(job_id),
+        RunView(),
+        until=lambda v: v.ended or v.state in {"frozen", "awaiting_approval"},
         plain=not console.is_terminal,
     )
     if view.state == "frozen":

@@ -24,7 +24,8 @@ def run_server(host: str, port: int, idle_exit_minutes: float | None = None) -> 
 
     if host not in {"127.0.0.1", "localhost", "::1"} and os.environ.get("KRIPTIK_BEHIND_TLS_PROXY") != "1":
         raise KriptikError(
-            "open_listen_refused", f"Listening on {host} would expose the server without encryption.",
+            "open_listen_refused",
+            f"Listening on {host} would expose the server without encryption.",
             "Put a TLS proxy in front and set KRIPTIK_BEHIND_TLS_PROXY=1.",
         )
     home = kriptik_home()

@@ -10,8 +10,14 @@ from rich.text import Text
 
 SIGNAL, HOLD, FAULT, INFO, DIM = "#5ee0c4", "#f2b866", "#ff8579", "#7cc0ff", "#8f9baa"
 STATE_COLOURS = {
-    "training": SIGNAL, "completed": SIGNAL, "frozen": INFO, "freezing": INFO, "failed": FAULT, "stopped": DIM,
-    "awaiting_approval": HOLD, "setting_up": HOLD,
+    "training": SIGNAL,
+    "completed": SIGNAL,
+    "frozen": INFO,
+    "freezing": INFO,
+    "failed": FAULT,
+    "stopped": DIM,
+    "awaiting_approval": HOLD,
+    "setting_up": HOLD,
 }
 
 
@@ -48,10 +54,14 @@ def plan_view(plan: dict[str, Any], *, details: bool = False) -> Group:
     head = Text.assemble(
         (f"{summary['targetCapability'].replace('_', ' ')} · {summary['qualityTier']}\n", "bold"),
         f"{plan['prose']}\n\n",
-        ("cost ", DIM), f"{money(cost['min'])} – {money(cost['max'])}   ",
-        ("time ", DIM), f"{hours(_as_hours(time['low'], time))} – {hours(_as_hours(time['high'], time))}   ",
-        ("memory ", DIM), f"{estimate['vramGb']['low']:.1f} – {estimate['vramGb']['high']:.1f} GB   ",
-        ("source ", DIM), time["source"],
+        ("cost ", DIM),
+        f"{money(cost['min'])} – {money(cost['max'])}   ",
+        ("time ", DIM),
+        f"{hours(_as_hours(time['low'], time))} – {hours(_as_hours(time['high'], time))}   ",
+        ("memory ", DIM),
+        f"{estimate['vramGb']['low']:.1f} – {estimate['vramGb']['high']:.1f} GB   ",
+        ("source ", DIM),
+        time["source"],
     )
     parts: list[Any] = [Panel(head, title=f"Plan {plan['id']}", border_style=SIGNAL)]
     parts += [_tile(tile) for tile in plan["tiles"]]
@@ -71,8 +81,12 @@ def changes_view(changes: list[dict[str, Any]]) -> Table:
     for change in changes:
         mark = "bold" if change.get("asked") else ""
         table.add_row(
-            change["tile"], change["param"], escape(str(change.get("before"))), escape(str(change.get("after"))),
-            escape(change["reason"]), style=mark,
+            change["tile"],
+            change["param"],
+            escape(str(change.get("before"))),
+            escape(str(change.get("after"))),
+            escape(change["reason"]),
+            style=mark,
         )
     return table
 
@@ -82,9 +96,13 @@ def jobs_view(jobs: list[dict[str, Any]]) -> Table:
     table = Table("id", "name", "state", "done", "spent / cap", "model", "method", box=None, header_style=DIM)
     for job in jobs:
         table.add_row(
-            job["id"], escape(job["name"]), Text(job["state"], style=STATE_COLOURS.get(job["state"], "")),
-            f"{job['percentComplete']:.0f} %", f"{money(job['currentSpend'])} / {money(job['maxBudget'])}",
-            job["baseModel"], job["method"],
+            job["id"],
+            escape(job["name"]),
+            Text(job["state"], style=STATE_COLOURS.get(job["state"], "")),
+            f"{job['percentComplete']:.0f} %",
+            f"{money(job['currentSpend'])} / {money(job['maxBudget'])}",
+            job["baseModel"],
+            job["method"],
         )
     return table
 
@@ -94,9 +112,12 @@ def methods_view(methods: list[dict[str, Any]]) -> Table:
     table = Table("method", "is", "status", "trains / why not", box=None, header_style=DIM)
     for method in methods:
         ready = method["status"] == "trainable"
-        points = " → ".join("×".join(str(point.get(axis) or "·") for axis in ("adaptation", "objective", "strategy")) for point in method["stages"])
+        points = " → ".join(
+            "×".join(str(point.get(axis) or "·") for axis in ("adaptation", "objective", "strategy")) for point in method["stages"]
+        )
         table.add_row(
-            method["id"], f"= {method['aliasOf']}" if method.get("aliasOf") else points,
+            method["id"],
+            f"= {method['aliasOf']}" if method.get("aliasOf") else points,
             Text(method["status"], style=SIGNAL if ready else DIM),
             ", ".join(method["capabilities"]) if ready else method.get("reason", ""),
         )

@@ -28,8 +28,11 @@ class KriptikError(Exception):
     def problem(self) -> dict[str, Any]:
         """RFC 9457 problem body: type, title, status, detail, code, nextStep and any offending fields."""
         body: dict[str, Any] = {
-            "type": f"urn:kriptik:{self.code}", "title": self.code.replace("_", " ").capitalize(), "status": self.status,
-            "detail": self.sentence, "code": self.code,
+            "type": f"urn:kriptik:{self.code}",
+            "title": self.code.replace("_", " ").capitalize(),
+            "status": self.status,
+            "detail": self.sentence,
+            "code": self.code,
         }
         if self.next_step:
             body["nextStep"] = self.next_step

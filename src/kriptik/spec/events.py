@@ -199,13 +199,36 @@ class Notice(Noun):
 
 
 WorkerBody = Annotated[
-    SetupProgress | Metrics | CurrentSample | EvalResult | QualitySample | CheckpointCommitted | StageProgress | ProbeDone
-    | Log | WorkerState | RunResult | TestAnswered,
+    SetupProgress
+    | Metrics
+    | CurrentSample
+    | EvalResult
+    | QualitySample
+    | CheckpointCommitted
+    | StageProgress
+    | ProbeDone
+    | Log
+    | WorkerState
+    | RunResult
+    | TestAnswered,
     Field(discriminator="type"),
 ]
 EventBody = Annotated[
-    SetupProgress | Metrics | CurrentSample | EvalResult | QualitySample | CheckpointCommitted | StageProgress | ProbeDone
-    | Log | WorkerState | RunResult | TestAnswered | StateChanged | BudgetMoved | Notice,
+    SetupProgress
+    | Metrics
+    | CurrentSample
+    | EvalResult
+    | QualitySample
+    | CheckpointCommitted
+    | StageProgress
+    | ProbeDone
+    | Log
+    | WorkerState
+    | RunResult
+    | TestAnswered
+    | StateChanged
+    | BudgetMoved
+    | Notice,
     Field(discriminator="type"),
 ]
 

@@ -7,9 +7,7 @@ from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Noun
 
-NoticeKind = Literal[
-    "training_alert", "training_freeze", "training_stage_complete", "training_complete", "training_error"
-]
+NoticeKind = Literal["training_alert", "training_freeze", "training_stage_complete", "training_complete", "training_error"]
 
 
 class Notification(Noun):
