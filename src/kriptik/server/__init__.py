@@ -1,1 +1,1 @@
-"""The control plane: routes, event stream and the run state machine."""
+"""The control plane: routes, event stream and the run state machine. Start here: `app.py`, then `runs/reconciler.py`."""

@@ -1,7 +1,7 @@
 """Money of a run: what was authorised, what was spent, what stops it. All amounts are decimal US dollars."""
 
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
+from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from typing import Literal
 
@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from kriptik.spec.base import Money, Noun
 
 Channel = Literal["email", "sms", "in_app"]
+HOUR_S = Decimal(3600)
+SMALLEST = Decimal("0.00000001")
 
 
 class BudgetAuthorization(Noun):
@@ -88,3 +90,9 @@ class LedgerEntry(Noun):
     seconds: float | None = None
     price_per_hour: Money | None = None
     note: str = ""
+
+
+def cost(price_per_hour: Decimal, start: datetime, end: datetime) -> Decimal:
+    """Dollars for a resource from `start` to `end`, rounded up at the eighth place; 0 if the clock ran backwards."""
+    seconds = Decimal(max(end - start, timedelta(0)) // timedelta(microseconds=1)) / 1_000_000
+    return (price_per_hour * seconds / HOUR_S).quantize(SMALLEST, rounding=ROUND_UP)

@@ -1,0 +1,151 @@
+"""The control plane as an ASGI app: routes, errors, security headers, the page, and the reconciler for its lifetime."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.datastructures import MutableHeaders, State
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import kriptik
+from kriptik.providers.provider import Provider
+from kriptik.server import problems, wiring
+from kriptik.server.core import Clock, Core, open_core
+from kriptik.server.routes import ROUTERS, access, worker
+from kriptik.server.runs.reconciler import Reconciler
+from kriptik.server.settings import Settings
+from kriptik.spec.base import utc_now
+from kriptik.spec.errors import ConflictError, NotFoundError
+
+API = "/api/training"
+STATIC = Path(kriptik.__file__).parent / "static"
+CSP = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; worker-src 'self' blob:; connect-src 'self' data: blob:; media-src 'self' blob: data:; "
+    "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+NO_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>KripTik</title>
+<body style="font:16px system-ui;background:#111;color:#ddd;max-width:40rem;margin:4rem auto;padding:0 1rem">
+<h1>KripTik is running</h1><p>The web page was not built. Build it with</p><pre>make web</pre>
+<p>then reload. The API is at <code>/api/training</code>; the command line is <code>kriptik</code>.</p>"""
+
+
+def create_app(settings: Settings | None = None, providers: dict[str, Provider] | None = None, clock: Clock = utc_now) -> FastAPI:
+    """Opens the state and builds the app. `app.state`: core, reconciler, sign_in_url(), last_request (monotonic seconds)."""
+    settings = settings or Settings.from_env()
+    lock = _lock_home(settings)
+    core = open_core(settings, providers if providers is not None else wiring.make_providers(settings), clock)
+    app = FastAPI(
+        title="KripTik",
+        version=kriptik.__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{API}/openapi.json",
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: _camel(route.name),
+        responses=problems.RESPONSES,
+    )
+    app.state.core, app.state.reconciler, app.state.lock = core, Reconciler(core), lock
+    app.state.sign_in_url = lambda: access.sign_in_url(core)
+    app.state.last_request = time.monotonic()
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=API)
+    app.include_router(worker.router)
+    app.include_router(access.pages)
+    _add_page(app)
+    app.add_middleware(Shield, state=app.state)
+    hosts = ["127.0.0.1", "localhost", "[::1]", "testserver", *filter(None, settings.allowed_hosts.split(","))]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.reconciler.start()
+    try:
+        yield
+    finally:
+        core: Core = app.state.core
+        core.bus.close()
+        app.state.reconciler.stop()
+        core.db.close()
+        app.state.lock.close()
+
+
+class Shield:
+    """Security headers on everything; API answers are never cached. Plain ASGI, so that streams flow through untouched."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self._app, self._state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not scope["path"].startswith("/api/worker/"):
+            self._state.last_request = time.monotonic()
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _add_page(app: FastAPI) -> None:
+    """Unknown API paths are problems; every other path is a file of the built page, or the page itself."""
+
+    @app.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def no_such_route(rest: str) -> None:
+        raise NotFoundError("no_such_route", f"There is no /api/{rest[:200]}.", f"See {API}/openapi.json.")
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        index = STATIC / "index.html"
+        if not index.is_file():
+            return HTMLResponse(NO_PAGE)
+        file = (STATIC / path).resolve()
+        if path and file.is_relative_to(STATIC.resolve()) and file.is_file():
+            lasting = path.startswith("assets/")
+            return FileResponse(file, headers={"Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache"})
+        if "." in path.rsplit("/", 1)[-1]:
+            raise NotFoundError("no_such_file", "There is no such file.")
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def _lock_home(settings: Settings) -> Any:
+    """One server per KRIPTIK_HOME: two reconcilers would both act."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    handle = (settings.home / "server.lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise ConflictError(
+            "home_in_use", f"Another KripTik server uses {settings.home}.", "Stop it, or set KRIPTIK_HOME to another folder."
+        ) from error
+    return handle
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)

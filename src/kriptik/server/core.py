@@ -1,0 +1,85 @@
+"""What every route and the reconciler share: database, settings, clock, bus, signer. Made once by `app.create_app`."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from kriptik.providers.provider import Provider
+from kriptik.server.bus import Bus
+from kriptik.server.settings import Settings
+from kriptik.spec.base import utc_now
+from kriptik.store import people
+from kriptik.store.db import Database
+
+Clock = Callable[[], datetime]
+
+
+@dataclass
+class Core:
+    """The shared parts. `secret` signs links and derives worker tokens; it never leaves KRIPTIK_HOME."""
+
+    settings: Settings
+    db: Database
+    providers: dict[str, Provider]
+    secret: bytes
+    install: str
+    owner_id: str
+    clock: Clock = utc_now
+    bus: Bus = field(default_factory=Bus)
+
+    def worker_token(self, stream_id: str, generation: int) -> str:
+        """The bearer token of one generation. Derived, so that a server killed before the create can make it again."""
+        return hmac.new(self.secret, f"worker:{stream_id}:{generation}".encode(), hashlib.sha256).hexdigest()
+
+    def run_dir(self, job_id: str) -> Path:
+        """Where a run's artefacts lie."""
+        return self.settings.home / "runs" / job_id
+
+    def session_dir(self, session_id: str) -> Path:
+        """Where a test session's worker keeps its spool."""
+        return self.settings.home / "sessions" / session_id
+
+    @property
+    def cache_dir(self) -> Path:
+        """Downloaded and converted base models."""
+        return self.settings.home / "cache"
+
+    @property
+    def data_dir(self) -> Path:
+        """Uploaded and prepared data."""
+        return self.settings.home / "data"
+
+
+def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock = utc_now) -> Core:
+    """Opens the state under `settings.home`: migrates, makes secret, owner and the first token where they are missing."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    db = Database(settings.database)
+    db.migrate()
+    secret = bytes.fromhex(_private_file(settings.home / "secret", lambda: secrets.token_hex(32)))
+    token_path = settings.home / "token"
+    with db.write() as session:
+        install = people.setting(session, "install_id", secrets.token_hex(4))
+        owner = people.owner(session, clock())
+        if not token_path.exists() or people.user_by_token(session, token_path.read_text().strip()) is None:
+            token_path.unlink(missing_ok=True)
+            _row, token = people.add_token(session, owner.id, "command line", clock())
+            _private_file(token_path, lambda: token)
+        owner_id = owner.id
+    return Core(settings, db, providers, secret, install, owner_id, clock)
+
+
+def _private_file(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file only its owner may read; made if missing."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        text = make()
+        file.write(text)
+    return text

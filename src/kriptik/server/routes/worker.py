@@ -1,0 +1,131 @@
+"""What workers say and ask. Bearer: the generation's own token. Every answer is the lease: what is stored, what is wanted."""
+
+import hmac
+import zlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
+
+from kriptik.pipeline import budget
+from kriptik.server.auth import CoreDep
+from kriptik.server.core import Core
+from kriptik.server.problems import checked
+from kriptik.server.runs import spool
+from kriptik.spec.errors import BadInputError, KriptikError
+from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending
+from kriptik.store import jobs, ledger, people, trials
+from kriptik.store.tables import Generation, Job
+
+router = APIRouter(prefix="/api/worker/v1/jobs/{job_id}/generations/{generation}", tags=["worker"])
+
+MOST_BYTES = 8 << 20
+POLL_S = 2.0
+
+
+def worker_generation(core: CoreDep, request: Request, job_id: str, generation: int) -> int:
+    """The generation whose token this is: 401 if it is not, 409 `stale_generation` if it may not speak any more."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    with core.db.read() as session:
+        row = jobs.generation(session, job_id, generation)
+        if row is None or not hmac.compare_digest(row.token_hash, people.digest(token)):
+            raise KriptikError("bad_worker_token", "This is not the token of this generation.", "End this worker.", status=401)
+        spool.current(session, job_id, generation)
+    return generation
+
+
+WorkerDep = Annotated[int, Depends(worker_generation)]
+
+
+@router.post("/events")
+async def post_events(core: CoreDep, request: Request, job_id: str, number: WorkerDep) -> Lease:
+    """Stores consecutive events (optionally gzipped) and says how far they are stored without a gap."""
+    batch = checked(EventBatch, _unpacked(await request.body(), request.headers.get("content-encoding", "")))
+
+    def store() -> Lease:
+        with core.db.write() as session:
+            generation = spool.current(session, job_id, number)
+            spool.take(session, core, generation, batch.events)
+            return _contact(session, core, generation)
+
+    lease = await run_in_threadpool(store)
+    if batch.events:
+        core.bus.wake(job_id)
+    return lease
+
+
+@router.get("/desired")
+async def get_desired(
+    core: CoreDep, job_id: str, number: WorkerDep, since: int = 0, wait: Annotated[float, Query(ge=0, le=25)] = 0
+) -> Lease:
+    """What is wanted; with `wait`, holds until that is newer than `since`, so a freeze arrives at once."""
+    remaining = wait
+    with core.bus.listen(job_id) as waiter:
+        while True:
+            lease = await run_in_threadpool(_lease, core, job_id, number)
+            if lease.desired.version > since or remaining <= 0 or core.bus.closed:
+                return lease
+            step = min(POLL_S, remaining)
+            await waiter.wait(step)
+            remaining -= step
+
+
+@router.post("/desired/ack")
+def acknowledge_desired(core: CoreDep, job_id: str, number: WorkerDep, ack: DesiredAck) -> Lease:
+    """The wanted state of this version was carried out, or could not be."""
+    with core.db.write() as session:
+        generation = spool.current(session, job_id, number)
+        if ack.version > generation.desired_version:
+            raise BadInputError("unknown_version", "This version was never asked for.")
+        if ack.version > generation.acked_version:
+            generation.acked_version, generation.acked_result = ack.version, ack.result
+            generation.acked_checkpoint = ack.checkpoint_id
+        return _contact(session, core, generation)
+
+
+def _lease(core: Core, job_id: str, number: int) -> Lease:
+    with core.db.write() as session:
+        return _contact(session, core, spool.current(session, job_id, number))
+
+
+def _contact(session: Session, core: Core, generation: Generation) -> Lease:
+    """Renews the lease; the hard stop is what the remaining budget buys at this moment."""
+    now = core.clock()
+    generation.last_contact_at = now
+    job = session.get(Job, generation.stream_id)
+    rate = ledger.rate(session, generation.stream_id)
+    hard_stop, requests = None, []
+    if job is not None:
+        hard_stop = budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), rate)
+    elif generation.kind == "serve":
+        calls = trials.waiting(session, generation.stream_id)
+        requests = [Pending(request_id=call.id, request=call.request) for call in calls]
+    return Lease(
+        ack_seq=generation.ack_seq,
+        lease_s=core.settings.lease_s,
+        hard_stop_in_s=hard_stop,
+        desired=Desired.model_validate(
+            {
+                "version": generation.desired_version,
+                "state": generation.desired_state,
+                "reason": generation.desired_reason,
+                "requests": requests,
+            }
+        ),
+    )
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    if len(body) > MOST_BYTES:
+        raise KriptikError("too_large", "A batch may hold 8 MiB.", "Send fewer events at a time.", status=413)
+    if encoding != "gzip":
+        return body
+    try:
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        data = unpacker.decompress(body, MOST_BYTES)
+    except zlib.error as error:
+        raise BadInputError("bad_gzip", "The body is not gzip.") from error
+    if unpacker.unconsumed_tail:
+        raise KriptikError("too_large", "A batch may hold 8 MiB unpacked.", "Send fewer events at a time.", status=413)
+    return data

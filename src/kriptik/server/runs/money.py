@@ -1,0 +1,107 @@
+"""A run's money as the server knows it: its marks, its overheads, and the budget to show."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from kriptik.pipeline import budget
+from kriptik.server.core import Core
+from kriptik.spec.budget import BudgetAuthorization, BudgetState, BudgetStatus
+from kriptik.spec.job import TERMINAL_STATES, JobState, ProbeResult
+from kriptik.store import ledger
+from kriptik.store.tables import Job
+
+GB = Decimal(2**30)
+DAYS_A_MONTH = 30
+STILL = {JobState.FREEZING.value, JobState.FROZEN.value}
+
+
+def budget_state(session: Session, core: Core, job: Job, now: datetime) -> BudgetState:
+    """The budget as it is now."""
+    spend = ledger.spend(session, job.id, now)
+    ours, over = terms(job), overheads(core, job)
+    authorization = BudgetAuthorization.model_validate(job.authorization)
+    sent = (["training_alert"] if job.alert_sent else []) + (["training_freeze"] if job.state == JobState.FROZEN else [])
+    left = remaining_s(job)
+    ended = job.state in TERMINAL_STATES
+    return BudgetState(
+        job_id=job.id,
+        user_id=job.user_id,
+        max_budget=job.max_budget,
+        alert_threshold=authorization.notify_at_percent,
+        freeze_threshold=authorization.freeze_at_percent,
+        current_spend=spend,
+        estimated_total_spend=spend if ended else budget.projected_total(spend, over.price_per_hour, left),
+        spend_rate=ledger.rate(session, job.id),
+        status=status(job, ours, over, spend),
+        channels=authorization.notification_channels,
+        notifications_sent=sent,
+        reserve=budget.reserve(over),
+        freeze_at=budget.freeze_point(ours, over),
+        percent_used=budget.percent_used(spend, job.max_budget),
+    )
+
+
+def status(job: Job, ours: budget.Terms, over: budget.Overheads, spend: Decimal) -> BudgetStatus:
+    """The status to show in the run's present state."""
+    if job.state in STILL:
+        return BudgetStatus.FROZEN
+    if job.state in TERMINAL_STATES:
+        return BudgetStatus.COMPLETED
+    return budget.judge(ours, over, spend, alert_sent=job.alert_sent, resumed=job.generation > 1).status
+
+
+def terms(job: Job, cap: Decimal | None = None) -> budget.Terms:
+    """The run's marks under its cap, or under `cap`."""
+    authorization = BudgetAuthorization.model_validate(job.authorization)
+    return budget.Terms(
+        cap=job.max_budget if cap is None else cap,
+        alert_percent=Decimal(str(authorization.notify_at_percent)),
+        freeze_percent=Decimal(str(authorization.freeze_at_percent)),
+    )
+
+
+def overheads(core: Core, job: Job) -> budget.Overheads:
+    """What freezing this run takes, as far as it is known."""
+    probe = ProbeResult.model_validate(job.probe) if job.probe else None
+    return budget.Overheads(
+        price_per_hour=price(core, job),
+        checkpoint_s=budget.checkpoint_bound_s(probe, core.settings.checkpoint_s),
+        teardown_s=core.settings.teardown_s,
+        tick_s=core.settings.tick_s,
+        storage_per_day=core.settings.storage_price_per_gb_month * Decimal(job.disk_bytes) / GB / DAYS_A_MONTH,
+    )
+
+
+def price(core: Core, job: Job) -> Decimal:
+    """Dollars per hour this run's compute costs while it lives: the operator's for this machine, else the plan's quote."""
+    if job.provider == "local":
+        return core.settings.local_price_per_hour
+    return Decimal(str(job.estimate.get("pricePerHour", 0)))
+
+
+def remaining_s(job: Job) -> float | None:
+    """Seconds of training left at the measured pace; None before a pace is known."""
+    probe = ProbeResult.model_validate(job.probe) if job.probe else None
+    if probe is None:
+        return None
+    totals = probe.total_steps
+    if not job.metrics:
+        return sum(totals) * probe.seconds_per_step
+    stage, step = int(job.metrics["stage"]), int(job.metrics["step"])
+    steps_left = max(0, int(job.metrics["totalSteps"]) - step) + sum(totals[stage + 1 :])
+    return steps_left * _pace(job, probe)
+
+
+def _pace(job: Job, probe: ProbeResult) -> float:
+    """Seconds per step: this generation's own once it has made some, else the smoke test's."""
+    assert job.metrics is not None
+    made = int(job.metrics["step"]) - (job.start_step if int(job.metrics["stage"]) == 0 else 0)
+    elapsed = float(job.metrics.get("elapsedS") or 0)
+    return elapsed / made if made >= 5 and elapsed > 0 and int(job.metrics["stage"]) == 0 else probe.seconds_per_step
+
+
+def smallest_cap(session: Session, core: Core, job: Job, now: datetime) -> Decimal:
+    """The least cap with which the run could go on."""
+    return budget.smallest_cap(terms(job), overheads(core, job), ledger.spend(session, job.id, now))

@@ -1,0 +1,11 @@
+"""Names of what we create at providers: who owns it is in the name, so that lost answers and orphans can be found."""
+
+
+def resource(install: str, stream_id: str, number: int) -> str:
+    """`kt-<installation>-<run>-g<generation>`. The end of the id is used: its beginning is only the time."""
+    return f"kt-{install}-{stream_id[-8:].lower()}-g{number}"
+
+
+def prefix(install: str) -> str:
+    """What every resource of this installation begins with."""
+    return f"kt-{install}-"

@@ -1,0 +1,83 @@
+"""What stored worker events change in the rows: newest metrics, checkpoints, set-up, worker state, answers."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from kriptik.server.runs import setup
+from kriptik.spec.events import (
+    CheckpointCommitted,
+    CurrentSample,
+    Metrics,
+    ProbeDone,
+    RunResult,
+    SetupProgress,
+    StoredEvent,
+    TestAnswered,
+    WorkerState,
+)
+from kriptik.spec.job import ProbeResult
+from kriptik.store import jobs
+from kriptik.store.tables import Generation, Job, TestCall
+
+
+def apply(session: Session, job: Job | None, generation: Generation, fresh: list[StoredEvent], now: datetime) -> None:
+    """Follows new events, in order. `job` is None for a test session's worker."""
+    for event in fresh:
+        body = event.body
+        if isinstance(body, WorkerState):
+            generation.worker_state = body.state
+            generation.worker_message = {**body.wire(), "message": body.message}
+        if isinstance(body, TestAnswered):
+            _answer(session, generation, body, now)
+        elif job is not None:
+            _follow(session, job, generation, event)
+    if job is not None and fresh:
+        job.updated_at = now
+
+
+def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent) -> None:
+    body = event.body
+    match body:
+        case Metrics():
+            job.metrics = {**body.wire(), "generation": generation.number}
+        case CurrentSample():
+            job.current_sample = body.wire()
+        case SetupProgress():
+            job.setup = setup.move(job.setup or setup.fresh(job).wire(), body)
+        case CheckpointCommitted():
+            jobs.add_checkpoint(session, job.id, generation.number, body, event.at)
+            if body.step > job.start_step or body.stage > 0:
+                job.fruitless_starts = 0
+        case ProbeDone():
+            job.probe = body.result.wire()
+            job.checkpoint_seconds = body.result.checkpoint_s
+            job.estimate = {**job.estimate, "measured": measured(body.result, Decimal(str(job.estimate.get("pricePerHour", 0))))}
+        case RunResult():
+            job.result = body.wire()
+        case WorkerState(state="restored"):
+            job.resumes = [*job.resumes, job.start_step]
+            if body.exact is False:
+                job.inexact_resumes += 1
+
+
+def measured(probe: ProbeResult, price_per_hour: Decimal) -> dict[str, Any]:
+    """The re-priced estimate: time and cost as intervals from what the smoke test measured on the very machine."""
+    steps = sum(probe.total_steps)
+    likely = probe.load_s + steps * probe.seconds_per_step + probe.eval_s * 2 + probe.sample_s * 2 + probe.checkpoint_s
+    spread = steps * probe.seconds_per_step * probe.step_seconds_spread
+    low, high = max(0.0, likely - spread), likely + 2 * spread + 30
+    hours = {"low": low / 3600, "likely": likely / 3600, "high": high / 3600, "unit": "h", "source": "calibrated"}
+    price = float(price_per_hour)
+    cost = {"min": low / 3600 * price, "likely": likely / 3600 * price, "max": high / 3600 * price, "source": "calibrated"}
+    return {"timeHours": hours, "costUsd": cost, "tokensPerSecond": probe.tokens_per_second, "peakMemoryGb": probe.peak_memory_gb}
+
+
+def _answer(session: Session, generation: Generation, body: TestAnswered, now: datetime) -> None:
+    call = session.get(TestCall, body.request_id)
+    if call is None or call.session_id != generation.stream_id or call.answered_at is not None:
+        return
+    call.result, call.error, call.answered_at = body.result, body.error, now
+    generation.desired_version += 1

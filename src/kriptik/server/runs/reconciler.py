@@ -1,0 +1,119 @@
+"""The loop that makes runs be what they should be: load → ask the provider → decide → apply, run by run, tick by tick.
+
+Level-triggered: it looks at what is, never at what happened, so it may be killed anywhere and started again. It runs on one
+thread; no network or process call happens inside a transaction.
+"""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+
+from kriptik.server.core import Core
+from kriptik.server.runs import (
+    effects,
+    freezing,
+    frozen,
+    queued,
+    sessions,
+    setting_up,
+    stopping,
+    training,
+    view,
+)
+from kriptik.server.runs.acts import Act
+from kriptik.spec.budget import BudgetStatus
+from kriptik.spec.job import JobState
+from kriptik.store import jobs, ledger, trials
+from kriptik.store.tables import Resource
+
+log = logging.getLogger("kriptik.reconciler")
+
+STATES: dict[str, Callable[[view.RunView], list[Act]]] = {
+    JobState.QUEUED: queued.decide,
+    JobState.SETTING_UP: setting_up.decide,
+    JobState.TRAINING: training.decide,
+    JobState.FREEZING: freezing.decide,
+    JobState.FROZEN: frozen.decide,
+    JobState.AWAITING_APPROVAL: frozen.decide,
+    JobState.STOPPING: stopping.decide,
+}
+
+
+class Reconciler:
+    """Ticks every `settings.tick_s`; `tick()` may be called by tests with a clock of their own."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._said_budget: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Runs the loop on its thread."""
+        self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the loop after the present tick."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+    def tick(self) -> None:
+        """Looks at every unfinished run and live test session once. A run that raises does not hold up the others."""
+        with self._core.db.read() as session:
+            run_ids, session_ids = jobs.unfinished(session), trials.live(session)
+        for run_id in run_ids:
+            try:
+                self.tick_run(run_id)
+            except Exception:  # the one broad door of the state machine: the next tick tries again
+                log.exception("run %s: this tick failed", run_id)
+        for session_id in session_ids:
+            try:
+                sessions.tick(self._core, session_id)
+            except Exception:  # as above
+                log.exception("test session %s: this tick failed", session_id)
+
+    def tick_run(self, run_id: str) -> None:
+        """One run: load, ask, decide, apply."""
+        core = self._core
+        with core.db.read() as session:
+            seen = view.load(session, core, run_id)
+        if seen is None or seen.job.state not in STATES:
+            return
+        if seen.resource is not None and seen.resource.gone_at is None and seen.resource.provider_id is not None:
+            answer = core.providers[seen.resource.provider].get(seen.resource.provider_id)
+            seen = dataclasses.replace(seen, seen=answer, asked=True)
+        self._meter(seen)
+        acts = STATES[seen.job.state](seen)
+        effects.carry_out(core, seen, acts)
+
+    def _meter(self, seen: view.RunView) -> None:
+        """Posts each minute's use to the ledger, and shows the spend as it grows."""
+        if seen.resource is None or seen.gone:
+            return
+        core, job = self._core, seen.job
+        last = self._said_budget.get(job.id)
+        due = seen.overheads.price_per_hour > 0 and (last is None or seen.now.timestamp() - last >= core.settings.budget_event_s)
+        post = (seen.now - seen.resource.metered_at).total_seconds() >= ledger.POST_EVERY_S
+        if not due and not post:
+            return
+        self._said_budget[job.id] = seen.now.timestamp()
+        with core.db.write() as session:
+            resource = session.get_one(Resource, seen.resource.id)
+            if resource.gone_at is not None:
+                return
+            ledger.meter(session, resource, seen.now, final=False)
+            row = session.get_one(type(job), job.id)
+            if due:
+                effects.say_budget(session, core, row, BudgetStatus(row.budget_status), seen.now)
+        core.bus.wake(job.id)
+
+    def _loop(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self.tick()
+            except Exception:  # the database itself may be away for a moment
+                log.exception("tick failed")
+            self._ended.wait(self._core.settings.tick_s)

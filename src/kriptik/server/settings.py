@@ -1,0 +1,70 @@
+"""What an operator may set, all by environment variables named KRIPTIK_<FIELD>."""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import Field
+
+from kriptik.spec.base import Money, Noun
+
+PREFIX = "KRIPTIK_"
+
+
+class Settings(Noun):
+    """Settings of one server process. Times in seconds, money in dollars."""
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".kriptik")
+    """All state lives under this folder."""
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535)
+    url: str = ""
+    """Where workers on this machine reach the server; default http://host:port."""
+    public_url: str | None = None
+    """How people reach this server (links in notices); default `url`."""
+    allowed_hosts: str = ""
+    """Further host names, comma-separated, that requests may name."""
+    database_url: str | None = None
+    local_price_per_hour: Money = Decimal(0)
+    local_slots: int = Field(1, ge=1)
+    """Training runs at a time on this machine; more are queued."""
+    threads: int | None = None
+    """Threads a local worker computes with; default all cores."""
+    tick_s: float = Field(0.5, gt=0)
+    lease_s: float = Field(30, gt=0)
+    grace_s: float = Field(900, gt=0)
+    boot_s: float = Field(600, gt=0)
+    """How long a worker may take to its first word."""
+    checkpoint_s: float = Field(20, gt=0)
+    """Assumed time to save a checkpoint until it was measured."""
+    teardown_s: float = Field(5, gt=0)
+    """T: the provider confirms a terminate within this time."""
+    budget_event_s: float = Field(2, gt=0)
+    storage_price_per_gb_month: Money = Decimal(0)
+    test_allowance_usd: Money = Decimal("0.50")
+    """What a test session may cost; apart from the run's cap."""
+    max_upload_mb: int = Field(2048, ge=1)
+    resume_link_hours: float = Field(72, gt=0)
+    fruitless_limit: int = Field(3, ge=1)
+    """Automatic restarts without a new checkpoint before a run is given up."""
+
+    @classmethod
+    def from_env(cls, **overrides: object) -> "Settings":
+        """Reads KRIPTIK_*; `overrides` win."""
+        found: dict[str, object] = {
+            name: os.environ[PREFIX + name.upper()] for name in cls.model_fields if os.environ.get(PREFIX + name.upper())
+        }
+        found.update({name: value for name, value in overrides.items() if value is not None})
+        settings = cls.model_validate(found)
+        home = settings.home.expanduser().resolve()
+        return settings.model_copy(update={"home": home, "url": settings.url or f"http://{settings.host}:{settings.port}"})
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL; SQLite under `home` by default."""
+        return self.database_url or f"sqlite:///{self.home / 'kriptik.db'}"
+
+    @property
+    def link_base(self) -> str:
+        """Start of every link sent to people."""
+        return (self.public_url or self.url).rstrip("/")

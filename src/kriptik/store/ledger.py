@@ -1,0 +1,97 @@
+"""The ledger: double entry, rows are only added, sums are exact decimals."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from kriptik.spec.base import new_id
+from kriptik.spec.budget import LedgerEntry, cost
+from kriptik.store.tables import LedgerRow, Resource, TestSessionRow
+
+POST_EVERY_S = 60
+
+
+def meter(session: Session, resource: Resource, now: datetime, *, final: bool) -> None:
+    """Moves the resource's use up to `now` into the ledger: each minute, and at the end."""
+    seconds = (now - resource.metered_at).total_seconds()
+    if seconds <= 0 or (not final and seconds < POST_EVERY_S):
+        return
+    amount = cost(resource.price_per_hour, resource.metered_at, now)
+    session.add(
+        LedgerRow(
+            id=new_id(),
+            stream_id=resource.stream_id,
+            at=now,
+            kind="compute",
+            debit=f"run:{resource.stream_id}",
+            credit=f"provider:{resource.provider}",
+            amount=amount,
+            generation=resource.number,
+            seconds=seconds,
+            price_per_hour=resource.price_per_hour,
+            note=resource.name,
+        )
+    )
+    resource.metered_at = now
+
+
+def post(session: Session, stream_id: str, kind: str, amount: Decimal, now: datetime, note: str, credit: str) -> None:
+    """Any other entry: storage, adjustment."""
+    session.add(
+        LedgerRow(
+            id=new_id(), stream_id=stream_id, at=now, kind=kind, debit=f"run:{stream_id}", credit=credit, amount=amount, note=note
+        )
+    )
+
+
+def spend(session: Session, stream_id: str, now: datetime) -> Decimal:
+    """Everything spent up to `now`: posted, and what runs since the last posting."""
+    posted = session.scalars(select(LedgerRow.amount).where(LedgerRow.stream_id == stream_id)).all()
+    return sum(posted, Decimal(0)) + running(session, stream_id, now)
+
+
+def running(session: Session, stream_id: str, now: datetime) -> Decimal:
+    """What live resources have used since their last posting."""
+    total = Decimal(0)
+    for resource in live(session, stream_id):
+        total += cost(resource.price_per_hour, resource.metered_at, now)
+    return total
+
+
+def live(session: Session, stream_id: str) -> list[Resource]:
+    """Resources of a stream that are not confirmed gone."""
+    return list(session.scalars(select(Resource).where(Resource.stream_id == stream_id, Resource.gone_at.is_(None))))
+
+
+def rate(session: Session, stream_id: str) -> Decimal:
+    """Dollars per hour right now."""
+    return sum((resource.price_per_hour for resource in live(session, stream_id)), Decimal(0))
+
+
+def entries(session: Session, stream_id: str) -> list[LedgerEntry]:
+    """The receipt, oldest first."""
+    rows = session.scalars(select(LedgerRow).where(LedgerRow.stream_id == stream_id).order_by(LedgerRow.at, LedgerRow.id))
+    return [
+        LedgerEntry(
+            id=r.id,
+            job_id=r.stream_id,
+            at=r.at,
+            kind=r.kind,
+            debit=r.debit,
+            credit=r.credit,
+            amount=r.amount,  # type: ignore[arg-type]
+            generation=r.generation,
+            seconds=r.seconds,
+            price_per_hour=r.price_per_hour,
+            note=r.note,
+        )
+        for r in rows
+    ]
+
+
+def testing(session: Session, job_id: str, now: datetime) -> Decimal:
+    """What the test sessions of a run have cost."""
+    sessions = session.scalars(select(TestSessionRow.id).where(TestSessionRow.job_id == job_id)).all()
+    return sum((spend(session, session_id, now) for session_id in sessions), Decimal(0))
