@@ -84,7 +84,7 @@ def download_receipt(core: CoreDep, person: PersonDep, job_id: str, format: Lite
         return Response(receipt.model_dump_json(by_alias=True, indent=1), media_type="application/json", headers=headers)
     sink = io.StringIO()
     writer = csv.writer(sink)
-    names = [name for name in LedgerEntry.model_fields]
+    names = list(LedgerEntry.model_fields)
     writer.writerow(names)
     for entry in receipt.entries:
         writer.writerow([getattr(entry, name) for name in names])

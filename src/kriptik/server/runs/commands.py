@@ -1,4 +1,4 @@
-"""What a person may ask of a run. Each checks the state, changes rows in the caller's transaction, and the reconciler does the rest."""
+"""What a person may ask of a run. Each command checks the state and changes rows; the reconciler does the rest."""
 
 from datetime import datetime
 from decimal import Decimal
