@@ -115,7 +115,7 @@ async def follow_pages(
 
 def sse(event_id: str, noun: Noun) -> ServerSentEvent:
     """One unnamed message."""
-    return ServerSentEvent(id=event_id, raw_data=noun.model_dump_json(by_alias=True, exclude_none=True))
+    return ServerSentEvent(id=event_id, raw_data=noun.model_dump_json(by_alias=True, exclude_unset=True))
 
 
 def cursor_of(request: Request, after: int) -> int:

@@ -44,6 +44,10 @@ class Noun(BaseModel):
         """The JSON-ready dictionary as it goes over the wire; fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def document(self) -> dict[str, Any]:
+        """The JSON-ready dictionary to keep: nothing is left out, so that it reads back as the same noun."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 def new_id() -> str:
     """A ULID: 26 characters that sort by time of creation."""

@@ -34,13 +34,16 @@ class Database:
         """Brings the schema to the newest version."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with (
-            self.engine.connect().execution_options(kriptik_write=True) as connection,
-            Session(connection, expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        with self.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading one consistent state."""
+        with Session(self.engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
+            session.expunge_all()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -19,8 +19,8 @@ def add(session: Session, contract: TrainingContract, plan: TrainingImplementati
             id=plan.id,
             user_id=plan.user_id,
             contract_id=contract.id,
-            contract=contract.wire(),
-            plan=plan.wire(),
+            contract=contract.document(),
+            plan=plan.document(),
             status=plan.status.value,
             created_at=plan.created_at,
             updated_at=plan.updated_at,
@@ -39,7 +39,7 @@ def add_contract(session: Session, contract: TrainingContract) -> None:
             version=contract.version,
             locked=contract.locked,
             hash=contract.hash,
-            body=contract.wire(),
+            body=contract.document(),
             created_at=contract.created_at,
         )
     )
@@ -71,10 +71,10 @@ def save(session: Session, contract: TrainingContract, plan: TrainingImplementat
         add_contract(session, contract)
     else:
         _update_contract(session, contract)
-    row.contract_id, row.contract, row.plan = contract.id, contract.wire(), plan.wire()
+    row.contract_id, row.contract, row.plan = contract.id, contract.document(), plan.document()
     row.status, row.updated_at, row.approved_at = plan.status.value, plan.updated_at, plan.approved_at
     if plan.budget_authorization is not None:
-        row.budget_authorization = plan.budget_authorization.wire()
+        row.budget_authorization = plan.budget_authorization.document()
     return True
 
 
@@ -89,5 +89,5 @@ def _update_contract(session: Session, contract: TrainingContract) -> None:
     row = session.get_one(ContractRow, contract.id)
     if row.locked:
         return
-    row.body, row.locked, row.hash = contract.wire(), contract.locked, contract.hash
+    row.body, row.locked, row.hash = contract.document(), contract.locked, contract.hash
     row.version, row.parent_id = contract.version, contract.parent_id

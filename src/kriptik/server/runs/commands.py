@@ -112,7 +112,7 @@ def change_budget(session: Session, core: Core, job: Job, authorization: BudgetA
         freeze_percent=Decimal(str(authorization.freeze_at_percent)),
     )
     budget.check_cap(terms, money.overheads(core, job), spend)
-    job.authorization, job.max_budget, job.alert_sent = authorization.wire(), authorization.max_budget, False
+    job.authorization, job.max_budget, job.alert_sent = authorization.document(), authorization.max_budget, False
     effects.say_budget(session, core, job, BudgetStatus(job.budget_status), now)
 
 

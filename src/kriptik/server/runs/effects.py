@@ -156,7 +156,7 @@ def _settle(core: Core, session: Session, job: Job, act: Act, found: str | None)
             change_state(session, job, JobState.QUEUED, reason, now, job.next_checkpoint)
         case Fail(failure=failure):
             kept = f"Checkpoint {found} is kept." if found else "Nothing was trained yet."
-            job.failure = failure.model_copy(update={"kept": kept}).wire()
+            job.failure = failure.model_copy(update={"kept": kept}).document()
             change_state(session, job, JobState.FAILED, failure.message, now, found)
             messages.error(session, job, f"{failure.message} {kept} {failure.next_step}", now)
 
@@ -171,7 +171,7 @@ def _begin(core: Core, session: Session, job: Job, now: datetime) -> None:
     job.start_step = at.step if at else 0
     job.generation, job.next_checkpoint = number, None
     job.freeze_state, job.failure, job.link_nonce = None, None, None
-    job.setup = setup.fresh(job).wire()
+    job.setup = setup.fresh(job).document()
     reason = f"Generation {number}" + (f", from checkpoint {resume_from}" if resume_from else "")
     change_state(session, job, JobState.SETTING_UP, reason, now, resume_from)
     _setup(session, job, "provisioning", "running", f"Asking {job.provider} for compute", now)
@@ -281,7 +281,7 @@ def _freeze(core: Core, session: Session, job: Job, reason: str, checkpoint: str
         reason="user" if reason == "user" else "budget",
         percent_used=float(spend * 100 / job.max_budget),
     )
-    job.freeze_state, job.next_checkpoint, job.storage_metered_at = state.wire(), checkpoint, now
+    job.freeze_state, job.next_checkpoint, job.storage_metered_at = state.document(), checkpoint, now
     job.fruitless_starts = 0
     job.alert_sent = job.alert_sent or reason == "budget"
     say_budget(session, core, job, BudgetStatus.FROZEN, now)
@@ -327,5 +327,5 @@ def _setup(session: Session, job: Job, stage: SetupName, status: str, message: s
     progress = SetupProgress.model_validate(
         {"stage": stage, "status": status, "progress": 1.0 if status == "completed" else 0.0, "message": message}
     )
-    job.setup = setup.move(job.setup or setup.fresh(job).wire(), progress)
+    job.setup = setup.move(job.setup or setup.fresh(job).document(), progress)
     events.say(session, job.id, progress, now)

@@ -29,7 +29,7 @@ def apply(session: Session, job: Job | None, generation: Generation, fresh: list
         body = event.body
         if isinstance(body, WorkerState):
             generation.worker_state = body.state
-            generation.worker_message = {**body.wire(), "message": body.message}
+            generation.worker_message = {**body.document(), "message": body.message}
         if isinstance(body, TestAnswered):
             _answer(session, generation, body, now)
         elif job is not None:
@@ -42,21 +42,21 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
     body = event.body
     match body:
         case Metrics():
-            job.metrics = {**body.wire(), "generation": generation.number}
+            job.metrics = {**body.document(), "generation": generation.number}
         case CurrentSample():
-            job.current_sample = body.wire()
+            job.current_sample = body.document()
         case SetupProgress():
-            job.setup = setup.move(job.setup or setup.fresh(job).wire(), body)
+            job.setup = setup.move(job.setup or setup.fresh(job).document(), body)
         case CheckpointCommitted():
             jobs.add_checkpoint(session, job.id, generation.number, body, event.at)
             if body.step > job.start_step or body.stage > 0:
                 job.fruitless_starts = 0
         case ProbeDone():
-            job.probe = body.result.wire()
+            job.probe = body.result.document()
             job.checkpoint_seconds = body.result.checkpoint_s
             job.estimate = {**job.estimate, "measured": measured(body.result, Decimal(str(job.estimate.get("pricePerHour", 0))))}
         case RunResult():
-            job.result = body.wire()
+            job.result = body.document()
         case WorkerState(state="restored"):
             job.resumes = [*job.resumes, job.start_step]
             if body.exact is False:

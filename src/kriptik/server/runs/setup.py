@@ -37,4 +37,4 @@ def move(document: dict[str, Any], progress: SetupProgress) -> dict[str, Any]:
         setup.status = "ready"
     else:
         setup.status = "provisioning" if progress.stage in ("provisioning", "storage") else "configuring"
-    return setup.wire()
+    return setup.document()

@@ -1,0 +1,184 @@
+"""A worker without a model: speaks the protocol, commits real checkpoint folders, computes a number instead of weights.
+
+Its "training" is a chain: state_{k+1} = sha256(state_k). A resume that lost or repeated a step ends with another state.
+Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt, hang, saveS, deaf.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class Gone(Exception):
+    """The server wants nothing more of this generation."""
+
+
+class Worker:
+    def __init__(self, job):
+        self.job = job
+        self.run_dir = Path(job["runDir"])
+        self.stage = job["stages"][0]
+        self.knobs = self.stage["settings"].get("objective", {})
+        self.total = self.stage["settings"].get("maxSteps") or 50
+        self.g = job["generation"]
+        self.base = f"{job['control']['serverUrl']}/api/worker/v1/jobs/{job['jobId']}/generations/{self.g}"
+        spool = self.run_dir / "events" if job["kind"] != "serve" else Path(sys.argv[1]).parent.parent / "events"
+        spool.mkdir(parents=True, exist_ok=True)
+        self.spool = spool / f"g{self.g}.jsonl"
+        self.events, self.acked = [], 0
+        self.desired = {"version": 0, "state": "running", "requests": []}
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {os.environ['KRIPTIK_WORKER_TOKEN']}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                lease = json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code in (401, 404, 409):
+                raise Gone(error.read().decode()) from error
+            return None
+        except OSError:
+            return None
+        self.acked, self.desired = lease["ackSeq"], lease["desired"]
+        return lease
+
+    def say(self, **body):
+        event = {
+            "generation": self.g, "seq": len(self.events) + 1, "at": datetime.now(UTC).isoformat(), "body": body,
+        }
+        self.events.append(event)
+        with self.spool.open("a") as handle:
+            handle.write(json.dumps(event) + "\n")
+
+    def flush(self, limit_s=30.0):
+        end = time.monotonic() + limit_s
+        while self.acked < len(self.events) and time.monotonic() < end:
+            batch = self.events[self.acked : self.acked + 200]
+            if self.call("POST", "/events", {"events": batch}) is None:
+                time.sleep(0.05)
+
+    def save(self, step, state, reason):
+        time.sleep(self.knobs.get("saveS", 0))
+        name = f"s0-{step:06d}-g{self.g}"
+        folder = self.run_dir / "checkpoints" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        shard = json.dumps({"step": step, "state": state}).encode()
+        (folder / "state.json").write_bytes(shard)
+        files = {"state.json": {"sha256": hashlib.sha256(shard).hexdigest(), "bytes": len(shard)}}
+        manifest = json.dumps({"stage": 0, "step": step, "files": files}).encode()
+        (folder / "manifest.json").write_bytes(manifest)
+        (folder / "_COMPLETE").write_text("")
+        self.say(
+            type="checkpoint", checkpointId=name, stage=0, step=step, bytes=len(shard),
+            manifestSha256=hashlib.sha256(manifest).hexdigest(), seconds=0.01, loss=1.0, reason=reason,
+        )
+        return name
+
+    def train(self):
+        step, state = 0, "start"
+        self.say(type="worker", state="started")
+        if self.job.get("resumeFrom"):
+            kept = json.loads((self.run_dir / "checkpoints" / self.job["resumeFrom"] / "state.json").read_text())
+            step, state = kept["step"], kept["state"]
+            self.say(type="worker", state="restored", checkpointId=self.job["resumeFrom"], exact=True)
+        for name in ("framework", "data", "monitoring", "verification"):
+            self.say(type="setup", stage=name, status="completed", progress=1.0, message="ok")
+        self.say(type="worker", state="ready")
+        self.say(type="stage", index=0, name=self.stage["name"], status="started")
+        self.flush()
+        while step < self.total:
+            step, state = step + 1, hashlib.sha256(state.encode()).hexdigest()
+            self.metrics(step)
+            if step % 10 == 0:
+                self.save(step, state, "interval")
+            self.knob(step)
+            self.flush(0.2)
+            time.sleep(self.knobs.get("stepS", 0.01))
+            if self.knobs.get("deaf"):
+                continue
+            wanted = self.desired["state"]
+            if wanted != "running":
+                self.leave(step, state, "freeze" if wanted == "frozen" else "stop", wanted)
+                return
+        name = self.save(step, state, "stage_end")
+        (self.run_dir / "result").mkdir(exist_ok=True)
+        (self.run_dir / "result" / "state.json").write_text(state)
+        self.say(type="stage", index=0, name=self.stage["name"], status="completed")
+        self.say(type="result", adapterPath="result", modelPath="result", bytes=64)
+        self.say(type="worker", state="completed", checkpointId=name)
+        self.flush()
+
+    def metrics(self, step):
+        self.say(
+            type="metrics", stage=0, step=step, totalSteps=self.total, epoch=step / self.total, totalEpochs=1, loss=3 - step / self.total,
+            learningRate=1e-4, gradientNorm=1.0, tokens=10, tokensPerSecond=100.0, samplesProcessed=step, totalSamples=self.total,
+            elapsedS=step * 0.01,
+        )
+
+    def knob(self, step):
+        mark = self.run_dir / "crashed"
+        if self.knobs.get("crashAlways") == step or (self.knobs.get("crashAt") == step and not mark.exists()):
+            mark.write_text("")
+            os._exit(9)
+        if self.knobs.get("failAt") == step:
+            self.say(type="worker", state="failed", code="out_of_memory", message="Out of memory.", nextStep="Use a smaller batch.")
+            self.flush()
+            os._exit(1)
+        while self.knobs.get("hang") == step:
+            time.sleep(0.5)
+
+    def leave(self, step, state, reason, wanted):
+        version = self.desired["version"]
+        name = self.save(step, state, reason)
+        self.say(type="worker", state=wanted, checkpointId=name)
+        self.flush()
+        self.call("POST", "/desired/ack", {"version": version, "result": "done", "checkpointId": name})
+
+    def serve(self):
+        self.say(type="worker", state="started")
+        self.say(type="worker", state="ready")
+        self.flush()
+        done, since = set(), 0
+        while self.desired["state"] == "running":
+            self.call("GET", f"/desired?since={since}&wait=1")
+            since = self.desired["version"]
+            for pending in self.desired["requests"]:
+                if pending["requestId"] in done:
+                    continue
+                done.add(pending["requestId"])
+                asked = pending["request"]
+                result = {"output": f"{asked['target']}: {asked.get('textPrompt')}", "latency": 0.01, "cost": 0, "metadata": {"weights": "x"}}
+                self.say(type="test_result", requestId=pending["requestId"], result=result)
+                self.flush()
+        self.say(type="worker", state="stopped")
+        self.flush()
+
+
+def main():
+    job = json.loads(Path(sys.argv[1]).read_text())
+    worker = Worker(job)
+    parent = os.getppid()
+    threading.Thread(target=lambda: _end_with(parent), daemon=True).start()
+    try:
+        worker.serve() if job["kind"] == "serve" else worker.train()
+    except Gone:
+        raise SystemExit(3) from None
+
+
+def _end_with(parent):
+    """Never outlives the test run."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(4)
+
+
+main()
