@@ -180,15 +180,20 @@ def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, **authorization):
 def sse(server, path, count, last_id=None, limit_s=15):
     """The first `count` messages of a stream as (id, data)."""
     headers = {"Last-Event-ID": str(last_id)} if last_id is not None else {}
-    found, event_id = [], None
+    found, event_id, data = [], None, None
     with server.http.stream("GET", "/api/training" + path, headers=headers, timeout=limit_s) as answer:
-        assert answer.status_code == 200
+        if answer.status_code != 200:
+            answer.read()
+            raise AssertionError(answer.text)
         for line in answer.iter_lines():
             assert not line.startswith("event:"), "messages are unnamed"
             if line.startswith("id:"):
                 event_id = line[3:].strip()
             elif line.startswith("data:"):
-                found.append((event_id, json.loads(line[5:])))
+                data = json.loads(line[5:])
+            elif not line and data is not None:
+                found.append((event_id, data))
+                data = None
                 if len(found) >= count:
                     break
     return found
