@@ -53,7 +53,10 @@ class Worker:
 
     def say(self, **body):
         event = {
-            "generation": self.g, "seq": len(self.events) + 1, "at": datetime.now(UTC).isoformat(), "body": body,
+            "generation": self.g,
+            "seq": len(self.events) + 1,
+            "at": datetime.now(UTC).isoformat(),
+            "body": body,
         }
         self.events.append(event)
         with self.spool.open("a") as handle:
@@ -78,8 +81,15 @@ class Worker:
         (folder / "manifest.json").write_bytes(manifest)
         (folder / "_COMPLETE").write_text("")
         self.say(
-            type="checkpoint", checkpointId=name, stage=0, step=step, bytes=len(shard),
-            manifestSha256=hashlib.sha256(manifest).hexdigest(), seconds=0.01, loss=1.0, reason=reason,
+            type="checkpoint",
+            checkpointId=name,
+            stage=0,
+            step=step,
+            bytes=len(shard),
+            manifestSha256=hashlib.sha256(manifest).hexdigest(),
+            seconds=0.01,
+            loss=1.0,
+            reason=reason,
         )
         return name
 
@@ -119,8 +129,19 @@ class Worker:
 
     def metrics(self, step):
         self.say(
-            type="metrics", stage=0, step=step, totalSteps=self.total, epoch=step / self.total, totalEpochs=1, loss=3 - step / self.total,
-            learningRate=1e-4, gradientNorm=1.0, tokens=10, tokensPerSecond=100.0, samplesProcessed=step, totalSamples=self.total,
+            type="metrics",
+            stage=0,
+            step=step,
+            totalSteps=self.total,
+            epoch=step / self.total,
+            totalEpochs=1,
+            loss=3 - step / self.total,
+            learningRate=1e-4,
+            gradientNorm=1.0,
+            tokens=10,
+            tokensPerSecond=100.0,
+            samplesProcessed=step,
+            totalSamples=self.total,
             elapsedS=step * 0.01,
         )
 
@@ -156,7 +177,12 @@ class Worker:
                     continue
                 done.add(pending["requestId"])
                 asked = pending["request"]
-                result = {"output": f"{asked['target']}: {asked.get('textPrompt')}", "latency": 0.01, "cost": 0, "metadata": {"weights": "x"}}
+                result = {
+                    "output": f"{asked['target']}: {asked.get('textPrompt')}",
+                    "latency": 0.01,
+                    "cost": 0,
+                    "metadata": {"weights": "x"},
+                }
                 self.say(type="test_result", requestId=pending["requestId"], result=result)
                 self.flush()
         self.say(type="worker", state="stopped")

@@ -58,8 +58,13 @@ class ProcessProvider:
         process, at = self.made[name]
         code = process.poll()
         return Resource(
-            id=name, name=name, status="running" if code is None else "exited", price_per_hour=self.price, exit_code=code,
-            created_at=at, detail="",
+            id=name,
+            name=name,
+            status="running" if code is None else "exited",
+            price_per_hour=self.price,
+            exit_code=code,
+            created_at=at,
+            detail="",
         )
 
     def list_own(self, prefix):
@@ -106,7 +111,9 @@ class Server:
         self.thread.start()
         until(lambda: self.uvicorn.started, 10)
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False,
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=30,
+            trust_env=False,
             headers={"Authorization": f"Bearer {(self.home / 'token').read_text()}"},
         )
 
@@ -131,7 +138,11 @@ class Server:
     def wait(self, job_id, *states, limit_s=20):
         def there():
             job = self.job(job_id)
-            assert job["state"] in states or job["state"] not in ("failed", "completed", "stopped"), (job["state"], job["reason"], job["failure"])
+            assert job["state"] in states or job["state"] not in ("failed", "completed", "stopped"), (
+                job["state"],
+                job["reason"],
+                job["failure"],
+            )
             return job if job["state"] in states else None
 
         return until(there, limit_s)
@@ -155,7 +166,10 @@ def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, **authorization):
     now = core.clock()
     plan_id = plan_id or new_id()
     stage = Stage(
-        index=0, name="Fine-tune", method="lora", point=Point(adaptation="lora", objective="causal_lm", strategy="single"),
+        index=0,
+        name="Fine-tune",
+        method="lora",
+        point=Point(adaptation="lora", objective="causal_lm", strategy="single"),
         settings=StageSettings(max_steps=steps, objective=knobs or {}),
     )
     with core.db.write() as session:
@@ -164,14 +178,29 @@ def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, **authorization):
         session.flush()
         session.add(
             TrainingPlan(
-                id=plan_id, user_id=core.owner_id, contract_id=contract.id, contract={}, plan={}, status="approved", created_at=now,
+                id=plan_id,
+                user_id=core.owner_id,
+                contract_id=contract.id,
+                contract={},
+                plan={},
+                status="approved",
+                created_at=now,
                 updated_at=now,
             )
         )
         session.flush()
         job = launch(
-            session, core, user_id=core.owner_id, plan_id=plan_id, name="Support bot", provider="local", base_model="toy", stages=[stage],
-            data=None, authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization), now=now,
+            session,
+            core,
+            user_id=core.owner_id,
+            plan_id=plan_id,
+            name="Support bot",
+            provider="local",
+            base_model="toy",
+            stages=[stage],
+            data=None,
+            authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization),
+            now=now,
             facts=RunFacts(prompt="train a toy", capability="text_generation", modality="text", method="lora"),
         )
     return job.id

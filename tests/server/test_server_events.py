@@ -46,7 +46,8 @@ def post(server):
 
     def send(events, status=200, generation=1, token=token, **options):
         answer = server.http.post(
-            f"/api/worker/v1/jobs/{job_id}/generations/{generation}/events", headers={"Authorization": f"Bearer {token}"},
+            f"/api/worker/v1/jobs/{job_id}/generations/{generation}/events",
+            headers={"Authorization": f"Bearer {token}"},
             **(options or {"json": {"events": events}}),
         )
         assert answer.status_code == status, answer.text
@@ -105,7 +106,10 @@ def test_desired_state_wakes_the_long_poll_at_once(server, post):
     headers = {"Authorization": f"Bearer {post.token}"}
     path = f"/api/worker/v1/jobs/{post.job_id}/generations/1/desired"
     assert server.http.get(path, headers=headers).json()["desired"] == {
-        "version": 1, "state": "running", "reason": "", "requests": []
+        "version": 1,
+        "state": "running",
+        "reason": "",
+        "requests": [],
     }
     took = []
 
@@ -171,8 +175,19 @@ def test_a_whole_run_on_the_stream_and_its_setup(server):
 def test_metrics_are_thinned_and_the_newest_generation_wins(server, post):
     def point(seq, step, loss):
         body = {
-            "type": "metrics", "stage": 0, "step": step, "totalSteps": 4000, "epoch": 0.1, "totalEpochs": 1, "loss": loss,
-            "learningRate": 1e-4, "gradientNorm": 1, "tokens": 1, "tokensPerSecond": 1, "samplesProcessed": 1, "totalSamples": 1,
+            "type": "metrics",
+            "stage": 0,
+            "step": step,
+            "totalSteps": 4000,
+            "epoch": 0.1,
+            "totalEpochs": 1,
+            "loss": loss,
+            "learningRate": 1e-4,
+            "gradientNorm": 1,
+            "tokens": 1,
+            "tokensPerSecond": 1,
+            "samplesProcessed": 1,
+            "totalSamples": 1,
             "elapsedS": 1,
         }
         return {**line(seq), "body": body}
@@ -227,7 +242,8 @@ def test_ten_thousand_events_through_five_killed_servers(tmp_path):
     core = open_core(Settings.from_env(home=home, port=port), {})
     with core.db.read() as session:
         rows = session.execute(
-            select(EventRow.id, EventRow.seq, EventRow.body).where(EventRow.stream_id == job_id, EventRow.generation == 1)
+            select(EventRow.id, EventRow.seq, EventRow.body)
+            .where(EventRow.stream_id == job_id, EventRow.generation == 1)
             .order_by(EventRow.id)
         ).all()
     core.db.close()

@@ -13,7 +13,7 @@ from kriptik.spec.job import JobState, ProbeResult, Stage
 from kriptik.spec.run import Failure, JobDetail, JobSummary, StageView
 from kriptik.spec.testing import TestSession
 from kriptik.store import events, jobs, ledger
-from kriptik.store.tables import Job, TestSessionRow
+from kriptik.store.tables import Job, TrialRow
 
 SHOWN_SAMPLES = 60
 
@@ -102,7 +102,7 @@ def percent_complete(job: Job) -> float:
     return round(100 * (sum(totals[: metrics.stage]) + metrics.step) / max(1, sum(totals)), 2)
 
 
-def test_session(row: TestSessionRow, job: Job) -> TestSession:
+def test_session(row: TrialRow, job: Job) -> TestSession:
     """A session as shown."""
     return TestSession.model_validate(
         {

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.spec.base import new_id
 from kriptik.spec.budget import LedgerEntry, cost
-from kriptik.store.tables import LedgerRow, Resource, TestSessionRow
+from kriptik.store.tables import LedgerRow, Resource, TrialRow
 
 POST_EVERY_S = 60
 
@@ -93,5 +93,5 @@ def entries(session: Session, stream_id: str) -> list[LedgerEntry]:
 
 def testing(session: Session, job_id: str, now: datetime) -> Decimal:
     """What the test sessions of a run have cost."""
-    sessions = session.scalars(select(TestSessionRow.id).where(TestSessionRow.job_id == job_id)).all()
+    sessions = session.scalars(select(TrialRow.id).where(TrialRow.job_id == job_id)).all()
     return sum((spend(session, session_id, now) for session_id in sessions), Decimal(0))

@@ -326,7 +326,7 @@ class Dataset(Base):
     created_at: Mapped[datetime]
 
 
-class TestSessionRow(Base):
+class TrialRow(Base):
     """A temporary deployment of base and tuned weights."""
 
     __tablename__ = "test_sessions"
@@ -344,7 +344,7 @@ class TestSessionRow(Base):
     ended_at: Mapped[datetime | None]
 
 
-class TestCall(Base):
+class TrialCall(Base):
     """One request to a test session and, once it came, its answer."""
 
     __tablename__ = "test_requests"

@@ -15,7 +15,7 @@ from kriptik.spec.errors import ConflictError
 from kriptik.spec.job import TERMINAL_STATES, JobState
 from kriptik.spec.run import JobDetail, JobSummary
 from kriptik.store import jobs, ledger
-from kriptik.store.tables import Stream, TestSessionRow, TrainingPlan
+from kriptik.store.tables import Stream, TrainingPlan, TrialRow
 
 router = APIRouter(prefix="/jobs", tags=["runs"])
 
@@ -93,7 +93,7 @@ def delete_job(core: CoreDep, person: PersonDep, job_id: str) -> None:
         job = jobs.get(session, person.id, job_id)
         if job.state not in TERMINAL_STATES | {JobState.FROZEN} or ledger.live(session, job_id):
             raise ConflictError("run_alive", f"This run is {job.state.replace('_', ' ')}.", "Stop it first.")
-        sessions = session.query(TestSessionRow).filter_by(job_id=job_id).all()
+        sessions = session.query(TrialRow).filter_by(job_id=job_id).all()
         if any(row.state in ("starting", "ready", "ending") for row in sessions):
             raise ConflictError("run_in_test", "A test session uses this run.", "End the session first.")
         plan = session.get_one(TrainingPlan, job.plan_id)

@@ -16,7 +16,7 @@ from kriptik.spec.errors import BadInputError, ConflictError, KriptikError, NotF
 from kriptik.spec.job import JobState
 from kriptik.spec.testing import Comparison, Target, TestRequest, TestResult, TestSession
 from kriptik.store import jobs, trials
-from kriptik.store.tables import CheckpointRow, ComparisonRow, Generation, Job, TestCall, TestSessionRow
+from kriptik.store.tables import CheckpointRow, ComparisonRow, Generation, Job, TrialCall, TrialRow
 
 router = APIRouter(prefix="/test", tags=["testing"])
 
@@ -77,7 +77,7 @@ def deploy_test(core: CoreDep, person: PersonDep, body: DeployRequest) -> TestSe
             raise NotFoundError("checkpoint_not_found", "This run has no such checkpoint.", "See the run's list of checkpoints.")
         row = trials.live_of(session, job_id, checkpoint)
         if row is None:
-            row = TestSessionRow(
+            row = TrialRow(
                 id=new_id(),
                 job_id=job_id,
                 user_id=person.id,
@@ -142,7 +142,7 @@ def prefer_answer(core: CoreDep, person: PersonDep, comparison_id: str, body: Pr
             raise NotFoundError("comparison_not_found", "There is no such comparison.")
         trials.get(session, person.id, row.session_id)
         row.preferred = body.preferred
-        base, tuned = session.get_one(TestCall, row.base_call), session.get_one(TestCall, row.tuned_call)
+        base, tuned = session.get_one(TrialCall, row.base_call), session.get_one(TrialCall, row.tuned_call)
         return Comparison.model_validate(
             {
                 "id": row.id,
@@ -211,9 +211,9 @@ def _ask(core: Core, user_id: str, session_id: str, request: TestRequest) -> str
 
 
 async def _answer(core: Core, session_id: str, call_id: str) -> TestResult:
-    def read() -> TestCall:
+    def read() -> TrialCall:
         with core.db.read() as session:
-            return session.get_one(TestCall, call_id)
+            return session.get_one(TrialCall, call_id)
 
     remaining = ANSWER_S
     with core.bus.listen(session_id) as waiter:
@@ -228,7 +228,7 @@ async def _answer(core: Core, session_id: str, call_id: str) -> TestResult:
     raise KriptikError("test_timeout", "The model did not answer in time.", "Try a shorter answer.", status=504)
 
 
-def _ended(row: TestSessionRow) -> ConflictError:
+def _ended(row: TrialRow) -> ConflictError:
     return ConflictError(
         "session_ended", f"This test session has ended{': ' + row.error if row.error else ''}.", "Start a new one."
     )

@@ -20,7 +20,7 @@ from kriptik.spec.events import (
 )
 from kriptik.spec.job import ProbeResult
 from kriptik.store import jobs
-from kriptik.store.tables import Generation, Job, TestCall
+from kriptik.store.tables import Generation, Job, TrialCall
 
 
 def apply(session: Session, job: Job | None, generation: Generation, fresh: list[StoredEvent], now: datetime) -> None:
@@ -76,7 +76,7 @@ def measured(probe: ProbeResult, price_per_hour: Decimal) -> dict[str, Any]:
 
 
 def _answer(session: Session, generation: Generation, body: TestAnswered, now: datetime) -> None:
-    call = session.get(TestCall, body.request_id)
+    call = session.get(TrialCall, body.request_id)
     if call is None or call.session_id != generation.stream_id or call.answered_at is not None:
         return
     call.result, call.error, call.answered_at = body.result, body.error, now

@@ -14,6 +14,7 @@ from kriptik.server.runs import (
     effects,
     freezing,
     frozen,
+    orphans,
     queued,
     sessions,
     setting_up,
@@ -23,9 +24,12 @@ from kriptik.server.runs import (
 )
 from kriptik.server.runs.acts import Act
 from kriptik.spec.budget import BudgetStatus
+from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import JobState
 from kriptik.store import jobs, ledger, trials
 from kriptik.store.tables import Resource
+
+SWEEP_EVERY_S = 30
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -48,6 +52,8 @@ class Reconciler:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._said_budget: dict[str, float] = {}
+        self._swept_at = 0.0
+        self._suspects: set[str] = set()
 
     def start(self) -> None:
         """Runs the loop on its thread."""
@@ -62,6 +68,10 @@ class Reconciler:
 
     def tick(self) -> None:
         """Looks at every unfinished run and live test session once. A run that raises does not hold up the others."""
+        now = self._core.clock().timestamp()
+        if now - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = now
+            self._suspects = orphans.sweep(self._core, self._suspects)
         with self._core.db.read() as session:
             run_ids, session_ids = jobs.unfinished(session), trials.live(session)
         for run_id in run_ids:
@@ -83,11 +93,20 @@ class Reconciler:
         if seen is None or seen.job.state not in STATES:
             return
         if seen.resource is not None and seen.resource.gone_at is None and seen.resource.provider_id is not None:
-            answer = core.providers[seen.resource.provider].get(seen.resource.provider_id)
-            seen = dataclasses.replace(seen, seen=answer, asked=True)
+            seen = self._ask(seen)
         self._meter(seen)
         acts = STATES[seen.job.state](seen)
         effects.carry_out(core, seen, acts)
+
+    def _ask(self, seen: view.RunView) -> view.RunView:
+        """Adds what the provider says; where it does not answer, the money decisions still go on."""
+        assert seen.resource is not None and seen.resource.provider_id is not None
+        try:
+            answer = self._core.providers[seen.resource.provider].get(seen.resource.provider_id)
+        except KriptikError as error:
+            log.warning("run %s: the provider does not answer: %s", seen.job.id, error.sentence)
+            return seen
+        return dataclasses.replace(seen, seen=answer, asked=True)
 
     def _meter(self, seen: view.RunView) -> None:
         """Posts each minute's use to the ledger, and shows the spend as it grows."""

@@ -11,7 +11,7 @@ from kriptik.server.core import Core
 from kriptik.server.runs import jobfile, naming, spool
 from kriptik.spec.errors import KriptikError
 from kriptik.store import jobs, ledger, people, trials
-from kriptik.store.tables import Generation, Job, Resource, TestSessionRow
+from kriptik.store.tables import Generation, Job, Resource, TrialRow
 
 NUMBER = 1
 """A session has one generation; one that dies is not started again."""
@@ -21,7 +21,7 @@ NUMBER = 1
 class SessionView:
     """A session as one tick sees it."""
 
-    row: TestSessionRow
+    row: TrialRow
     job: Job
     generation: Generation | None
     resource: Resource | None
@@ -50,7 +50,7 @@ def tick(core: Core, session_id: str) -> None:
 
 def _load(core: Core, session_id: str) -> SessionView | None:
     with core.db.read() as session:
-        row = session.get(TestSessionRow, session_id)
+        row = session.get(TrialRow, session_id)
         if row is None or row.state not in trials.LIVE:
             return None
         now = core.clock()
@@ -128,11 +128,11 @@ def _over(core: Core, seen: SessionView) -> bool:
 
 def _want_end(core: Core, seen: SessionView) -> None:
     with core.db.write() as session:
-        end(session, session.get_one(TestSessionRow, seen.row.id), seen.now)
+        end(session, session.get_one(TrialRow, seen.row.id), seen.now)
     core.bus.wake(seen.row.id)
 
 
-def end(session: Session, row: TestSessionRow, now: datetime) -> None:
+def end(session: Session, row: TrialRow, now: datetime) -> None:
     """Asks the session's worker to stop."""
     if row.state not in ("starting", "ready"):
         return
@@ -177,7 +177,7 @@ def _ended(core: Core, seen: SessionView) -> None:
 
 def _set(core: Core, seen: SessionView, state: str, error: str | None = None) -> None:
     with core.db.write() as session:
-        row = session.get_one(TestSessionRow, seen.row.id)
+        row = session.get_one(TrialRow, seen.row.id)
         row.state = state
         if state in ("ended", "failed"):
             row.ended_at, row.error = seen.now, error

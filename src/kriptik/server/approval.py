@@ -1,0 +1,129 @@
+"""Approval: the contract is locked, the rows are prepared and checked, the run is made. All of it, or nothing."""
+
+import shutil
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from kriptik.server import planning
+from kriptik.server.core import Core
+from kriptik.server.runs.launch import RunFacts, launch
+from kriptik.spec.budget import BudgetAuthorization
+from kriptik.spec.contract import TrainingContract
+from kriptik.spec.errors import ConflictError, KriptikError
+from kriptik.spec.job import DataRef, SamplePrompt
+from kriptik.spec.plan import PlanStatus, TrainingImplementationPlan
+from kriptik.store import plans
+from kriptik.store.tables import TrainingPlan
+
+
+def must_be_open(plan: TrainingImplementationPlan) -> None:
+    """409 for a plan that was decided on already."""
+    if plan.status is PlanStatus.APPROVED:
+        raise ConflictError("already_approved", "This plan was approved already.", "See its run.", fields={"jobId": plan.job_id})
+    if plan.status is PlanStatus.REJECTED:
+        raise ConflictError("plan_rejected", "This plan was rejected.", "Make a new plan.")
+
+
+def approve(core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization) -> tuple[TrainingImplementationPlan, str]:
+    """The approved plan and the id of its run. Rows are prepared before anything is decided: bad data costs nothing."""
+    with core.db.read() as session:
+        contract, plan = plans.get(session, user_id, plan_id)
+    must_be_open(plan)
+    must_be_trainable(core, plan)
+    folder = core.data_dir / "prepared" / plan.id
+    data, samples = planning.prepare_rows(core, user_id, plan, folder)
+    try:
+        with core.db.write() as session:
+            return _decide(session, core, user_id, plan, authorization, data, samples)
+    except KriptikError:
+        if plan.job_id is None and not _approved_meanwhile(core, plan.id):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def must_be_trainable(core: Core, plan: TrainingImplementationPlan) -> None:
+    """409 `method_not_available` for what does not train yet, with the reason."""
+    if not plan.approvable:
+        raise ConflictError(
+            "method_not_available", plan.why_not_approvable or "This plan does not train yet.", "Choose another method or model."
+        )
+    if plan.choices.provider not in core.providers:
+        raise ConflictError(
+            "provider_not_available",
+            f"The provider {plan.choices.provider} is not set up here.",
+            f"Choose one of: {', '.join(sorted(core.providers))}.",
+        )
+
+
+def _decide(
+    session: Session,
+    core: Core,
+    user_id: str,
+    plan: TrainingImplementationPlan,
+    authorization: BudgetAuthorization,
+    data: DataRef | None,
+    samples: list[SamplePrompt],
+) -> tuple[TrainingImplementationPlan, str]:
+    now = core.clock()
+    contract, fresh = plans.get(session, user_id, plan.id)
+    must_be_open(fresh)
+    if fresh.updated_at != plan.updated_at:
+        raise ConflictError("plan_changed", "The plan was changed meanwhile.", "Look at it again, then approve.")
+    locked = lock(contract, now)
+    row = session.get_one(TrainingPlan, plan.id)
+    row.status = PlanStatus.APPROVED.value
+    session.flush()
+    job = launch(
+        session,
+        core,
+        user_id=user_id,
+        plan_id=plan.id,
+        name=planning.run_name(plan),
+        provider=plan.choices.provider,
+        base_model=plan.choices.base_model,
+        stages=planning.stages(plan),
+        data=data,
+        authorization=authorization,
+        facts=facts(plan, samples),
+        now=now,
+    )
+    approved = fresh.model_copy(
+        update={
+            "status": PlanStatus.APPROVED,
+            "budget_authorization": authorization,
+            "job_id": job.id,
+            "approved_at": now,
+            "updated_at": now,
+            "tiles": [tile.model_copy(update={"status": "approved"}) for tile in fresh.tiles],
+        }
+    )
+    plans.save(session, locked, approved)
+    return approved, job.id
+
+
+def lock(contract: TrainingContract, now: datetime) -> TrainingContract:
+    """The contract, immutable from here on."""
+    return contract.model_copy(update={"locked": True, "locked_at": now, "hash": contract.content_hash()})
+
+
+def facts(plan: TrainingImplementationPlan, samples: list[SamplePrompt]) -> RunFacts:
+    """What the plan fixed about its run."""
+    return RunFacts(
+        prompt=plan.prompt,
+        capability=plan.choices.capability,
+        modality=planning.modality(plan),
+        method=plan.choices.method,
+        precision=planning.precision(plan),
+        gpu=plan.choices.gpu,
+        gpu_count=plan.choices.gpu_count,
+        price_per_hour=plan.estimate.price_per_hour,
+        time_hours=plan.estimate.time_hours.document(),
+        cost_usd=plan.estimate.cost_usd.document(),
+        samples=samples,
+    )
+
+
+def _approved_meanwhile(core: Core, plan_id: str) -> bool:
+    with core.db.read() as session:
+        return session.get_one(TrainingPlan, plan_id).status == PlanStatus.APPROVED.value
