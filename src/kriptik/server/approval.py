@@ -28,7 +28,7 @@ def must_be_open(plan: TrainingImplementationPlan) -> None:
 def approve(core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization) -> tuple[TrainingImplementationPlan, str]:
     """The approved plan and the id of its run. Rows are prepared before anything is decided: bad data costs nothing."""
     with core.db.read() as session:
-        contract, plan = plans.get(session, user_id, plan_id)
+        _contract, plan = plans.get(session, user_id, plan_id)
     must_be_open(plan)
     must_be_trainable(core, plan)
     folder = core.data_dir / "prepared" / plan.id
