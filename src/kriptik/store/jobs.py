@@ -47,10 +47,10 @@ def page(session: Session, user_id: str, limit: int, before: str | None, state: 
     return list(session.scalars(query))
 
 
-def unfinished(session: Session) -> list[str]:
-    """Ids of runs the reconciler has to look at, oldest first."""
-    ended = [state.value for state in TERMINAL_STATES]
-    return list(session.scalars(select(Job.id).where(Job.state.not_in(ended)).order_by(Job.state_since, Job.id)))
+def unfinished(session: Session, *, resting: bool) -> list[str]:
+    """Ids of runs the reconciler has to look at, longest in their state first; with `resting`, frozen and waiting ones too."""
+    left_out = {state.value for state in TERMINAL_STATES} | (set() if resting else RESTING)
+    return list(session.scalars(select(Job.id).where(Job.state.not_in(left_out)).order_by(Job.state_since, Job.id)))
 
 
 def queue(session: Session, provider: str) -> list[str]:

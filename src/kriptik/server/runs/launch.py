@@ -79,6 +79,7 @@ def launch(
         created_at=now,
         updated_at=now,
     )
+    job.estimate = {**job.estimate, "pricePerHour": float(money.price(core, job))}
     budget.check_cap(money.terms(job), money.overheads(core, job), Decimal(0))
     jobs.add(session, job)
     effects.change_state(session, job, JobState.QUEUED, "Approved.", now)

@@ -23,8 +23,10 @@ from kriptik.store import jobs
 from kriptik.store.tables import Generation, Job, TrialCall
 
 
-def apply(session: Session, job: Job | None, generation: Generation, fresh: list[StoredEvent], now: datetime) -> None:
-    """Follows new events, in order. `job` is None for a test session's worker."""
+def apply(
+    session: Session, job: Job | None, generation: Generation, fresh: list[StoredEvent], price: Decimal, now: datetime
+) -> None:
+    """Follows new events, in order. `job` is None for a test session's worker; `price` is dollars per hour."""
     for event in fresh:
         body = event.body
         if isinstance(body, WorkerState):
@@ -33,12 +35,12 @@ def apply(session: Session, job: Job | None, generation: Generation, fresh: list
         if isinstance(body, TestAnswered):
             _answer(session, generation, body, now)
         elif job is not None:
-            _follow(session, job, generation, event)
+            _follow(session, job, generation, event, price)
     if job is not None and fresh:
         job.updated_at = now
 
 
-def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent) -> None:
+def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent, price: Decimal) -> None:
     body = event.body
     match body:
         case Metrics():
@@ -54,7 +56,7 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
         case ProbeDone():
             job.probe = body.result.document()
             job.checkpoint_seconds = body.result.checkpoint_s
-            job.estimate = {**job.estimate, "measured": measured(body.result, Decimal(str(job.estimate.get("pricePerHour", 0))))}
+            job.estimate = {**job.estimate, "measured": measured(body.result, price)}
         case RunResult():
             job.result = body.document()
         case WorkerState(state="restored"):

@@ -30,6 +30,7 @@ from kriptik.store import jobs, ledger, trials
 from kriptik.store.tables import Resource
 
 SWEEP_EVERY_S = 30
+"""How often orphans are looked for, and runs that rest are looked at."""
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -69,11 +70,12 @@ class Reconciler:
     def tick(self) -> None:
         """Looks at every unfinished run and live test session once. A run that raises does not hold up the others."""
         now = self._core.clock().timestamp()
-        if now - self._swept_at >= SWEEP_EVERY_S:
+        seldom = now - self._swept_at >= SWEEP_EVERY_S
+        if seldom:
             self._swept_at = now
             self._suspects = orphans.sweep(self._core, self._suspects)
         with self._core.db.read() as session:
-            run_ids, session_ids = jobs.unfinished(session), trials.live(session)
+            run_ids, session_ids = jobs.unfinished(session, resting=seldom), trials.live(session)
         for run_id in run_ids:
             try:
                 self.tick_run(run_id)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from kriptik.server.core import Core
-from kriptik.server.runs import projection
+from kriptik.server.runs import money, projection
 from kriptik.spec.errors import BadInputError, ConflictError
 from kriptik.spec.events import Event
 from kriptik.store import events, jobs
@@ -23,7 +24,8 @@ def take(session: Session, core: Core, generation: Generation, batch: Sequence[E
         raise BadInputError("wrong_generation", "An event names another generation than the address does.")
     taken = events.take(session, generation, batch)
     job = session.get(Job, generation.stream_id)
-    projection.apply(session, job, generation, taken.fresh, core.clock())
+    price = money.price(core, job) if job is not None else Decimal(0)
+    projection.apply(session, job, generation, taken.fresh, price, core.clock())
     return taken.ack_seq
 
 
