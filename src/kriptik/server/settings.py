@@ -17,7 +17,7 @@ class Settings(Noun):
     home: Path = Field(default_factory=lambda: Path.home() / ".kriptik")
     """All state lives under this folder."""
     host: str = "127.0.0.1"
-    port: int = Field(7860, ge=0, le=65535)
+    port: int = Field(default=7860, ge=0, le=65535)
     url: str = ""
     """Where workers on this machine reach the server; default http://host:port."""
     public_url: str | None = None
@@ -26,26 +26,26 @@ class Settings(Noun):
     """Further host names, comma-separated, that requests may name."""
     database_url: str | None = None
     local_price_per_hour: Money = Decimal(0)
-    local_slots: int = Field(1, ge=1)
+    local_slots: int = Field(default=1, ge=1)
     """Training runs at a time on this machine; more are queued."""
     threads: int | None = None
     """Threads a local worker computes with; default all cores."""
     tick_s: float = Field(0.5, gt=0)
-    lease_s: float = Field(30, gt=0)
-    grace_s: float = Field(900, gt=0)
-    boot_s: float = Field(600, gt=0)
+    lease_s: float = Field(default=30, gt=0)
+    grace_s: float = Field(default=900, gt=0)
+    boot_s: float = Field(default=600, gt=0)
     """How long a worker may take to its first word."""
-    checkpoint_s: float = Field(20, gt=0)
+    checkpoint_s: float = Field(default=20, gt=0)
     """Assumed time to save a checkpoint until it was measured."""
-    teardown_s: float = Field(5, gt=0)
+    teardown_s: float = Field(default=5, gt=0)
     """T: the provider confirms a terminate within this time."""
-    budget_event_s: float = Field(2, gt=0)
+    budget_event_s: float = Field(default=2, gt=0)
     storage_price_per_gb_month: Money = Decimal(0)
     test_allowance_usd: Money = Decimal("0.50")
     """What a test session may cost; apart from the run's cap."""
-    max_upload_mb: int = Field(2048, ge=1)
-    resume_link_hours: float = Field(72, gt=0)
-    fruitless_limit: int = Field(3, ge=1)
+    max_upload_mb: int = Field(default=2048, ge=1)
+    resume_link_hours: float = Field(default=72, gt=0)
+    fruitless_limit: int = Field(default=3, ge=1)
     """Automatic restarts without a new checkpoint before a run is given up."""
 
     @classmethod

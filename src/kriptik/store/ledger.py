@@ -73,22 +73,8 @@ def rate(session: Session, stream_id: str) -> Decimal:
 def entries(session: Session, stream_id: str) -> list[LedgerEntry]:
     """The receipt, oldest first."""
     rows = session.scalars(select(LedgerRow).where(LedgerRow.stream_id == stream_id).order_by(LedgerRow.at, LedgerRow.id))
-    return [
-        LedgerEntry(
-            id=r.id,
-            job_id=r.stream_id,
-            at=r.at,
-            kind=r.kind,
-            debit=r.debit,
-            credit=r.credit,
-            amount=r.amount,  # type: ignore[arg-type]
-            generation=r.generation,
-            seconds=r.seconds,
-            price_per_hour=r.price_per_hour,
-            note=r.note,
-        )
-        for r in rows
-    ]
+    names = [name for name in LedgerEntry.model_fields if name != "job_id"]
+    return [LedgerEntry.model_validate({"job_id": row.stream_id} | {name: getattr(row, name) for name in names}) for row in rows]
 
 
 def testing(session: Session, job_id: str, now: datetime) -> Decimal:

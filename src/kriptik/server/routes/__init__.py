@@ -1,5 +1,15 @@
 """Thin routes, one file per noun: read, check, call, answer. `ROUTERS` is the table of what lies under /api/training."""
 
-from kriptik.server.routes import access, history, jobs, money, notices, resume, system, trials
+from kriptik.server.routes import access, files, history, jobs, money, notices, resume, system, trials
 
-ROUTERS = (jobs.router, history.router, money.router, trials.router, notices.router, access.router, resume.router, system.router)
+ROUTERS = (
+    jobs.router,
+    history.router,
+    money.router,
+    files.router,
+    trials.router,
+    notices.router,
+    access.router,
+    resume.router,
+    system.router,
+)

@@ -30,7 +30,7 @@ class JobList(Noun):
 class ResumeRequest(Noun):
     """How to go on. `newBudget` is the new total cap."""
 
-    new_budget: Money | None = Field(None, gt=0)
+    new_budget: Money | None = Field(default=None, gt=0)
 
 
 class Resumed(Noun):
@@ -50,8 +50,8 @@ class RollbackRequest(Noun):
 class JobPatch(Noun):
     """What a person may rename or note."""
 
-    name: str | None = Field(None, min_length=1, max_length=200)
-    notes: str | None = Field(None, max_length=20_000)
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    notes: str | None = Field(default=None, max_length=20_000)
 
 
 @router.get("")

@@ -21,9 +21,9 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["budget"])
 class BudgetChange(Noun):
     """What to change of a run's authorisation; what is left out stays."""
 
-    max_budget: Money | None = Field(None, gt=Decimal(0))
-    notify_at_percent: float | None = Field(None, gt=0, lt=100)
-    freeze_at_percent: float | None = Field(None, gt=0, le=100)
+    max_budget: Money | None = Field(default=None, gt=Decimal(0))
+    notify_at_percent: float | None = Field(default=None, gt=0, lt=100)
+    freeze_at_percent: float | None = Field(default=None, gt=0, le=100)
     notification_channels: list[Channel] | None = None
 
 

@@ -31,8 +31,8 @@ Prompt = Annotated[str, Field(min_length=1, max_length=MOST_PROMPT, pattern=r"\S
 class IntentContext(Noun):
     """What the person has already: a run or model to start from, a dataset's id."""
 
-    existing_model: str | None = Field(None, max_length=300)
-    existing_data: str | None = Field(None, max_length=300)
+    existing_model: str | None = Field(default=None, max_length=300)
+    existing_data: str | None = Field(default=None, max_length=300)
 
 
 class IntentRequest(Noun):
@@ -61,12 +61,12 @@ class WizardSelections(Noun):
 
     prompt: Annotated[str, Field(max_length=MOST_PROMPT)] = ""
     capability: str = Field(min_length=1, max_length=100)
-    base_model: str | None = Field(None, max_length=300)
-    method: str | None = Field(None, max_length=100)
-    dataset_id: str | None = Field(None, max_length=26)
-    gpu: str | None = Field(None, max_length=100)
-    provider: str | None = Field(None, max_length=100)
-    budget_max_usd: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
+    base_model: str | None = Field(default=None, max_length=300)
+    method: str | None = Field(default=None, max_length=100)
+    dataset_id: str | None = Field(default=None, max_length=26)
+    gpu: str | None = Field(default=None, max_length=100)
+    provider: str | None = Field(default=None, max_length=100)
+    budget_max_usd: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
 
 
 class TileEdit(Noun):

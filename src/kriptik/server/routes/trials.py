@@ -29,8 +29,8 @@ class DeployRequest(Noun):
 
     job_id: str | None = None
     model_id: str | None = None
-    checkpoint_id: str | None = Field(None, max_length=200)
-    expiry_minutes: int = Field(10, ge=1, le=240)
+    checkpoint_id: str | None = Field(default=None, max_length=200)
+    expiry_minutes: int = Field(default=10, ge=1, le=240)
 
     @model_validator(mode="after")
     def _one_run(self) -> "DeployRequest":
@@ -56,7 +56,7 @@ class CompareRequest(Noun):
 class ExtendRequest(Noun):
     """How many more minutes."""
 
-    minutes: int = Field(10, ge=1, le=240)
+    minutes: int = Field(default=10, ge=1, le=240)
 
 
 class Preference(Noun):

@@ -27,7 +27,7 @@ class RunFacts(Noun):
     precision: Precision = "fp32"
     seed: int = 0
     gpu: str = "cpu"
-    gpu_count: int = Field(1, ge=1)
+    gpu_count: int = Field(default=1, ge=1)
     price_per_hour: Money = Decimal(0)
     time_hours: dict[str, JsonValue] = {}
     cost_usd: dict[str, JsonValue] = {}

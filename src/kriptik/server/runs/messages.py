@@ -22,26 +22,26 @@ _SWITCH = {
 def alert(session: Session, job: Job, spend: Decimal, now: datetime) -> None:
     """The alert mark was passed; once per cap."""
     words = wording.alert(job.name, job.id, spend, job.max_budget)
-    _tell(session, job, "training_alert", words, now, f"alert:{job.id}:{job.max_budget}", **_money(job, spend))
+    _tell(session, job, "training_alert", words, now, f"alert:{job.id}:{job.max_budget}", metadata=_money(job, spend))
 
 
 def freeze(session: Session, job: Job, spend: Decimal, reason: str, link: str, now: datetime) -> None:
     """Frozen: never silenced."""
     words = wording.freeze(job.name, spend, job.max_budget, by_budget=reason != "user", link=link)
     key = f"freeze:{job.id}:{job.generation}"
-    _tell(session, job, "training_freeze", words, now, key, forced=True, resumeUrl=link, **_money(job, spend))
+    _tell(session, job, "training_freeze", words, now, key, forced=True, metadata={"resumeUrl": link, **_money(job, spend)})
 
 
 def stage_complete(session: Session, job: Job, stage: str, index: int, now: datetime) -> None:
     """A stage ended and the next waits for approval."""
     words = wording.stage_complete(job.name, job.id, stage)
-    _tell(session, job, "training_stage_complete", words, now, f"stage:{job.id}:{job.generation}", stage=index)
+    _tell(session, job, "training_stage_complete", words, now, f"stage:{job.id}:{job.generation}", metadata={"stage": index})
 
 
 def complete(session: Session, job: Job, spend: Decimal, now: datetime) -> None:
     """The run is done."""
     words = wording.complete(job.name, job.id, spend, job.max_budget)
-    _tell(session, job, "training_complete", words, now, f"complete:{job.id}:{job.generation}", **_money(job, spend))
+    _tell(session, job, "training_complete", words, now, f"complete:{job.id}:{job.generation}", metadata=_money(job, spend))
 
 
 def error(session: Session, job: Job, message: str, now: datetime) -> None:
@@ -49,18 +49,26 @@ def error(session: Session, job: Job, message: str, now: datetime) -> None:
     _tell(session, job, "training_error", wording.error(job.name, job.id, message), now, f"error:{job.id}:{job.generation}")
 
 
-def _money(job: Job, spend: Decimal) -> dict[str, float]:
+def _money(job: Job, spend: Decimal) -> dict[str, Any]:
     return {"spend": float(spend), "cap": float(job.max_budget)}
 
 
 def _tell(
-    session: Session, job: Job, kind: str, words: wording.Wording, now: datetime, key: str, *, forced: bool = False, **metadata: Any
+    session: Session,
+    job: Job,
+    kind: str,
+    words: wording.Wording,
+    now: datetime,
+    key: str,
+    *,
+    forced: bool = False,
+    metadata: dict[str, Any] | None = None,
 ) -> None:
     preferences = NotificationPreferences.model_validate(session.get_one(User, job.user_id).preferences)
     wanted = preferences.in_app_enabled and getattr(preferences, _SWITCH.get(kind, "in_app_enabled"))
     if not (wanted or forced):
         return
     action = (words.path, words.label)
-    notice = notices.make(job.user_id, job.id, kind, words.title, words.message, action, now, **metadata)
+    notice = notices.make(job.user_id, job.id, kind, words.title, words.message, action, now, **(metadata or {}))
     if notices.add(session, notice, key):
         events.say(session, job.id, Notice(notification_id=notice.id, kind=kind, title=notice.title, message=notice.message), now)

@@ -17,7 +17,7 @@ def fresh(job: Job) -> EnvironmentSetup:
         job_id=job.id,
         current_stage=None,
         status="pending",
-        stages=[SetupStage(name=name, title=title) for name, title in SETUP_TITLES.items()],
+        stages=[SetupStage(name=name, title=title, progress=0) for name, title in SETUP_TITLES.items()],
         config={"stages": job.stages},
     )
 
