@@ -13,11 +13,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Makes every table."""
-    _first_tables()
-    _plans()
-    _runs()
-    _events_and_money()
-    _tests()
+    _part_1()
+    _part_2()
+    _part_3()
+    _part_4()
+    _part_5()
+    _part_6()
+    _part_7()
 
 
 def downgrade() -> None:
@@ -49,7 +51,7 @@ TABLES = (
 )
 
 
-def _first_tables() -> None:
+def _part_1() -> None:
     op.create_table(
         "settings",
         sa.Column("key", sa.String(length=64), nullable=False),
@@ -105,6 +107,9 @@ def _first_tables() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_contracts_user_id"), "contracts", ["user_id"], unique=False)
+
+
+def _part_2() -> None:
     op.create_table(
         "datasets",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -124,9 +129,6 @@ def _first_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-
-
-def _plans() -> None:
     op.create_index(op.f("ix_datasets_user_id"), "datasets", ["user_id"], unique=False)
     op.create_table(
         "events",
@@ -168,6 +170,9 @@ def _plans() -> None:
         sa.ForeignKeyConstraint(["stream_id"], ["streams.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("stream_id", "number"),
     )
+
+
+def _part_3() -> None:
     op.create_table(
         "ledger",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -196,9 +201,6 @@ def _plans() -> None:
         sa.PrimaryKeyConstraint("token_hash"),
     )
     op.create_index(op.f("ix_login_links_user_id"), "login_links", ["user_id"], unique=False)
-
-
-def _runs() -> None:
     op.create_table(
         "web_sessions",
         sa.Column("token_hash", sa.String(length=64), nullable=False),
@@ -230,6 +232,9 @@ def _runs() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
+
+
+def _part_4() -> None:
     op.create_index(op.f("ix_resources_status"), "resources", ["status"], unique=False)
     op.create_table(
         "training_plans",
@@ -258,7 +263,7 @@ def _runs() -> None:
     op.create_index(op.f("ix_training_plans_user_id"), "training_plans", ["user_id"], unique=False)
 
 
-def _events_and_money() -> None:
+def _part_5() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -312,6 +317,9 @@ def _events_and_money() -> None:
     )
     op.create_index(op.f("ix_jobs_state"), "jobs", ["state"], unique=False)
     op.create_index(op.f("ix_jobs_user_id"), "jobs", ["user_id"], unique=False)
+
+
+def _part_6() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("job_id", sa.String(length=26), nullable=False),
@@ -372,10 +380,10 @@ def _events_and_money() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_test_sessions_job_id"), "test_sessions", ["job_id"], unique=False)
-
-
-def _tests() -> None:
     op.create_index(op.f("ix_test_sessions_state"), "test_sessions", ["state"], unique=False)
+
+
+def _part_7() -> None:
     op.create_table(
         "test_requests",
         sa.Column("id", sa.String(length=26), nullable=False),
