@@ -86,12 +86,12 @@ def remaining_s(job: Job) -> float | None:
     probe = ProbeResult.model_validate(job.probe) if job.probe else None
     if probe is None:
         return None
-    totals = probe.total_steps
+    totals, last_looks = probe.total_steps, probe.eval_s + probe.sample_s + probe.checkpoint_s
     if not job.metrics:
-        return sum(totals) * probe.seconds_per_step
+        return sum(totals) * probe.seconds_per_step + last_looks
     stage, step = int(job.metrics["stage"]), int(job.metrics["step"])
     steps_left = max(0, int(job.metrics["totalSteps"]) - step) + sum(totals[stage + 1 :])
-    return steps_left * _pace(job, probe)
+    return steps_left * _pace(job, probe) + last_looks
 
 
 def _pace(job: Job, probe: ProbeResult) -> float:
