@@ -7,13 +7,13 @@ from kriptik.server.runs.view import RunView
 
 def decide(view: RunView) -> list[Act]:
     """Wait for the acknowledgement, but never past the cap and not for ever."""
-    if view.said in ("completed", "failed"):
+    if view.said == "completed" or (view.said == "failed" and not training.cut_off(view)):
         return training.last_word(view)
     if view.gone:
         return [Frozen("user" if view.job.reason == "user" else "budget")]
     if view.resource is not None and view.resource.status == "intended":
         return [Terminate("frozen before it was created")]
-    if view.said in ("frozen", "stopped", "awaiting_approval") or acknowledged(view):
+    if view.said in ("failed", "frozen", "stopped", "awaiting_approval") or acknowledged(view):
         return training.leave_time(view)
     if view.over:
         return [Terminate("it ended")]

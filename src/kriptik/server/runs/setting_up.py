@@ -7,10 +7,10 @@ from kriptik.spec.job import JobState
 
 
 def decide(view: RunView) -> list[Act]:
-    """Create if there is only the intent; training begins with the worker's `ready`."""
+    """Create if there is only the intent; training begins with the worker's `ready`, or its first step."""
     if view.resource is not None and view.resource.status == "intended":
         return training.guard_money(view) or [Create()]
     acts = training.decide(view)
-    if not acts and view.said == "ready":
+    if not acts and (view.said == "ready" or (view.job.metrics or {}).get("generation") == view.job.generation):
         return [Move(JobState.TRAINING)]
     return acts

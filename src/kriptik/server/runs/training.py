@@ -16,8 +16,9 @@ from kriptik.server.runs.view import RunView
 from kriptik.spec.job import JobState
 from kriptik.spec.run import Failure
 
-OWN_STOPS = {"hard_stop": "budget", "budget": "budget"}
-"""Codes of a worker that froze by itself, and what that means; anything else is lost contact."""
+OUT_OF_MONEY = "hard_stop"
+CUT_OFF = frozenset({"hard_stop", "lost_contact", "terminated"})
+"""Codes of a worker whose own dead-man switch or machine ended it; as `failed` it was ended hard, as `frozen` in good order."""
 
 
 def decide(view: RunView) -> list[Act]:
@@ -32,17 +33,26 @@ def last_word(view: RunView) -> list[Act]:
     if not view.gone:
         return leave_time(view)
     message = (view.generation.worker_message if view.generation else None) or {}
+    code = message.get("code") or ""
     if view.said == "completed":
         return [Complete()]
-    if view.said == "failed":
+    if view.said == "failed" and code not in CUT_OFF:
         return [Fail(_failure(message))]
     if view.said == "awaiting_approval":
         return [Move(JobState.AWAITING_APPROVAL, "The next stage waits for your approval.")]
-    if view.said == "stopped":
+    if view.said == "stopped" and code not in CUT_OFF:
         return [Move(JobState.STOPPED, "The worker stopped.")]
-    if OWN_STOPS.get(message.get("code") or "") == "budget" or view.verdict.freeze:
+    if code == OUT_OF_MONEY or view.verdict.freeze:
         return [Frozen("budget")]
-    return [Requeue("The worker had lost contact and saved its work; it goes on from there.")]
+    if view.said == "failed":
+        return _lost(view)
+    return [Requeue("The worker had to stop and saved its work; it goes on from there.")]
+
+
+def cut_off(view: RunView) -> bool:
+    """The worker's own switch ended it, not a fault of the training."""
+    message = (view.generation.worker_message if view.generation else None) or {}
+    return message.get("code") in CUT_OFF
 
 
 def leave_time(view: RunView) -> list[Act]:
