@@ -1,0 +1,84 @@
+"""What a request says: the flat fields a careful reader takes from it. What the text does not determine is left out."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kriptik.spec.base import Noun
+
+Capability = Literal[
+    "music_generation",
+    "video_generation",
+    "image_generation",
+    "voice_cloning",
+    "text_generation",
+    "code_generation",
+    "chat",
+    "embeddings",
+    "multimodal",
+    "custom",
+]
+QualityTier = Literal["consumer", "professional", "flagship", "research"]
+ProviderName = Literal["runpod", "modal", "lambda", "vast", "aws", "gcp", "azure", "colab", "kubernetes", "local"]
+DataSource = Literal["user_upload", "huggingface", "web_search", "synthetic", "hybrid"]
+
+
+class HardwareLimit(Noun):
+    """Limits on where the model is trained (not where it must run afterwards)."""
+
+    gpu: str | None = None
+    count: int | None = Field(None, ge=1)
+    vram_gb: float | None = Field(None, gt=0)
+    cpu_only: bool | None = None
+
+
+class DataMention(Noun):
+    """The data a person says they have or want."""
+
+    type: Literal["text", "audio", "video", "image", "code", "pairs", "preferences"] | None = None
+    amount: float | None = Field(None, ge=0)
+    unit: str | None = None
+    source: DataSource | None = None
+    format: str | None = None
+
+
+class OutputMention(Noun):
+    """What the result must be: file format, language (ISO 639-1), where it runs, how big, how fast, under what licence."""
+
+    export: str | None = None
+    language: str | None = None
+    target_device: str | None = None
+    max_params_b: float | None = Field(None, gt=0)
+    max_size_gb: float | None = Field(None, gt=0)
+    max_latency_ms: float | None = Field(None, gt=0)
+    license: str | None = None
+
+
+class TrainingIntent(Noun):
+    """A request, read. `methods` are ids the person named; `excluded_methods` those they ruled out."""
+
+    is_training_request: bool
+    needs_clarification: bool = False
+    question: str | None = None
+    """The one good question to ask, where `needs_clarification`."""
+    capability: Capability | None = None
+    quality_tier: QualityTier | None = None
+    benchmark_model: str | None = None
+    base_model: str | None = None
+    methods: list[str] = []
+    excluded_methods: list[str] = []
+    budget_max_usd: float | None = Field(None, ge=0)
+    budget_currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
+    budget_amount: float | None = Field(None, ge=0)
+    deadline_hours: float | None = Field(None, gt=0)
+    hardware: HardwareLimit | None = None
+    provider: ProviderName | None = None
+    data: DataMention | None = None
+    output: OutputMention | None = None
+    conflict: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """The batch interface's view: snake_case, and nothing that the text did not determine."""
+        found = self.model_dump(mode="json", exclude_none=True, exclude={"question"})
+        keep = {"is_training_request"}
+        return {name: value for name, value in found.items() if name in keep or value not in ([], {}, False)}
