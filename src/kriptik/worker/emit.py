@@ -71,7 +71,7 @@ class Emitter:
     def _settle(self, *, force: bool, final: bool = False) -> None:
         now = self._clock()
         every = THINNED_EVERY_S if self._over() else METRICS_EVERY_S
-        due = force and (final or not self._over()) or now - self._metrics_at >= every
+        due = (force and (final or not self._over())) or now - self._metrics_at >= every
         if self._metrics is not None and due:
             body, self._metrics, self._metrics_at = self._metrics, None, now
             extra = {name: value for name, value in self._machine().items() if not getattr(body, name)}
@@ -81,7 +81,7 @@ class Emitter:
             self._write(sample)
 
     def _write(self, body: WorkerBody) -> None:
-        if self._spool.size > 2 * self._cap and body.type not in DURABLE or self._over() and body.type == "current_sample":
+        if (self._spool.size > 2 * self._cap and body.type not in DURABLE) or (self._over() and body.type == "current_sample"):
             self.left_out += 1
             return
         fit, odd = sane(body)

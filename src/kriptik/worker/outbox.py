@@ -53,11 +53,14 @@ class Outbox:
             return BACKOFF_S[1]
         except RefusedError as error:
             return self._narrow(len(lines), error)
+        if lease.ack_seq > self._spool.last_seq:
+            self._control.fence("the server holds events of this generation that this worker never wrote")
+            return BACKOFF_S[1]
         self._most = min(MOST_EVENTS, self._most * 2)
         stuck = lease.ack_seq <= self.acked
         self._failures = self._failures + 1 if stuck else 0
         with self._done:
-            self.acked = min(lease.ack_seq, self._spool.last_seq)
+            self.acked = lease.ack_seq
             self._done.notify_all()
         if stuck:  # the server lost what it had, or holds a gap: from its mark again, but not in a tight loop
             return self._back_off()

@@ -71,7 +71,7 @@ class Spool:
             return seq
 
     def read(self, after: int, limit: int = 500, max_bytes: int = 1 << 20) -> list[bytes]:
-        """Lines of the events after `after`, without newline: at least one if there is one, at most `limit` and about `max_bytes`."""
+        """Lines of the events after `after`, without newline: one at least if there is one, at most `limit`, about `max_bytes`."""
         with self._lock:
             written = len(self._ends) - 1
             last = min(written, after + limit)
@@ -120,7 +120,8 @@ class Spool:
         if not rest:
             return
         if any(_is_event(line, self.generation, None) for line in rest.split(b"\n")[1:]):
-            raise WorkerError("spool_damaged", f"Event {len(self._ends)} in {self.path.name} is damaged.", "Start a new generation.")
+            text = f"Event {len(self._ends)} in {self.path.name} is damaged."
+            raise WorkerError("spool_damaged", text, "Retry: a new generation goes on from the last checkpoint.")
         os.ftruncate(self._file, good)
 
     def _write_held(self) -> bool:

@@ -1,6 +1,7 @@
-import css from "./tokens.css?raw";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
+const css = readFileSync("src/ui/tokens.css", "utf8");
 const token = (name: string): string => new RegExp(`--color-${name}: (#[0-9a-f]{6});`).exec(css)?.[1] ?? "";
 
 function luminance(hex: string): number {

@@ -1,0 +1,146 @@
+"""Nouns of training data: a dataset, what the checks found, how far it goes, and the prepared files.
+
+Row numbers are 1-based. JSONL, txt and md count lines of the file, CSV and TSV count records with the header as row 1
+(as a spreadsheet does), JSON and Parquet count entries.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue
+
+from kriptik.spec.base import Noun
+from kriptik.spec.job import DataRef
+
+DataFormat = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text"]
+"""How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
+RowKind = Literal["messages", "text", "preferences", "feedback"]
+"""What a row becomes:
+messages     {"messages": [{"role", "content"}, …]}
+text         {"text": str}
+preferences  {"prompt": [message, …], "chosen": [message, …], "rejected": [message, …]}
+feedback     {"prompt": [message, …], "completion": [message, …], "label": bool}
+Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
+"""
+DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]
+Severity = Literal["info", "warning", "error"]
+FixName = Literal["mask_pii", "drop_near_duplicates", "drop_damaged", "drop_long"]
+DataVerdict = Literal["too_few", "enough", "recommended", "flagship", "unknown"]
+
+
+class Example(Noun):
+    """One place where a finding shows. `text` is shortened, and masked where it is personal."""
+
+    row: int
+    column: str | None = None
+    file: str | None = None
+    text: str = ""
+
+
+class Finding(Noun):
+    """Something the checks found. error: training must not start on this; warning: look at it; info: worth knowing."""
+
+    code: str
+    severity: Severity
+    count: int = Field(ge=0)
+    sentence: str
+    examples: list[Example] = []
+    fix: FixName | None = None
+    """A fix that `prepare` can apply; None where it was handled already or only a person can."""
+
+
+class Sufficiency(Noun):
+    """How far the rows go, in rows. `tier` is the largest step of the requirement that is reached."""
+
+    have: int
+    need: int | None = None
+    recommended: int | None = None
+    flagship: int | None = None
+    tier: DataVerdict = "unknown"
+    sentence: str = ""
+
+
+class DataReport(Noun):
+    """What a file holds, what is wrong with it, and how it would be split."""
+
+    dataset_id: str | None = None
+    format: DataFormat
+    kind: RowKind
+    columns: dict[str, str] = {}
+    """Which column plays which role (prompt, completion, chosen …)."""
+    rows: int
+    """Rows read."""
+    usable: int
+    """Rows left after empty, unusable and exactly repeated ones are out."""
+    tokens_estimate: int
+    """Tokens of the usable rows, guessed from characters (± 20 %)."""
+    longest_tokens_estimate: int = 0
+    train_rows: int
+    eval_rows: int
+    test_rows: int = 0
+    overlap_rows: int
+    """Held-out rows whose question or answer also occurs in training rows; counted after the split."""
+    duplicates_dropped: int
+    near_duplicates: int = 0
+    """Rows nearly identical to an earlier one; they stay on the same side of the split."""
+    languages: dict[str, int] = {}
+    """Rows per guessed language, ISO 639-1; "other" where unsure."""
+    findings: list[Finding] = []
+    sufficiency: Sufficiency
+    preview: list[dict[str, JsonValue]] = []
+    """The first few rows in their prepared form, shortened."""
+    ready: bool = True
+    """False when a finding is an error."""
+
+
+class PreparedData(Noun):
+    """Files ready to train on; made once per source, settings and seed."""
+
+    train_path: str
+    eval_path: str | None = None
+    test_path: str | None = None
+    train_sha256: str
+    eval_sha256: str | None = None
+    test_sha256: str | None = None
+    settings_key: str
+    """Hash of source and settings: the same key means the same files."""
+    seed: int
+    fixes: list[FixName] = []
+    source: str = ""
+    licence: str = ""
+    report: DataReport
+
+    def ref(self) -> DataRef:
+        """What goes into `job.json`; `sha256` is that of the training file."""
+        return DataRef(
+            train_path=self.train_path,
+            eval_path=self.eval_path,
+            train_rows=self.report.train_rows,
+            eval_rows=self.report.eval_rows,
+            sha256=self.train_sha256,
+            overlap_rows=self.report.overlap_rows,
+            source=self.source,
+            licence=self.licence,
+        )
+
+
+class Dataset(Noun):
+    """Rows someone may train on. Where they lie on disk is the server's business and not part of this noun."""
+
+    id: str
+    name: str
+    format: DataFormat
+    rows: int
+    columns: list[str] = []
+    bytes: int
+    sha256: str
+    source: DataOrigin
+    licence: str = ""
+    credit: str | None = None
+    """Whom to credit, where the licence asks for it; shown wherever the data is used."""
+    created_at: datetime | None = None
+    report: DataReport | None = None
+
+
+Row = dict[str, Any]
+"""A canonical row, as `RowKind` describes."""

@@ -1,0 +1,219 @@
+"""What a worker is started for: train, serve, export. One function each; `__main__` wires them to spool, server and switch."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from kriptik.spec.errors import KriptikError, WorkerError
+from kriptik.spec.events import Desired, Pending, ProbeDone, SetupName, SetupProgress, StepStatus, TestAnswered, WorkerState
+from kriptik.spec.job import ProbeResult, TrainJob, WorkKind
+from kriptik.spec.testing import TestRequest, TestResult
+from kriptik.worker.control import Control
+from kriptik.worker.pieces import Answerer, Emit, Pieces
+
+PROBE_LIMIT_S = 1800.0
+LEAST_FREE_BYTES = 200 << 20
+"""With less disk than this nothing is begun: not even a small adapter's checkpoint would fit."""
+FINAL = frozenset({"completed", "frozen", "stopped", "awaiting_approval", "failed"})
+"""States that the worker says itself, last of all; the engine's own word of them is not passed on."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a kind of work ended without failing."""
+
+    state: Literal["completed", "frozen", "stopped", "awaiting_approval"]
+    checkpoint_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every kind is given."""
+
+    job: TrainJob
+    job_file: Path
+    emit: Emit
+    control: Control
+    pieces: Pieces
+    describe_machine: Callable[[], str] = str
+
+    def setup(self, stage: SetupName, status: StepStatus, message: str = "") -> None:
+        """Says where a set-up stage is."""
+        progress = {"pending": 0.0, "running": 0.1, "completed": 1.0, "failed": 1.0}[status]
+        self.emit(SetupProgress(stage=stage, status=status, progress=progress, message=message))
+
+
+def train(work: Work) -> Ending:
+    """Sets up (framework, data, monitoring, verification), then trains in this process."""
+    steps: list[tuple[SetupName, str, Callable[[Work], str]]] = [
+        ("framework", "Loading the training framework", lambda w: w.pieces.framework()),
+        ("data", "Looking at the data", _look_at_data),
+        ("monitoring", "Starting to watch the machine", _look_at_machine),
+        ("verification", "Smoke test: longest rows, one evaluation, one sample, one checkpoint", _verify),
+    ]
+    for stage, doing, step in steps:
+        if ended := _ended_early(work):
+            return ended
+        work.setup(stage, "running", doing)
+        try:
+            said = step(work)
+        except _Unwanted:
+            return _ended_early(work) or Ending("stopped")
+        except KriptikError as error:
+            work.setup(stage, "failed", error.sentence)
+            raise
+        work.setup(stage, "completed", said)
+    if ended := _ended_early(work):
+        return ended
+    outcome = work.pieces.train(work.job, work.emit, work.control.desired)
+    return Ending(outcome.state, outcome.checkpoint_id)
+
+
+def serve(work: Work) -> Ending:
+    """Loads base and tuned once, answers until nobody asks for `serve_idle_s`, or until the server wants no more."""
+    work.pieces.framework()
+    answerer = work.pieces.answerer(work.job)
+    work.emit(WorkerState(state="ready"))
+    answered: set[str] = set()
+    idle_since = time.monotonic()
+    while (wanted := work.control.desired()).state == "running":
+        waiting = [pending for pending in wanted.requests if pending.request_id not in answered]
+        for pending in waiting:
+            if work.control.desired().state != "running":
+                break
+            work.emit(_answer(work.job, answerer, pending))
+            answered.add(pending.request_id)
+            idle_since = time.monotonic()
+        if not waiting:
+            work.control.wait(0.5)
+            if time.monotonic() - idle_since > work.job.serve_idle_s:
+                return Ending("stopped")
+    return Ending("stopped")
+
+
+def export(work: Work) -> Ending:
+    """Writes the trained model in the ecosystem's format and says where it is."""
+    work.pieces.framework()
+    work.emit(work.pieces.export(work.job, work.emit))
+    return Ending("completed")
+
+
+KINDS: dict[WorkKind, Callable[[Work], Ending]] = {
+    WorkKind.TRAIN: train,
+    WorkKind.SERVE: serve,
+    WorkKind.EXPORT: export,
+}
+
+
+class _Unwanted(Exception):
+    """Something else than running is wanted while a set-up step was at work."""
+
+
+def _ended_early(work: Work) -> Ending | None:
+    """Wanted to end before there was anything to save: the checkpoint to go on from is the one we came from."""
+    wanted: Desired = work.control.desired()
+    return None if wanted.state == "running" else Ending(wanted.state, work.job.resume_from)
+
+
+def _look_at_data(work: Work) -> str:
+    data = work.job.data
+    if data is None:
+        return "This run needs no rows"
+    for path in filter(None, (data.train_path, data.eval_path)):
+        if not Path(path).is_file():
+            raise WorkerError("data_missing", f"The file {Path(path).name} with the prepared rows is not there.", "Upload it again.")
+    return f"{data.train_rows:,} rows to train on, {data.eval_rows:,} held out, {data.overlap_rows} in both"
+
+
+def _look_at_machine(work: Work) -> str:
+    free = shutil.disk_usage(work.job.run_dir).free
+    if free < LEAST_FREE_BYTES:
+        raise WorkerError("disk_full", f"Only {free / 1e6:.0f} MB are free for the run's folder.", "Free disk space, then retry.")
+    return f"{work.describe_machine()}, {free / 1e9:.0f} GB of disk free"
+
+
+def _verify(work: Work) -> str:
+    job = work.job
+    if (Path(job.run_dir) / "run.lock").exists():
+        return "Settings are fixed by the first start of this run"
+    if not job.probe:
+        return "Left out as asked"
+    result = _probe(work)
+    work.emit(ProbeDone(result=result))
+    if not result.learns:
+        text = f"it started at a loss of {result.loss_first:.3f} and was at {result.loss_last:.3f} after"
+        raise WorkerError("does_not_learn", f"The smoke test did not learn: {text}.", "Lower the learning rate or check the data.")
+    return f"{result.seconds_per_step:.2f} s per step, {result.peak_memory_gb:.1f} GB at most"
+
+
+def _probe(work: Work) -> ProbeResult:
+    """The smoke test in a process of its own, so that its memory and threads leave no trace in the training process."""
+    with tempfile.TemporaryDirectory(prefix="probe-") as folder:
+        out = Path(folder) / "probe.json"
+        with (Path(folder) / "said").open("w+b") as said:
+            command = work.pieces.probe_command(work.job_file, out)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=said)
+            try:
+                code = _wait(work, process)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+        if code != 0:
+            raise _probe_error(code, text)
+        try:
+            return ProbeResult.model_validate_json(out.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise WorkerError("probe_failed", "The smoke test left no result.", "See the run's log.") from error
+
+
+def _wait(work: Work, process: "subprocess.Popen[bytes]") -> int:
+    end = time.monotonic() + PROBE_LIMIT_S
+    while True:
+        if work.control.desired().state != "running":
+            raise _Unwanted
+        try:
+            return process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > end:
+                raise WorkerError(
+                    "probe_failed", f"The smoke test took more than {PROBE_LIMIT_S / 60:.0f} minutes.", "Use a smaller model."
+                ) from None
+
+
+def _probe_error(code: int, text: str) -> WorkerError:
+    if code == -signal.SIGKILL or "OutOfMemoryError" in text:
+        return out_of_memory("the smoke test")
+    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), f"exit code {code}")
+    return WorkerError("probe_failed", f"The smoke test failed: {last[:500]}", "See the run's log; change the plan, then retry.")
+
+
+def out_of_memory(what: str) -> WorkerError:
+    """The one sentence for running out of memory."""
+    return WorkerError(
+        "out_of_memory", f"Memory ran out in {what}.", "Choose a smaller model, a smaller batch or shorter rows, then retry."
+    )
+
+
+def _answer(job: TrainJob, answerer: Answerer, pending: Pending) -> TestAnswered:
+    began = time.monotonic()
+    try:
+        result: TestResult = answerer.answer(TestRequest.model_validate(pending.request))
+    except KriptikError as error:
+        return TestAnswered(request_id=pending.request_id, error=error.sentence)
+    except (ValueError, RuntimeError) as error:  # a request this model cannot answer must not end the session
+        return TestAnswered(request_id=pending.request_id, error=f"{type(error).__name__}: {error}"[:1000])
+    if job.price_per_hour:
+        seconds = round(time.monotonic() - began, 3)
+        result = result.model_copy(update={"cost": job.price_per_hour * int(seconds * 1000) / 3_600_000})
+    return TestAnswered(request_id=pending.request_id, result=result.document())
