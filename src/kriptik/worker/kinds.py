@@ -129,7 +129,8 @@ def _look_at_data(work: Work) -> str:
         return "This run needs no rows"
     for path in filter(None, (data.train_path, data.eval_path)):
         if not Path(path).is_file():
-            raise WorkerError("data_missing", f"The file {Path(path).name} with the prepared rows is not there.", "Upload it again.")
+            sentence = f"The file {Path(path).name} with the prepared rows is not there."
+            raise WorkerError("data_missing", sentence, "Upload it again.")
     return f"{data.train_rows:,} rows to train on, {data.eval_rows:,} held out, {data.overlap_rows} in both"
 
 
