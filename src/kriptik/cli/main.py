@@ -284,11 +284,12 @@ def _act(job: str, verb: str, body: dict[str, Any], as_json: bool, sentence: Cal
 
 
 def _watch(client: Client, job_id: str) -> None:
+    known = client.get(f"/jobs/{job_id}")["lastEventId"]  # what is replayed up to here may hold a freeze long past
     view = watch(
         console,
         client.stream(job_id),
         RunView(),
-        until=lambda v: v.ended or v.state in {"frozen", "awaiting_approval"},
+        until=lambda v: v.last_id >= known and (v.ended or v.state in {"frozen", "awaiting_approval"}),
         plain=not console.is_terminal,
     )
     if view.state == "frozen":

@@ -1,0 +1,98 @@
+"""The command line against a real server whose workers are the model-less ones of the server tests."""
+
+import json
+
+import pytest
+from harness import ProcessProvider, Server, until
+from typer.testing import CliRunner
+
+from kriptik.cli.client import Client
+from kriptik.cli.main import app, main
+from kriptik.spec.errors import KriptikError
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    provider = ProcessProvider("6")
+    made = Server(tmp_path / "home", provider)
+    monkeypatch.setenv("KRIPTIK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KRIPTIK_URL", f"http://127.0.0.1:{made.port}")
+    yield made
+    made.stop()
+    assert not provider.alive()
+    provider.close()
+
+
+def test_jobs_freeze_resume_and_watch_to_the_end(server):
+    job = server.train(steps=40, knobs={"stepS": 0.02})
+    server.wait(job, "training")
+    listed = json.loads(run(app, ["jobs", "--json"]).output)
+    assert [row["id"] for row in listed] == [job]
+    assert run(app, ["freeze", "last"]).exit_code == 0
+    frozen = server.wait(job, "frozen")
+    resumed = json.loads(run(app, ["resume", "last", "--budget", "7", "--json"]).output)
+    assert resumed["success"] and resumed["job"]["maxBudget"] == 7
+    seen = run(app, ["watch", "last"])
+    assert seen.exit_code == 0, seen.output
+    assert "completed" in seen.output
+    assert server.job(job)["generation"] == frozen["generation"] + 1
+
+
+def test_stop_keeps_checkpoints(server):
+    job = server.train(steps=500, knobs={"stepS": 0.02})
+    until(lambda: server.api("GET", f"/jobs/{job}/checkpoints")["checkpoints"])
+    assert run(app, ["stop", job]).exit_code == 0
+    server.wait(job, "stopped")
+    assert server.api("GET", f"/jobs/{job}/checkpoints")["checkpoints"]
+
+
+def test_what_cannot_be_done_says_so_and_fails(server, capsys, monkeypatch):
+    job = server.train(steps=2)
+    server.wait(job, "completed")
+    monkeypatch.setattr("sys.argv", ["kriptik", "resume", job])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "run_finished" in capsys.readouterr().err
+
+
+def test_without_a_server_the_next_step_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("KRIPTIK_HOME", str(tmp_path))
+    monkeypatch.delenv("KRIPTIK_URL", raising=False)
+    with pytest.raises(KriptikError) as refused:
+        Client()
+    assert refused.value.code == "server_unknown" and "kriptik up" in refused.value.next_step
+
+
+def test_the_stream_reconnects_over_a_server_restart(server):
+    job = server.train(steps=60, knobs={"stepS": 0.05})
+    server.wait(job, "training")
+    client, seen = Client(), []
+    for event in client.stream(job):
+        seen.append(event["id"])
+        if len(seen) == 20:
+            server.restart()
+        if event["body"]["type"] == "state" and event["body"]["state"] == "completed":
+            break
+    assert seen == list(range(1, len(seen) + 1))
+
+
+def test_methods_lists_every_id_with_its_points():
+    rows = json.loads(run(app, ["methods", "--json"]).output)
+    assert len(rows) >= 35
+    for row in rows:
+        assert row["status"] in ("trainable", "planned")
+        assert row["status"] == "trainable" or row["reason"]
+        assert all({"adaptation", "objective", "strategy"} <= set(stage) for stage in row["stages"])
+
+
+def test_batches_answer_every_line(tmp_path):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"id": "a", "prompt": "Fine-tune Llama for our support chat"}\nnot json\n{"id": "c"}\n')
+    answer = run(app, ["intent", "--batch", str(source), "--out", str(out)])
+    assert answer.exit_code == 0, answer.output
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["a", "line-2", "c"]
+    assert rows[0]["contract"]["is_training_request"] is True
