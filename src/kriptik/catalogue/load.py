@@ -88,7 +88,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         row_requirements=rows,
         pipelines=_pipelines(folder, history),
         currencies=_currencies(folder),
-        model_names=_names({m.id: [m.id, m.id.split("/")[-1], m.title, *m.aliases, *(r.name for r in m.replaces)] for m in models.values()}),
+        model_names=_names({m.id: _spellings(m) for m in models.values()}),
         gpu_names=_names({g.id: [g.id, g.title, *g.aliases] for g in gpus.values()}),
     )
     for file, entry, field, value, known in _references(catalogue):
@@ -229,16 +229,22 @@ def _pipelines(folder: Path, history: list[PriceEntry]) -> dict[str, ReferencePi
         }
         fields.pop("price_providers")
         priced_by = [f"{p.provider} {p.gpu} {p.kind} {p.usd_per_hour} on {p.observed_on}" for p in used]
-        checked = _checked(TrainingPipeline, file, entry, pipeline)
-        found[entry] = _checked(ReferencePipeline, file, entry, {"id": entry, **fields, "pipeline": checked, "priced_by": priced_by})
+        checked = {"pipeline": _checked(TrainingPipeline, file, entry, pipeline), "priced_by": priced_by}
+        found[entry] = _checked(ReferencePipeline, file, entry, {"id": entry, **fields, **checked})
     return found
 
 
 def _currencies(folder: Path) -> dict[str, CurrencyRate]:
     table = _toml(folder / "currencies.toml", "currencies.toml")
     shared = {"as_of": table.get("as_of"), "source": table.get("source")}
-    rates = table.get("rates", {})
-    return {code: _checked(CurrencyRate, "currencies.toml", code, {"code": code, **shared, **fields}) for code, fields in rates.items()}
+    return {
+        code: _checked(CurrencyRate, "currencies.toml", code, {"code": code, **shared, **fields})
+        for code, fields in table.get("rates", {}).items()
+    }
+
+
+def _spellings(model: ModelEntry) -> list[str]:
+    return [model.id, model.id.split("/")[-1], model.title, *model.aliases, *(r.name for r in model.replaces)]
 
 
 def _names(spellings: dict[str, list[str]]) -> dict[str, str]:

@@ -1,0 +1,71 @@
+"""Fills the axes that a method leaves open from the capability, and gathers the recipe of every stage."""
+
+from copy import deepcopy
+from typing import Any
+
+from pydantic import JsonValue
+
+from kriptik.catalogue.load import load_catalogue
+from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, ModelEntry, Point
+
+LISTED = ("peft", "full", "alignment", "distributed", "specialised", "hybrid")
+"""Categories of the listed method ids, in order; `beyond` follows."""
+
+
+def ordered_methods() -> list[MethodEntry]:
+    """Every method: the listed ids first, by category and in the order of their file."""
+    order = {category: place for place, category in enumerate((*LISTED, "beyond"))}
+    return sorted(load_catalogue().methods.values(), key=lambda m: order[m.category])
+
+
+def fill_points(
+    method: MethodEntry, capability: CapabilityEntry, strategy: str | None = None, model: ModelEntry | None = None
+) -> list[Point]:
+    """The method's stages with every axis set.
+
+    `strategy` fills an open strategy (else "single"). A model with an objective of its own (a codec language model, say)
+    is trained by that objective, and the capability's other names for objectives do not apply to it.
+    """
+    own = model.objective if model else None
+    swaps = {} if own else capability.swaps
+    filled = []
+    for stage in method.stages:
+        objective = stage.objective or own or capability.objective
+        axes = {
+            "adaptation": stage.adaptation or capability.adaptation,
+            "objective": swaps.get(objective, objective),
+            "strategy": stage.strategy or strategy or "single",
+        }
+        filled.append(stage.model_copy(update=axes))
+    return filled
+
+
+def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dict[str, JsonValue]]:
+    """Per stage, the recipe in the words of `StageSettings`.
+
+    A stage of several takes the recipe of the methods that fix its adaptation, then of those that fix its objective; the
+    method's own defaults win over both.
+    """
+    points = fill_points(method, capability)
+    if len(points) == 1:
+        return [deepcopy(method.defaults)]
+    return [_merged(_recipe("adaptation", p), _recipe("objective", p), method.defaults) for p in points]
+
+
+def _recipe(axis: str, point: Point) -> dict[str, JsonValue]:
+    """Defaults of the method that fixes this one axis alone, with the same options; empty if none does."""
+    for method in ordered_methods():
+        only = method.stages[0]
+        fixed = [a for a in ("adaptation", "objective", "strategy", "base_precision") if getattr(only, a)]
+        if len(method.stages) == 1 and fixed == [axis] and getattr(only, axis) == getattr(point, axis):
+            return method.defaults
+    return {}
+
+
+def _merged(*several: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    merged: dict[str, Any] = {}
+    for one in several:
+        for key, value in one.items():
+            old = merged.get(key)
+            merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else deepcopy(value)
+    return merged
