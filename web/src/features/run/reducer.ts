@@ -1,150 +1,166 @@
 /** One pure reducer per open run: the event stream and the polling fallback both go through it. */
 import type { Schemas } from "../../lib/api";
+import { addPoint, type Curve, emptyCurve } from "./curve";
 
-export type StoredEvent = Schemas["StoredEvent"];
-type Body = StoredEvent["body"];
+export type Message = Schemas["StreamMessage"];
+type Body = Message["body"];
 type Of<T extends Body["type"]> = Extract<Body, { type: T }>;
 
-export type Heard = "connecting" | "live" | "reconnecting" | "polling" | "offline";
-
-export interface Curve {
-  /** Growing columns, newest generation per step: handed to the chart without a copy. */
-  steps: number[];
-  loss: number[];
-  learningRate: number[];
-  gradientNorm: number[];
+export interface LogLine {
+  id: number;
+  at: string;
+  severity: string;
+  message: string;
 }
 
 export interface RunLive {
   lastId: number;
-  state: string | null;
+  /** Time of the newest event, as the server stamped it. */
+  at: string | null;
+  state: Schemas["JobState"];
   reason: string;
   metrics: Of<"metrics"> | null;
   curve: Curve;
+  /** Places on the curve (see `Curve.steps`) where a later generation took over. */
   resumes: number[];
-  evals: Of<"eval">[];
-  samples: Of<"sample">[];
-  checkpoints: Of<"checkpoint">[];
-  budget: Of<"budget"> | null;
-  current: Of<"current_sample"> | null;
-  setup: Record<string, Of<"setup">>;
-  logs: { id: number; at: string; severity: string; message: string }[];
-  probe: Of<"probe">["result"] | null;
-  failure: Of<"worker"> | null;
+  evals: Schemas["EvalResult"][];
+  samples: Schemas["QualitySample"][];
+  checkpoints: (Schemas["CheckpointCommitted"] & { at?: string; kept?: boolean })[];
+  budget: { currentSpend: number; maxBudget: number; estimatedTotalSpend: number; spendRate: number; percent: number; status: string };
+  current: Schemas["CurrentSample"] | null;
+  setup: Partial<Record<Schemas["SetupProgress"]["stage"], Schemas["SetupProgress"]>>;
+  setupLogs: { stage: string; message: string }[];
+  stages: Schemas["StageView"][];
+  logs: LogLine[];
+  probe: Schemas["ProbeResult"] | null;
+  failure: Schemas["Failure"] | null;
+  freeze: Schemas["FreezeState"] | null;
+  result: Schemas["RunResult"] | null;
   generation: number;
+  /** Counts notices, so that the bell looks again. */
+  notices: number;
 }
 
 export const KEEP_LOGS = 500;
-export const MAX_POINTS = 4000;
 
-export function emptyRun(): RunLive {
+/** The state of a run as a page load finds it; the stream goes on from `lastId`. */
+export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory"], logs: Schemas["LogLine"][]): RunLive {
+  const curve = history.points.reduce(addPoint, emptyCurve());
+  const setup: RunLive["setup"] = {};
+  for (const stage of job.setup?.stages ?? []) {
+    setup[stage.name] = { type: "setup", stage: stage.name, status: stage.status, progress: stage.progress, message: stage.logs.at(-1) ?? "" };
+  }
   return {
-    lastId: 0, state: null, reason: "", metrics: null, curve: emptyCurve(), resumes: [], evals: [], samples: [], checkpoints: [],
-    budget: null, current: null, setup: {}, logs: [], probe: null, failure: null, generation: 0,
+    lastId: job.lastEventId, at: job.updatedAt, state: job.state, reason: job.reason, metrics: job.metrics ?? null, curve,
+    resumes: takeovers(history.points, curve), evals: history.evals, samples: job.samples, checkpoints: job.checkpoints,
+    budget: {
+      currentSpend: job.budget.currentSpend, maxBudget: job.budget.maxBudget, estimatedTotalSpend: job.budget.estimatedTotalSpend,
+      spendRate: job.budget.spendRate, percent: job.budget.percentUsed, status: job.budget.status,
+    },
+    current: job.currentSample ?? null, setup, stages: job.stages, probe: job.probe ?? null, failure: job.failure ?? null,
+    setupLogs: (job.setup?.stages ?? []).flatMap((stage) => stage.logs.map((message) => ({ stage: stage.name, message }))),
+    freeze: job.freezeState ?? null, result: job.result ?? null, generation: job.generation, notices: 0,
+    logs: logs.map((line) => ({ id: line.id, at: line.at, severity: line.severity, message: line.message })),
   };
 }
 
-export function emptyCurve(): Curve {
-  return { steps: [], loss: [], learningRate: [], gradientNorm: [] };
+function takeovers(points: Schemas["MetricsPoint"][], curve: Curve): number[] {
+  const found: number[] = [];
+  points.forEach((point, at) => {
+    const before = points[at - 1];
+    const place = curve.steps[at];
+    if (before && place !== undefined && point.generation > before.generation) found.push(place);
+  });
+  return found;
 }
 
-/** Folds events into the run. Events already seen (by id) change nothing, so that a replay after a reconnect is harmless. */
-export function reduce(run: RunLive, events: StoredEvent[]): RunLive {
-  const fresh = events.filter((event) => event.id > run.lastId);
+/** Folds messages into the run. What was seen already (by id) changes nothing, so that a replay after a reconnect is harmless. */
+export function reduce(run: RunLive, messages: Message[]): RunLive {
+  const fresh = messages.filter((message) => message.id > run.lastId);
   if (fresh.length === 0) return run;
-  const next: RunLive = { ...run, curve: { ...run.curve } };
-  for (const event of fresh) {
-    next.lastId = Math.max(next.lastId, event.id);
-    apply(next, event);
+  const next: RunLive = { ...run };
+  for (const message of fresh) {
+    next.lastId = Math.max(next.lastId, message.id);
+    next.at = message.at;
+    apply(next, message);
   }
   return next;
 }
 
-function apply(run: RunLive, event: StoredEvent): void {
-  const body = event.body;
+function apply(run: RunLive, message: Message): void {
+  const body = message.body;
   switch (body.type) {
     case "metrics":
-      if (run.generation && event.generation > run.generation) run.resumes = [...run.resumes, body.step];
-      run.generation = Math.max(run.generation, event.generation);
-      run.metrics = body;
-      run.curve = addPoint(run.curve, body);
+      takeMetrics(run, message.generation, body);
       break;
     case "state":
       run.state = body.state;
       run.reason = body.reason ?? "";
-      if (body.state !== "failed") run.failure = null;
+      run.failure = body.state === "failed" ? (message.error ?? run.failure) : null;
+      run.freeze = body.state === "frozen" ? (message.freezeState ?? run.freeze) : null;
+      if (message.result) run.result = message.result;
+      if (body.state === "setting_up") Object.assign(run, { setup: {}, setupLogs: [] });
       break;
     case "budget":
       run.budget = body;
       break;
     case "setup":
-      run.setup = { ...run.setup, [body.stage]: body };
+      run.setup = { ...run.setup, [body.stage]: { ...body, message: body.message ?? "" } };
+      if (body.message) run.setupLogs = [...run.setupLogs, { stage: body.stage, message: body.message }].slice(-KEEP_LOGS);
       break;
     case "eval":
-      run.evals = [...run.evals, body];
+      run.evals = [...run.evals.filter((known) => known.stage !== body.stage || known.step !== body.step), body];
       break;
     case "sample":
-      run.samples = [...run.samples, body];
+      run.samples = [...run.samples.filter((known) => !sameSample(known, body)), body];
       break;
     case "checkpoint":
-      run.checkpoints = [...run.checkpoints.filter((known) => known.checkpointId !== body.checkpointId), body];
+      run.checkpoints = [
+        ...run.checkpoints.filter((known) => known.checkpointId !== body.checkpointId), { ...body, at: message.at, kept: true },
+      ];
       break;
     case "current_sample":
       run.current = body;
       break;
+    case "stage":
+      run.stages = run.stages.map((stage) => (stage.index === body.index ? moved(stage, body.status) : stage));
+      break;
     case "probe":
       run.probe = body.result;
       break;
-    case "worker":
-      if (body.state === "failed") run.failure = body;
+    case "result":
+      run.result = body;
+      break;
+    case "notice":
+      run.notices += 1;
       break;
     case "log":
-      run.logs = [...run.logs, { id: event.id, at: event.at, severity: body.severity ?? "info", message: body.message }].slice(-KEEP_LOGS);
+      if (run.logs.some((known) => known.id === message.id)) break;
+      run.logs = [...run.logs, { id: message.id, at: message.at, severity: body.severity ?? "info", message: body.message }].slice(-KEEP_LOGS);
       break;
   }
 }
 
-/** A step that was trained again (after a rollback or a crash) replaces the old tail: the newest generation is the truth. */
-export function addPoint(curve: Curve, point: { step: number; loss: number; learningRate: number; gradientNorm: number }): Curve {
-  const { steps, loss, learningRate, gradientNorm } = curve;
-  while (steps.length && (steps[steps.length - 1] ?? 0) >= point.step) {
-    for (const column of [steps, loss, learningRate, gradientNorm]) column.pop();
-  }
-  steps.push(point.step);
-  loss.push(point.loss);
-  learningRate.push(point.learningRate);
-  gradientNorm.push(point.gradientNorm);
-  if (steps.length > 2 * MAX_POINTS) return thin(curve);
-  return { steps, loss, learningRate, gradientNorm };
+function takeMetrics(run: RunLive, generation: number, body: Of<"metrics">): void {
+  const before = run.generation;
+  run.metrics = body;
+  run.curve = addPoint(run.curve, body);
+  const place = run.curve.steps.at(-1);
+  run.resumes = run.resumes.filter((mark) => place === undefined || mark <= place);
+  if (before && generation > before && run.curve.steps.length > 1 && place !== undefined) run.resumes = [...run.resumes, place];
+  run.generation = Math.max(before, generation);
+  run.stages = run.stages.map((stage) =>
+    stage.index === body.stage && stage.status !== "completed"
+      ? { ...stage, status: "running", progress: Math.min(1, body.step / Math.max(1, body.totalSteps)) }
+      : stage,
+  );
 }
 
-/** Keeps the extremes of each bucket, so that a spike never disappears. */
-export function thin(curve: Curve, points = MAX_POINTS): Curve {
-  const size = Math.ceil(curve.steps.length / (points / 2));
-  const keep: number[] = [];
-  for (let start = 0; start < curve.steps.length; start += size) {
-    let low = start;
-    let high = start;
-    for (let at = start; at < Math.min(start + size, curve.steps.length); at += 1) {
-      if ((curve.loss[at] ?? 0) < (curve.loss[low] ?? 0)) low = at;
-      if ((curve.loss[at] ?? 0) > (curve.loss[high] ?? 0)) high = at;
-    }
-    keep.push(...(low === high ? [low] : low < high ? [low, high] : [high, low]));
-  }
-  const pick = (column: number[]): number[] => keep.map((at) => column[at] ?? Number.NaN);
-  return { steps: pick(curve.steps), loss: pick(curve.loss), learningRate: pick(curve.learningRate), gradientNorm: pick(curve.gradientNorm) };
+function moved(stage: Schemas["StageView"], status: Schemas["StageProgress"]["status"]): Schemas["StageView"] {
+  if (status === "completed") return { ...stage, status, progress: 1 };
+  return { ...stage, status: status === "started" ? "running" : status };
 }
 
-/** One sentence on how the loss moves: the verdict above the chart. */
-export function verdict(curve: Curve): string {
-  const { loss } = curve;
-  if (loss.length < 6) return "Too early to say";
-  const tail = Math.max(3, Math.floor(loss.length / 5));
-  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const [before, now] = [mean(loss.slice(-2 * tail, -tail)), mean(loss.slice(-tail))];
-  const change = (now - before) / Math.max(Math.abs(before), 1e-9);
-  if (!Number.isFinite(now)) return "The loss is not a number";
-  if (change < -0.005) return "Loss is still falling";
-  if (change > 0.02) return "Loss is rising";
-  return "Loss has levelled off";
+function sameSample(a: Schemas["QualitySample"], b: Schemas["QualitySample"]): boolean {
+  return a.stage === b.stage && a.step === b.step && a.input === b.input && Boolean(a.base) === Boolean(b.base);
 }
