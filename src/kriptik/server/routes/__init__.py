@@ -1,6 +1,6 @@
 """Thin routes, one file per noun: read, check, call, answer. `ROUTERS` is the table of what lies under /api/training."""
 
-from kriptik.server.routes import access, files, history, jobs, money, notices, plans, resume, system, trials
+from kriptik.server.routes import access, catalogue, files, history, jobs, money, notices, plans, reports, resume, system, trials
 
 ROUTERS = (
     plans.router,
@@ -8,8 +8,10 @@ ROUTERS = (
     history.router,
     money.router,
     files.router,
+    reports.router,
     trials.router,
     notices.router,
+    catalogue.router,
     access.router,
     resume.router,
     system.router,
