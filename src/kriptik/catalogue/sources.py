@@ -140,7 +140,9 @@ def _tables(file: Path, stamp: tuple[int, int]) -> dict[str, dict[str, str]]:
     """The engine's tables of pieces, read from the text of their module."""
     tables: dict[str, dict[str, str]] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
         if isinstance(target, ast.Name) and target.id in AXES.values():
-            tables[target.id] = ast.literal_eval(node.value)  # pyright: ignore[reportAttributeAccessIssue]
+            tables[target.id] = ast.literal_eval(node.value)
     return tables
