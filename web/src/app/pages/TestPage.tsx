@@ -1,0 +1,1 @@
+export function TestPage() { return null; }

@@ -1,0 +1,94 @@
+import type { Schemas } from "../../lib/api";
+import { sentence } from "../../lib/format";
+import { Badge, type Tone } from "../../ui/Badge";
+import { IconButton } from "../../ui/Button";
+import { Disclosure } from "../../ui/Disclosure";
+import { Icon, type IconName } from "../../ui/Icon";
+import type { Dataset } from "./client";
+
+const LOOKS: Record<string, { tone: Tone; icon: IconName; word: string }> = {
+  error: { tone: "fault", icon: "alert", word: "Must be fixed" },
+  warning: { tone: "hold", icon: "alert", word: "Look at this" },
+  info: { tone: "plain", icon: "info", word: "Noted" },
+};
+const count = (value: number) => value.toLocaleString("en-US");
+
+/** A dataset in one glance, with what the checks found. */
+export function DatasetCard({ data, onRemove }: { data: Dataset; onRemove?: () => void }) {
+  const report = data.report;
+  return (
+    <section aria-label={`Data: ${data.name}`} className="card min-w-0 p-4">
+      <div className="flex items-start gap-3">
+        <span className="grid size-10 shrink-0 place-items-center rounded-control bg-ink-850 text-signal"><Icon name="data" /></span>
+        <div className="min-w-0 flex-1">
+          <p className="font-medium break-words">{data.name}</p>
+          <p className="num text-xs text-mid">
+            {report ? `${count(report.usable)} usable rows, ${count(report.trainRows)} to train on, ${count(report.evalRows)} held out` : `${count(data.rows)} rows`}
+            {data.licence && `, ${data.licence}`}
+          </p>
+          {data.credit && <p className="mt-1 text-xs text-low">{data.credit}</p>}
+        </div>
+        {onRemove && <IconButton icon="close" label={`Do not use ${data.name}`} onClick={onRemove} />}
+      </div>
+      {report && <Report report={report} />}
+    </section>
+  );
+}
+
+function Report({ report }: { report: Schemas["DataReport"] }) {
+  const findings = report.findings ?? [];
+  return (
+    <div className="mt-3 grid gap-3">
+      <HaveNeed need={report.sufficiency} />
+      {findings.length > 0 && (
+        <ul className="grid gap-2">
+          {findings.slice(0, 6).map((finding) => {
+            const look = LOOKS[finding.severity] ?? { tone: "plain" as const, icon: "info" as const, word: finding.severity };
+            return (
+              <li key={finding.code} className="flex flex-wrap items-start gap-x-3 gap-y-1 text-sm text-mid">
+                <Badge tone={look.tone} icon={look.icon}>{look.word}</Badge>
+                <span className="min-w-0 flex-1 basis-60 break-words">{finding.sentence}</span>
+              </li>
+            );
+          })}
+        </ul>
+      )}
+      {(report.preview ?? []).length > 0 && (
+        <Disclosure plain title="First rows, as the model will see them">
+          <ul className="grid gap-2">
+            {(report.preview ?? []).slice(0, 3).map((row, at) => (
+              <li key={at} className="max-h-40 overflow-auto rounded-control bg-ink-950 p-3 text-xs break-words whitespace-pre-wrap text-mid" tabIndex={0}>{rowText(row)}</li>
+            ))}
+          </ul>
+        </Disclosure>
+      )}
+    </div>
+  );
+}
+
+/** How far the rows go, against what the tier needs. */
+export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
+  const goals = [["enough", need.need], ["recommended", need.recommended], ["flagship", need.flagship]] as const;
+  const top = Math.max(need.have, need.recommended ?? need.need ?? need.have, 1);
+  const scale = (rows: number) => Math.log10(1 + rows) / Math.log10(1 + top);
+  return (
+    <div className="grid gap-1.5">
+      <div aria-hidden="true" className="relative h-2 rounded-full bg-ink-800">
+        <div className={`h-full rounded-full ${need.tier === "too_few" ? "bg-hold" : "bg-signal"}`} style={{ width: `${Math.min(100, scale(need.have) * 100)}%` }} />
+        {goals.map(([name, rows]) => rows != null && rows <= top && (
+          <span key={name} title={`${sentence(name)}: ${count(rows)} rows`} className="absolute -top-1 h-4 w-0.5 rounded-full bg-hi" style={{ left: `min(calc(100% - 2px), ${scale(rows) * 100}%)` }} />
+        ))}
+      </div>
+      <p className="text-xs text-mid">
+        {need.sentence || `${count(need.have)} rows.`}{" "}
+        <span className="text-low">{goals.filter(([, rows]) => rows != null).map(([name, rows]) => `${name} ${count(rows ?? 0)}`).join(", ")}</span>
+      </p>
+    </div>
+  );
+}
+
+function rowText(row: Record<string, unknown>): string {
+  const lines = Array.isArray(row.messages) ? (row.messages as { role: string; content: string }[]) : null;
+  if (lines) return lines.map((line) => `${line.role}: ${line.content}`).join("\n");
+  return typeof row.text === "string" ? row.text : JSON.stringify(row, null, 1);
+}
