@@ -7,7 +7,7 @@ import { createRoot } from "react-dom/client";
 import { queries } from "./app/queries";
 import { router } from "./app/router";
 
-const features = () => import("motion/react").then((module) => module.domAnimation);
+const features = () => import("./lib/motionFeatures").then((module) => module.default);
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>

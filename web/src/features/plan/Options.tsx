@@ -1,0 +1,35 @@
+import type { Schemas } from "../../lib/api";
+import { words } from "../../lib/format";
+import { Badge } from "../../ui/Badge";
+import { Button } from "../../ui/Button";
+import { costRange, hoursRange } from "./Summary";
+
+/** Two or three whole plans at different prices. */
+export function Options({ plan, busy, locked, onPick }: { plan: Schemas["TrainingImplementationPlan"]; busy: boolean; locked: boolean; onPick: (option: Schemas["PlanOption"]) => void }) {
+  if (plan.options.length < 2) return null;
+  const same = (option: Schemas["PlanOption"]): boolean =>
+    option.choices.baseModel === plan.choices.baseModel && option.choices.method === plan.choices.method && option.choices.gpu === plan.choices.gpu;
+  return (
+    <section aria-labelledby="options" className="grid gap-3">
+      <h2 id="options" className="text-xl font-semibold">Ways to do it, by price</h2>
+      <ul className={`grid gap-3 ${plan.options.length > 2 ? "lg:grid-cols-3" : "lg:grid-cols-2"}`}>
+        {plan.options.map((option) => (
+          <li key={option.key} className={`card flex min-w-0 flex-col p-4 sm:p-5 ${same(option) ? "border-signal/60" : ""}`}>
+            <div className="flex flex-wrap items-center justify-between gap-2">
+              <h3 className="font-semibold">{option.title}</h3>
+              {same(option) ? <Badge tone="signal" icon="check">In this plan</Badge> : option.key === "recommended" && <Badge tone="signal" icon="spark">Recommended</Badge>}
+            </div>
+            <p className="num mt-2 text-lg">{costRange(option.costUsd)}</p>
+            <p className="num text-xs text-low">{hoursRange(option.timeHours)}</p>
+            <p className="mt-2 text-xs break-words text-mid">{option.choices.baseModel}, {words(option.choices.method)}, {option.choices.gpuCount > 1 ? `${option.choices.gpuCount} × ` : ""}{option.choices.gpu}</p>
+            <p className="mt-2 text-sm text-mid">{option.expectedQuality}</p>
+            {option.limits && <p className="mt-1 text-xs text-low">{option.limits}</p>}
+            {!locked && !same(option) && (
+              <div className="mt-auto pt-3"><Button busy={busy} onClick={() => onPick(option)}>Take this one<span className="visually-hidden">: {option.title}</span></Button></div>
+            )}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
