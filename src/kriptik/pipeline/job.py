@@ -1,0 +1,113 @@
+"""A plan → what its run is made of: stages with every axis and setting fixed, modality, precision, a name."""
+
+import re
+from collections.abc import Mapping
+
+from kriptik.pipeline.plan.cost import gpu_of, stages_of
+from kriptik.pipeline.plan.data import volume_of
+from kriptik.pipeline.plan.known import capability_of, method_title, model_of
+from kriptik.pipeline.plan.settings import steps_of
+from kriptik.pipeline.plan.site import Rows
+from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
+from kriptik.spec.plan import TrainingImplementationPlan
+
+LOOKS = 2
+"""How often a run looks at the held-out rows on the way; it does so at its start and end besides."""
+SHORT_RUN_H = 0.5
+LONGEST_NAME = 80
+
+
+def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> list[Stage]:
+    """The stages in order. With `rows`, what is looked at on the way is spread over the steps that these rows make."""
+    choices = plan.choices
+    volume = volume_of(choices, rows)
+    found = []
+    for index, (stage, settings) in enumerate(stages_of(choices, volume)):
+        steps = steps_of(settings, volume, choices.gpu_count)
+        found.append(
+            Stage(
+                index=index,
+                name=stage.name,
+                method=stage.method,
+                point=stage.point,
+                settings=_watched(_with_options(settings, stage.point.options), steps, plan),
+                requires_approval=stage.requires_approval,
+            )
+        )
+    return found
+
+
+def plan_modality(plan: TrainingImplementationPlan) -> Modality:
+    """What the run is about."""
+    return capability_of(plan.choices.capability).modality
+
+
+def plan_precision(plan: TrainingImplementationPlan) -> Precision:
+    """How the base weights are held: as the method says, else bf16 on a GPU that has it, fp32 on everything else."""
+    stages = plan_stages(plan)
+    for stage in stages:
+        if stage.point.base_precision is not None:
+            return stage.point.base_precision
+    gpu = gpu_of(plan.choices.gpu)
+    return "bf16" if gpu.bf16 and gpu.id != "cpu" else "fp32"
+
+
+def plan_name(plan: TrainingImplementationPlan) -> str:
+    """A short name: what it is for, from the request, else model and method."""
+    words = re.sub(r"\s+", " ", plan.prompt).strip().rstrip(".!")
+    if words:
+        return words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1].rsplit(" ", 1)[0] + "…"
+    return f"{model_of(plan.choices.base_model).title} · {method_title(plan.choices.method)}"[:LONGEST_NAME]
+
+
+def sample_prompts(rows: list[dict[str, object]], count: int = 3) -> list[SamplePrompt]:
+    """Held-out prompts to answer along the way: the first rows with a question and an answer, spread evenly over the file."""
+    usable = [sample for row in rows if (sample := sample_of(row)) is not None]
+    if not usable:
+        return []
+    step = max(1, len(usable) // count)
+    return usable[::step][:count]
+
+
+def sample_of(row: dict[str, object]) -> SamplePrompt | None:
+    """A prepared row as a prompt with its expected answer; None for rows that ask nothing."""
+    prompt = row.get("prompt") if "prompt" in row else None
+    messages = row.get("messages")
+    if isinstance(messages, list) and len(messages) >= 2:
+        last = messages[-1]
+        if last.get("role") == "assistant":
+            return SamplePrompt(messages=[_plain(m) for m in messages[:-1]], expected=str(last.get("content", "")))
+    if isinstance(prompt, list) and prompt:
+        answer = row.get("chosen") or row.get("completion")
+        expected = str(answer[-1].get("content", "")) if isinstance(answer, list) and answer else None
+        return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected)
+    text = row.get("text")
+    if isinstance(text, str) and len(text.split()) >= 8:
+        words = text.split(" ")
+        cut = min(len(words) // 2, 40)
+        return SamplePrompt(messages=[{"role": "user", "content": " ".join(words[:cut])}], expected=" ".join(words[cut : cut + 80]))
+    return None
+
+
+def _plain(message: dict[str, object]) -> dict[str, str]:
+    return {"role": str(message.get("role", "user")), "content": str(message.get("content", ""))}
+
+
+def _with_options(settings: StageSettings, options: Mapping[str, object]) -> StageSettings:
+    """What tells a point apart (ZeRO stage, reward) reaches its piece through the settings; the engine reads it from the point."""
+    if "stage" not in options or settings.strategy:
+        return settings
+    return settings.model_copy(update={"strategy": {name: options[name] for name in ("stage", "offload") if name in options}})
+
+
+def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan) -> StageSettings:
+    """Looks at held-out rows, answers and checkpoints at even distances, unless set by hand."""
+    every = max(1, steps // (LOOKS + 1))
+    update: dict[str, object] = {}
+    if settings.eval_every is None and steps > LOOKS + 1:
+        update["eval_every"] = every
+    if settings.sample_every is None and steps > LOOKS + 1:
+        update["sample_every"] = max(1, steps // 2)
+    if plan.estimate.time_hours.likely < SHORT_RUN_H and "checkpoint_every_s" not in plan.choices.custom_settings:
+        update["checkpoint_every_s"] = 60.0
+    return settings.model_copy(update=update)

@@ -1,0 +1,247 @@
+"""Time, money and disk of a plan, as intervals with their source named.
+
+Work: k·N FLOP per token (N active parameters; k = 6 for training every weight, 4 for an adapter, a third more where activations are
+recomputed), over the GPU's dense peak times the share of it that training reaches. Shares are priors from published runs:
+LoRA 15–45 %, full 28–45 %, quantised bases 0.65–1.0 of LoRA, rollouts five to ten times the work. Everything here is replaced by
+what the smoke test measures.
+"""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+
+from kriptik.catalogue.load import load_catalogue, price_of
+from kriptik.pipeline.plan.data import volume_of
+from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint, model_of, pipeline_of, stage_points
+from kriptik.pipeline.plan.memory import memory
+from kriptik.pipeline.plan.settings import Volume, recipe, steps_of, tokens_of
+from kriptik.pipeline.plan.shape import kind_of, trained_params
+from kriptik.pipeline.plan.site import Machine, Rows, Site
+from kriptik.spec.catalogue import GpuEntry, PriceEntry
+from kriptik.spec.contract import Interval, MoneyRange, NumberSource
+from kriptik.spec.job import StageSettings
+from kriptik.spec.plan import Choices, Estimate
+
+CENT = Decimal("0.01")
+SMALL = Decimal("0.0001")
+FILLS_GPU = 0.95
+"""Largest share of the memory that a plan counts on."""
+PRICED_CORES = 2
+"""The catalogue's figures for the CPU were measured on two cores."""
+CLOUD_SETUP_H = 0.2
+LOCAL_SETUP_H = 0.012
+DOWNLOAD_GB_S = 0.2
+CPU_SHARE = 0.6
+GPU_SHARE = {"lora": 0.30, "qlora": 0.24, "full": 0.36}
+MEDIA_SHARE = 0.15
+MOE_SHARE = 0.06
+SIDE_WORK = 1.12
+"""Evaluations, samples and checkpoints along the way."""
+SPREAD = (0.6, 1.75)
+GUESS_SPREAD = (0.5, 2.2)
+UNPRICED = Decimal(3)
+"""Dollars per GPU-hour where no provider's price is on record: said to be a guess."""
+SCALING = {1: 1.0, 2: 0.95, 4: 0.87, 8: 0.82}
+
+
+@dataclass(frozen=True)
+class Price:
+    """Dollars per hour of the whole machine, and where the figure comes from."""
+
+    per_hour: Decimal
+    source: str
+    as_of: str | None
+    known: bool = True
+
+
+def gpu_of(name: str) -> GpuEntry:
+    """The GPU of that id; unknown ones count as an A100."""
+    gpus = load_catalogue().gpus
+    return gpus.get(name) or gpus["A100-80GB"]
+
+
+def price(provider: str, gpu: str, count: int, site: Site) -> Price:
+    """What the machine costs per hour. `local` costs what the operator set, whatever is in it."""
+    if provider == "local":
+        return Price(site.local_price, "your own machine, at the price set for it", None)
+    entry = price_of(provider, gpu)
+    if entry is None:
+        return _stand_in(provider, gpu, count)
+    per_hour = entry.usd_per_hour * count + _beside(provider, count)
+    return Price(
+        per_hour, f"{provider} {gpu} {entry.kind}, seen {entry.observed_on}: {entry.source}", entry.observed_on.isoformat()
+    )
+
+
+def _beside(provider: str, count: int) -> Decimal:
+    """What a provider bills for processor cores and memory beside each GPU (8 cores, 64 GiB)."""
+    rate = {c.unit: c.usd for c in load_catalogue().charges if c.provider == provider and c.unit in ("core_hour", "gib_hour")}
+    return (rate.get("core_hour", Decimal(0)) * 8 + rate.get("gib_hour", Decimal(0)) * 64) * count
+
+
+def _stand_in(provider: str, gpu: str, count: int) -> Price:
+    """A price where the provider's own is not on record: the dearest seen elsewhere for this GPU."""
+    seen: list[PriceEntry] = [p for (_who, what), p in load_catalogue().prices.items() if what == gpu]
+    if not seen:
+        return Price(UNPRICED * count, f"no price on record for {gpu}: a guess", None, known=False)
+    dearest = max(seen, key=lambda p: p.usd_per_hour)
+    source = f"no price on record for {gpu} at {provider}: the dearest elsewhere, {dearest.provider} on {dearest.observed_on}"
+    return Price(dearest.usd_per_hour * count, source, dearest.observed_on.isoformat(), known=False)
+
+
+def stages_of(choices: Choices, volume: Volume) -> list[tuple[StagePoint, StageSettings]]:
+    """Every stage with its settings. The plan's own settings are the first stage's; those set by hand reach all stages but for
+    the learning rate, which belongs to one objective."""
+    model, gpu = model_of(choices.base_model), gpu_of(choices.gpu)
+    found: list[tuple[StagePoint, StageSettings]] = []
+    for index, stage in enumerate(stage_points(choices.method, choices.capability, choices.gpu_count, model)):
+        if index == 0:
+            found.append((stage, choices.settings))
+            continue
+        shared = [name for name in choices.custom_settings if name in StageSettings.model_fields and name != "learning_rate"]
+        settings = recipe(model, stage, gpu, choices.gpu_count, volume)
+        found.append((stage, settings.model_copy(update={name: getattr(choices.settings, name) for name in shared})))
+    return found
+
+
+def estimate(choices: Choices, rows: Rows | None, site: Site) -> Estimate:
+    """Everything a plan is expected to take."""
+    volume = volume_of(choices, rows)
+    model, gpu, stages = model_of(choices.base_model), gpu_of(choices.gpu), stages_of(choices, volume)
+    need = need_of(choices, model, gpu, stages)
+    quoted = price(choices.provider, choices.gpu, choices.gpu_count, site)
+    time, source = hours(choices, model, gpu, stages, volume, site)
+    cost = _money(time, quoted, source)
+    fits, why_not = fit(need, choices, gpu, site)
+    disk = disk_gb(model, stages)
+    return Estimate(
+        time_hours=time,
+        cost_usd=cost,
+        vram_gb=need,
+        tokens=int(sum(tokens_of(settings, volume, choices.gpu_count) for _stage, settings in stages)),
+        total_steps=sum(steps_of(settings, volume, choices.gpu_count) for _stage, settings in stages),
+        disk_gb=disk,
+        price_per_hour=quoted.per_hour,
+        price_source=quoted.source,
+        fits=fits,
+        why_not=why_not,
+    )
+
+
+def need_of(choices: Choices, model: Model, gpu: GpuEntry, stages: list[tuple[StagePoint, StageSettings]]) -> Interval:
+    """Memory over all GPUs. A reference pipeline is taken at the word of its own hardware, scaled by the model's size."""
+    pipeline = pipeline_of(choices.method)
+    if pipeline is None:
+        return memory(model, stages, gpu, choices.gpu_count)
+    whole = gpu_of(pipeline.gpu).vram_gb * pipeline.gpu_count * model.params_b / model_of(pipeline.base_model).params_b
+    why = f"the reference pipeline is made for {pipeline.gpu_count} × {pipeline.gpu}"
+    return Interval(low=whole * 0.5, likely=whole * 0.8, high=whole * 0.95, unit="GB", source="guess", why=why)
+
+
+def hours(
+    choices: Choices, model: Model, gpu: GpuEntry, stages: list[tuple[StagePoint, StageSettings]], volume: Volume, site: Site
+) -> tuple[Interval, NumberSource]:
+    """Wall time from the start of the machine to the result."""
+    pipeline = pipeline_of(choices.method)
+    scaling = _scaling(choices.gpu_count)
+    if pipeline is not None:
+        reference = gpu_of(pipeline.gpu)
+        power = reference.tflops_bf16 * pipeline.gpu_count * _scaling(pipeline.gpu_count)
+        mine = max(peak(gpu, site.machine), 0.1) * choices.gpu_count * scaling
+        likely = pipeline.pipeline.total_estimated_hours * power / mine
+        why = f"the reference pipeline's {pipeline.pipeline.total_estimated_hours:g} h, scaled by the hardware's peak"
+        return _interval(likely, SPREAD, "guess", why), "guess"
+    seconds = sum(stage_seconds(choices, model, gpu, stage, settings, volume, site) for stage, settings in stages)
+    setup = LOCAL_SETUP_H if choices.provider == "local" else CLOUD_SETUP_H + _load_gb(model) / DOWNLOAD_GB_S / 3600
+    likely = seconds * SIDE_WORK / 3600 + setup
+    sure = volume.known and not model.guessed
+    why = "work per token over the hardware's usual speed, plus set-up, evaluations and checkpoints"
+    if not volume.known:
+        why += f"; the amount of data is assumed ({volume.rows:,} rows)"
+    source: NumberSource = "analytic" if sure else "guess"
+    return _interval(likely, SPREAD if sure else GUESS_SPREAD, source, why), source
+
+
+def stage_seconds(
+    choices: Choices, model: Model, gpu: GpuEntry, stage: StagePoint, settings: StageSettings, volume: Volume, site: Site
+) -> float:
+    """Seconds of pure training of one stage."""
+    kind, aim = kind_of(stage.point), stage.point.objective
+    factor = 6.0 if kind == "full" else 4.0
+    if gpu.id != "cpu" and model.params_b > 3:
+        factor *= 1.33
+    if aim in PREFERENCE:
+        factor *= 2.3
+    if aim in ROLLOUTS or aim == "ppo":
+        factor *= 8.0
+    share = CPU_SHARE if gpu.id == "cpu" else GPU_SHARE[kind]
+    if gpu.id != "cpu" and choices.capability in ("image_generation", "music_generation", "voice_cloning"):
+        share = MEDIA_SHARE
+    if gpu.id != "cpu" and model.active_b < model.params_b * 0.6:
+        share = MOE_SHARE
+    flops = factor * model.active_b * 1e9 * tokens_of(settings, volume, choices.gpu_count)
+    power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count * _scaling(choices.gpu_count)
+    return flops / power
+
+
+def peak(gpu: GpuEntry, machine: Machine | None) -> float:
+    """TFLOP/s that the training precision can reach; a CPU's grow with its cores."""
+    if gpu.id == "cpu":
+        return gpu.tflops_fp32 * (machine.cores if machine else PRICED_CORES) / PRICED_CORES
+    return gpu.tflops_bf16 if gpu.bf16 and gpu.tflops_bf16 else gpu.tflops_fp32
+
+
+def capacity_gb(choices: Choices, gpu: GpuEntry, site: Site) -> float | None:
+    """Memory the plan may use, GB over all GPUs; None where the machine is not known."""
+    if gpu.id == "cpu":
+        return site.machine.usable_gb if site.machine and site.machine.gpu == "cpu" else None
+    if choices.provider == "local" and site.machine is not None and site.machine.gpu == choices.gpu:
+        return site.machine.memory_gb * choices.gpu_count * FILLS_GPU
+    return gpu.vram_gb * choices.gpu_count * FILLS_GPU
+
+
+def fit(need: Interval, choices: Choices, gpu: GpuEntry, site: Site) -> tuple[bool, str | None]:
+    """Whether the likely need fits, and why not."""
+    machine = site.machine
+    if (
+        choices.provider == "local"
+        and machine is not None
+        and (machine.gpu != choices.gpu or machine.gpu_count < choices.gpu_count)
+    ):
+        mine = "no GPU" if machine.gpu == "cpu" else f"{machine.gpu_count} × {machine.gpu}"
+        return False, f"This machine has {mine}, not {choices.gpu_count} × {gpu.title}."
+    room = capacity_gb(choices, gpu, site)
+    if room is None or need.likely <= room:
+        return True, None
+    have = f"{choices.gpu_count} × {gpu.title}" if gpu.id != "cpu" else "this machine"
+    return False, f"It needs about {need.likely:.0f} GB, and {have} can give {room:.0f} GB."
+
+
+def disk_gb(model: Model, stages: list[tuple[StagePoint, StageSettings]]) -> Interval:
+    """Weights in the cache, two checkpoints with optimizer state, and the result."""
+    trained = max((trained_params(model, stage.point, settings) for stage, settings in stages), default=0.0)
+    likely = _load_gb(model) + 2 * trained * 12 / 1e9 + max(trained * 4 / 1e9, 0.01) + _load_gb(model)
+    return _interval(likely, (0.7, 1.6), "analytic", "base weights, two checkpoints, adapter and merged model", unit="GB")
+
+
+def _load_gb(model: Model) -> float:
+    return model.params_b * 2.0
+
+
+def _scaling(count: int) -> float:
+    return next((share for most, share in SCALING.items() if count <= most), 0.75)
+
+
+def _interval(likely: float, spread: tuple[float, float], source: NumberSource, why: str, unit: str = "h") -> Interval:
+    low, high = likely * spread[0], likely * spread[1]
+    return Interval(
+        low=float(f"{low:.4g}"), likely=float(f"{likely:.4g}"), high=float(f"{high:.4g}"), unit=unit, source=source, why=why
+    )
+
+
+def _money(time: Interval, quoted: Price, source: NumberSource) -> MoneyRange:
+    low, likely, high = (_round(quoted.per_hour * Decimal(str(value))) for value in (time.low, time.likely, time.high))
+    return MoneyRange(min=low, likely=likely, max=high, source=source if quoted.known else "guess", prices_as_of=quoted.as_of)
+
+
+def _round(amount: Decimal) -> Decimal:
+    return amount.quantize(SMALL if amount < Decimal("0.1") else CENT, rounding=ROUND_HALF_UP)

@@ -1,0 +1,133 @@
+"""What data a plan has and what it needs, in rows; and what one row weighs when nothing was attached yet."""
+
+from kriptik.catalogue.load import load_catalogue
+from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries
+from kriptik.pipeline.plan.settings import Volume
+from kriptik.pipeline.plan.site import Rows
+from kriptik.spec.catalogue import DataRequirement, RowNeed
+from kriptik.spec.data import Sufficiency
+from kriptik.spec.plan import Choices
+
+ROW_TOKENS = {
+    "text_generation": 250,
+    "chat": 500,
+    "code_generation": 600,
+    "custom": 300,
+    "embeddings": 120,
+    "multimodal": 1300,
+    "image_generation": 4096,
+    "video_generation": 32_000,
+    "music_generation": 2000,
+    "voice_cloning": 500,
+}
+"""Tokens, patches or codec frames of a usual row: an image of 1024 px has 4,096 patches of 16 px, a 5 s clip about 32,000."""
+RESOLUTION = 1024
+TRAIN_SHARE = 0.9
+SOURCES = {
+    "user_upload": "your own upload",
+    "huggingface": "a dataset from Hugging Face",
+    "web_search": "a search on the web",
+    "synthetic": "synthetic rows, filtered by a judge",
+    "hybrid": "a mix of your rows, public sets and synthetic ones",
+}
+ROW_KINDS: dict[str, frozenset[str]] = {
+    "supervised": frozenset({"messages", "text"}),
+    "preferences": frozenset({"preferences"}),
+    "feedback": frozenset({"feedback", "preferences"}),
+    "prompts": frozenset({"messages", "text", "preferences"}),
+}
+"""Which kinds of prepared rows serve a need. The other needs are of media or checks that no text file holds."""
+
+
+def requirements(capability: str, method: str) -> list[DataRequirement]:
+    """What the capability needs, then what the method's later stages need besides."""
+    catalogue = load_catalogue()
+    found = list(catalogue.data_requirements.get(capability_of(capability).id, []))
+    for need in extra_needs(method):
+        if need in catalogue.row_requirements:
+            found.append(catalogue.row_requirements[need])
+    return found
+
+
+def row_needs(method: str) -> list[RowNeed]:
+    """What rows the stages need, each once, in order."""
+    return list(dict.fromkeys(need for entry in entries(method) for need in entry.data_types))
+
+
+def extra_needs(method: str) -> list[RowNeed]:
+    """Needs beside plain supervised rows or media."""
+    plain = {"supervised", "captioned_media", "subject_images", "transcribed_speech", "pairs"}
+    return [need for need in row_needs(method) if need not in plain]
+
+
+def volume_of(choices: Choices, rows: Rows | None) -> Volume:
+    """How much is trained on: the attached rows, else the amount that was named, else what the tier asks for."""
+    weight = float(ROW_TOKENS.get(choices.capability, 300))
+    if choices.capability in ("image_generation", "video_generation") and choices.resolution:
+        weight *= (choices.resolution / RESOLUTION) ** 2
+    if rows is not None and choices.dataset_id == rows.dataset_id:
+        return Volume(max(1, rows.train_rows), max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens))
+    longest = 1024 if choices.capability in TEXT_CAPABILITIES else int(min(weight * 2, 4096))
+    if choices.data_rows is not None:
+        return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest)
+    return Volume(max(1, int(assumed_rows(choices) * TRAIN_SHARE)), weight, longest, known=False)
+
+
+def assumed_rows(choices: Choices) -> int:
+    """Rows assumed while nothing is known: the requirement's step for the tier."""
+    need = next(iter(requirements(choices.capability, choices.method)), None)
+    if need is None:
+        return 1000
+    steps = {"consumer": need.min_samples, "professional": need.recommended_samples}
+    return steps.get(choices.tier, need.flagship_samples)
+
+
+def sufficiency(choices: Choices, rows: Rows | None) -> Sufficiency:
+    """How far the rows go for the tier."""
+    need = next(iter(requirements(choices.capability, choices.method)), None)
+    have = rows.rows if rows is not None and rows.dataset_id == choices.dataset_id else choices.data_rows or 0
+    if need is None:
+        return Sufficiency(have=have, sentence="There is no published requirement for this.")
+    steps = {"consumer": need.min_samples, "professional": need.recommended_samples}
+    wanted = steps.get(choices.tier, need.flagship_samples)
+    reached = "too_few"
+    for name, least in (
+        ("enough", need.min_samples),
+        ("recommended", need.recommended_samples),
+        ("flagship", need.flagship_samples),
+    ):
+        if have >= least:
+            reached = name
+    if have == 0:
+        sentence = (
+            f"Nothing is attached yet; at least {need.min_samples:,} rows are needed, {need.recommended_samples:,} are better."
+        )
+    elif reached == "too_few":
+        sentence = f"{have:,} rows are fewer than the {need.min_samples:,} this usually takes: expect style rather than facts."
+    elif have < wanted:
+        sentence = f"{have:,} rows are enough to start; the {choices.tier} tier usually takes {wanted:,}."
+    else:
+        sentence = f"{have:,} rows are enough for the {choices.tier} tier."
+    return Sufficiency.model_validate(
+        {
+            "have": have,
+            "need": need.min_samples,
+            "recommended": need.recommended_samples,
+            "flagship": need.flagship_samples,
+            "tier": reached,
+            "sentence": sentence,
+        }
+    )
+
+
+def mismatch(choices: Choices, rows: Rows | None) -> str | None:
+    """Why the attached rows do not serve the method; None where they do or nothing is attached."""
+    if rows is None or rows.dataset_id != choices.dataset_id:
+        return None
+    for need in row_needs(choices.method):
+        kinds = ROW_KINDS.get(need)
+        if kinds is None:
+            return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds rows of text."
+        if rows.kind not in kinds:
+            return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds {rows.kind} rows."
+    return None

@@ -1,0 +1,103 @@
+"""Memory of a training stage in GB over all its GPUs: weights, states, activations, overhead. An interval, never a promise.
+
+Formulas: weights P·b; states T·(gradient + master + Adam); activations about 34·s·b·h per layer with an efficient attention,
+2·s·b·h kept per layer plus one layer whole when they are recomputed. Published tables disagree by ± 30 % (see `SPREAD`); where
+the catalogue states a figure, the interval is widened to hold it.
+"""
+
+from dataclasses import dataclass
+
+from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint
+from kriptik.pipeline.plan.shape import kind_of, shape_of, trained_params
+from kriptik.spec.catalogue import GpuEntry
+from kriptik.spec.contract import Interval
+from kriptik.spec.job import StageSettings
+
+GB = 1e9
+SPREAD = (0.85, 1.3)
+CUDA_GB = 1.3
+CPU_GB = 0.7
+NF4_BYTES = 0.62
+INT8_BYTES = 1.06
+SHARDED = frozenset({"fsdp", "deepspeed", "megatron", "nd", "pipeline"})
+
+
+@dataclass(frozen=True)
+class Need:
+    """Where the memory of one stage goes, GB over all GPUs."""
+
+    weights: float
+    states: float
+    activations: float
+    extra: float
+    overhead: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.states + self.activations + self.extra + self.overhead
+
+
+def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: GpuEntry, count: int) -> Need:
+    """The parts of one stage's memory. Without sharding every GPU holds a whole copy, and all copies are counted."""
+    on_cpu, kind, shape = gpu.id == "cpu", kind_of(stage.point), shape_of(model)
+    sharded = stage.point.strategy in SHARDED
+    copies = 1 if sharded else count
+    params, trained = model.params_b * 1e9, trained_params(model, stage.point, settings)
+    wide = 4.0 if on_cpu or not gpu.bf16 else 2.0
+    per_weight = {"fp32": 4.0, "bf16": 2.0, "int8": INT8_BYTES, "nf4": NF4_BYTES}[stage.point.base_precision or "fp32"]
+    if stage.point.base_precision is None:
+        per_weight = wide
+    states = trained * (12.0 if wide == 4.0 else 14.0)
+    if stage.point.adaptation == "galore":
+        states = params * wide + params * 0.4
+    elif kind == "full" and wide == 4.0:
+        states = trained * 12.0
+    elif kind == "full":
+        states = trained * 14.0
+    tokens = settings.max_seq_len * settings.micro_batch
+    layer = 34.0 * tokens * shape.hidden
+    recompute = not on_cpu and shape.layers * layer > 4 * GB
+    activations = 2.0 * shape.layers * tokens * shape.hidden + layer if recompute else shape.layers * layer
+    activations *= 2.0 if on_cpu else 1.0
+    logits = 6.0 * min(tokens, 2048) * shape.vocab
+    aim = stage.point.objective
+    extra = params * per_weight if kind == "full" and aim in PREFERENCE else 0.0
+    if aim in ROLLOUTS or aim == "ppo":
+        extra += params * wide + 0.3 * params * wide
+    doubled = 2.0 if aim in PREFERENCE else 1.0
+    return Need(
+        weights=params * per_weight * copies / GB,
+        states=states * copies / GB,
+        activations=(activations * doubled + logits) * count / GB,
+        extra=extra * copies / GB,
+        overhead=CPU_GB if on_cpu else CUDA_GB * count,
+    )
+
+
+def memory(model: Model, stages: list[tuple[StagePoint, StageSettings]], gpu: GpuEntry, count: int) -> Interval:
+    """The most any stage takes, GB over all GPUs."""
+    best: tuple[float, StagePoint] | None = None
+    for stage, settings in stages:
+        total = stage_need(model, stage, settings, gpu, count).total
+        if best is None or total > best[0]:
+            best = (total, stage)
+    if best is None:
+        return Interval(low=0, likely=0, high=0, unit="GB", source="guess", why="nothing is trained")
+    likely, stage = best
+    low, high = likely * SPREAD[0], likely * SPREAD[1]
+    stated = getattr(model.vram, kind_of(stage.point))
+    why = "weights, optimizer, activations and overhead by formula"
+    if stated is not None and gpu.id != "cpu" and count == 1:
+        low, high = min(low, stated.low), max(high, stated.high)
+        likely = min(max(likely, stated.low), max(stated.high, likely * SPREAD[0]))
+        why += f"; trainers' own figures: {stated.low:g}–{stated.high:g} GB"
+    if model.guessed:
+        why += "; the model's size is a guess"
+    return Interval(
+        low=round(low, 2),
+        likely=round(min(max(likely, low), high), 2),
+        high=round(high, 2),
+        unit="GB",
+        source="guess" if model.guessed else "analytic",
+        why=why,
+    )

@@ -1,0 +1,101 @@
+"""Why each axis is what it is, and a plan in prose. Derived from request and choices, so that they never drift apart."""
+
+from kriptik.catalogue.load import correction
+from kriptik.pipeline.plan.choose import named_method, pinned
+from kriptik.pipeline.plan.cost import gpu_of
+from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries, method_title, model_of, pipeline_of
+from kriptik.pipeline.plan.site import Case
+from kriptik.spec.plan import Choices, Estimate
+
+TIER_QUALITY = {
+    "consumer": "your tone and format, on top of what the base model knows",
+    "professional": "reliable in its field, answers aligned with preferences",
+    "flagship": "as close to the best products as open models come",
+    "research": "an experiment: the result is open",
+}
+
+
+def model_reason(choices: Choices, case: Case) -> str:
+    """Why this base model."""
+    model, intent = model_of(choices.base_model), case.intent
+    if "base_model" in choices.custom_settings:
+        return f"You chose {model.title}."
+    if intent.base_model and model_of(intent.base_model).id == model.id:
+        note = correction(intent.base_model)
+        return note or f"You named it. {_strength(choices)}".strip()
+    home = capability_of(choices.capability)
+    if model.id == home.small_pick and choices.provider == "local":
+        return f"It is small enough to train on this machine now. {_strength(choices)}".strip()
+    return f"It is the pick for {home.title.lower()} at the {choices.tier} tier. {_strength(choices)}".strip()
+
+
+def method_reason(choices: Choices, case: Case) -> str:
+    """Why this method."""
+    if "method" in choices.custom_settings:
+        start = "You chose it."
+    elif named_method(case.intent) == choices.method:
+        start = "You named it."
+    elif pipeline_of(choices.method):
+        start = f"The {choices.tier} tier takes several stages."
+    else:
+        start = f"It suits the {choices.tier} tier, this model and this hardware."
+    pipeline = pipeline_of(choices.method)
+    summary = pipeline.summary if pipeline else " Then: ".join(entry.summary for entry in entries(choices.method))
+    banned = ", ".join(case.intent.excluded_methods)
+    return f"{start} {summary}" + (f" Ruled out by you: {banned}." if banned else "")
+
+
+def gpu_reason(choices: Choices, estimate: Estimate, case: Case) -> str:
+    """Why this place."""
+    need = f"The run needs about {estimate.vram_gb.likely:.1f} GB ({estimate.vram_gb.low:.1f}–{estimate.vram_gb.high:.1f})."
+    fixed = pinned(case.intent, choices)
+    if "gpu" in fixed or "provider" in fixed:
+        return f"You fixed where it runs. {need}"
+    if choices.provider == "local":
+        return f"This machine can do it. {need}"
+    if pipeline_of(choices.method):
+        return f"The pipeline is made for it. {need}"
+    return f"The cheapest that fits and ends in good time. {need}"
+
+
+def expected_quality(choices: Choices) -> str:
+    """What to expect, in words: nothing here was measured yet."""
+    model = model_of(choices.base_model)
+    if choices.capability in TEXT_CAPABILITIES and model.params_b < 0.5:
+        return "Style and format of your rows; facts stay unreliable at this size."
+    return f"{TIER_QUALITY.get(choices.tier, TIER_QUALITY['consumer'])}.".capitalize()
+
+
+def limits_of(choices: Choices) -> str:
+    """What it will not do."""
+    model = model_of(choices.base_model)
+    weak = model.entry.weaknesses[:1] if model.entry else []
+    return weak[0] if weak else "Judge it by the held-out rows at the end."
+
+
+def prose(choices: Choices, estimate: Estimate, rows: int, source: str) -> str:
+    """The plan in one paragraph."""
+    gpu = gpu_of(choices.gpu)
+    where = "this machine" if choices.provider == "local" else choices.provider
+    count = f"{choices.gpu_count} × {gpu.title}" if choices.gpu != "cpu" else "the CPU"
+    data = f"{rows:,} rows" if rows else "rows still to be attached"
+    return (
+        f"{model_of(choices.base_model).title} is trained by {method_title(choices.method)} on {data} ({source}),"
+        f" on {count} of {where}."
+        f" It takes about {_hours(estimate.time_hours.likely)} and ${estimate.cost_usd.min}–${estimate.cost_usd.max};"
+        f" the run freezes before ${choices.budget_max_usd} is passed. Held-out rows, before and after, decide whether it worked."
+    )
+
+
+def _strength(choices: Choices) -> str:
+    model = model_of(choices.base_model)
+    if model.entry is None or not model.entry.strengths:
+        return ""
+    first = model.entry.strengths[0].rstrip(".")
+    return f"{first[0].upper()}{first[1:]}."
+
+
+def _hours(value: float) -> str:
+    if value < 1.5:
+        return f"{max(1, round(value * 60))} minutes"
+    return f"{value:.1f} hours" if value < 48 else f"{value / 24:.1f} days"

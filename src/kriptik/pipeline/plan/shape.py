@@ -1,0 +1,55 @@
+"""The numbers of a model that the formulas need, and what of it a stage trains. Gaps are filled by the usual proportions."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kriptik.pipeline.plan.known import LOW_RANK, TINY, Model
+from kriptik.spec.catalogue import Point
+from kriptik.spec.job import StageSettings
+
+Kind = Literal["qlora", "lora", "full"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Architecture of a language-model-like network. Counts, no units."""
+
+    layers: int
+    hidden: int
+    kv: int
+    """Width of keys and values (kv heads × head size)."""
+    intermediate: int
+    vocab: int
+
+
+def shape_of(model: Model) -> Shape:
+    """Known numbers where the catalogue has them; else hidden ≈ 2048·∛P and layers from P = 12·L·h² (P in billions)."""
+    arch = model.entry.arch if model.entry else None
+    hidden = (arch and arch.hidden) or max(64, int(2048 * model.params_b ** (1 / 3)) // 64 * 64)
+    layers = (arch and arch.layers) or max(2, round(model.params_b * 1e9 / (12 * hidden * hidden)))
+    heads = (arch and arch.heads) or max(1, hidden // 128)
+    head_dim = (arch and arch.head_dim) or hidden // heads
+    kv = ((arch and arch.kv_heads) or heads) * head_dim
+    return Shape(layers, hidden, kv, (arch and arch.intermediate) or 4 * hidden, (arch and arch.vocab) or 65_536)
+
+
+def kind_of(point: Point) -> Kind:
+    """How a stage holds the model: frozen in four or eight bits, frozen whole, or trained whole."""
+    if point.base_precision in ("nf4", "int8"):
+        return "qlora"
+    return "lora" if point.adaptation in LOW_RANK | TINY | {"temporal", "galore"} else "full"
+
+
+def trained_params(model: Model, point: Point, settings: StageSettings) -> float:
+    """How many numbers a stage trains. LoRA: Σ r·(d_in + d_out) over the linear layers of the blocks."""
+    shape, rank = shape_of(model), settings.lora.rank
+    if point.adaptation in TINY:
+        return 2.0 * shape.layers * (shape.hidden + shape.intermediate)
+    if point.adaptation in LOW_RANK | {"temporal"}:
+        h, f = shape.hidden, shape.intermediate
+        per_layer = rank * (2 * (h + h) + 2 * (h + shape.kv) + 3 * (h + f))
+        extra = 1.02 if point.adaptation == "dora" else 1.0
+        return float(shape.layers * per_layer * extra)
+    if point.adaptation == "moe":
+        return model.params_b * 1e9 * 3.0
+    return model.params_b * 1e9

@@ -1,0 +1,90 @@
+"""What the planner is told about the world: what is set up here, what trains, what rows there are. Plain values, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from kriptik.spec.catalogue import MethodStatus
+from kriptik.spec.data import DataReport
+from kriptik.spec.errors import BadInputError
+from kriptik.spec.intent import TrainingIntent
+
+CLOUD_ORDER = ("runpod", "modal", "lambda", "vast", "nebius", "gcp", "aws", "azure")
+"""Providers of one price are taken in this order; those that are set up here come first."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine behind the provider `local`. Memory in GB (1e9 bytes): per GPU, or of the whole machine for a CPU."""
+
+    gpu: str = "cpu"
+    gpu_count: int = 1
+    memory_gb: float = 8.0
+    cores: int = 2
+
+    @property
+    def usable_gb(self) -> float:
+        """What a run may take: a GPU's own overhead is in the estimate, a CPU's memory is shared with all else."""
+        return self.memory_gb * self.gpu_count * (0.8 if self.gpu == "cpu" else 0.95)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is set up here. `machine` None: nothing is known of it, so a local run is taken at its word."""
+
+    providers: frozenset[str] = frozenset({"local"})
+    machine: Machine | None = None
+    local_price: Decimal = Decimal(0)
+    """Dollars per hour that the operator charges for this machine."""
+    statuses: Mapping[str, MethodStatus] = field(default_factory=dict)
+    """Method id → computed status. Empty: nothing is known, all count as trainable."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Attached data, as its check found it."""
+
+    dataset_id: str
+    name: str
+    rows: int
+    """Rows that can be used, held-out ones included."""
+    train_rows: int
+    tokens: int
+    """Tokens of the usable rows, estimated."""
+    longest_tokens: int
+    kind: str = "messages"
+    licence: str = ""
+
+    @property
+    def tokens_per_row(self) -> float:
+        return self.tokens / self.rows if self.rows else 0.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a plan is made from: the request as read, what is set up here, and the attached rows."""
+
+    intent: TrainingIntent
+    site: Site
+    rows: Rows | None = None
+
+
+def rows_of(dataset_id: str, name: str, report: DataReport, licence: str = "") -> Rows:
+    """The planner's view of a dataset. Raises BadInputError `data_not_ready` where its check found errors."""
+    if not report.ready:
+        faults = [f.sentence for f in report.findings if f.severity == "error"]
+        raise BadInputError(
+            "data_not_ready",
+            faults[0] if faults else "The data cannot be trained on as it is.",
+            "Mend the file and upload it again.",
+        )
+    return Rows(
+        dataset_id=dataset_id,
+        name=name,
+        rows=report.usable,
+        train_rows=report.train_rows,
+        tokens=report.tokens_estimate,
+        longest_tokens=report.longest_tokens_estimate,
+        kind=report.kind,
+        licence=licence,
+    )
