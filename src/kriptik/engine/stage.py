@@ -1,0 +1,169 @@
+"""Opening a stage: pieces, rows, model, weights and state as they were, strategy."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kriptik.engine import pieces, ranks
+from kriptik.engine.checkpoint import Checkpoints
+from kriptik.engine.cursor import Cursor, Rows, check_plan, read_rows
+from kriptik.engine.interfaces import Adaptation, Bundle, Modality, Objective, Session, UpdatePlan
+from kriptik.engine.rng import derive, reseed
+from kriptik.engine.schedule import steps_of
+from kriptik.engine.snapshot import Baseline, Counters, Place, named, put_back, queue_of, read_state
+from kriptik.spec.errors import DataError, WorkerError
+from kriptik.spec.job import Stage, StageSettings, TrainJob
+
+
+@dataclass
+class Run:
+    """What outlives a stage: model, files, counters of the whole run."""
+
+    job: TrainJob
+    store: Checkpoints
+    modality: Modality
+    bundle: Bundle
+    baseline: Baseline
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+    totals: list[int] = field(default_factory=list)
+
+
+def load(job: TrainJob, about: type[Modality]) -> Run:
+    """The base model, ready for the first stage."""
+    reseed(job.seed, "load")
+    modality = about(job)
+    run = Run(job, Checkpoints(job.run_dir), modality, modality.load(), Baseline())
+    run.baseline.note(run.bundle)
+    return run
+
+
+def parts_of(stage: Stage) -> tuple[type[Adaptation], type[Objective]]:
+    """The classes behind a stage's point."""
+    if not stage.point.adaptation or not stage.point.objective:
+        raise WorkerError("open_point", f"Stage '{stage.name}' leaves an axis open.", "Plan the run again.")
+    return pieces.adaptation(stage.point.adaptation), pieces.objective(stage.point.objective)
+
+
+def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
+    """Raises WorkerError before anything is loaded if the pieces of a stage do not go together."""
+    for stage in job.stages:
+        adapted, minimised = parts_of(stage)
+        lacking = pieces.missing(about, adapted, minimised, pieces.strategy(stage.point.strategy or "single"))
+        if lacking:
+            raise WorkerError(
+                "unfit_pieces",
+                f"Stage '{stage.name}' cannot train: nothing in it provides {', '.join(sorted(lacking))}.",
+                "Choose another method or strategy.",
+            )
+
+
+def open_stage(run: Run, index: int, resume: str | None) -> tuple[Session, Place]:
+    """The stage ready for its next update. `resume`: a verified checkpoint of this very stage."""
+    job, bundle, stage = run.job, run.bundle, run.job.stages[index]
+    adapted, minimised = parts_of(stage)
+    adaptation, objective = adapted(stage.settings), minimised(stage.settings)
+    state = read_state(run.store, resume, ranks.rank(), ranks.device()) if resume else None
+    if state:
+        replay(run, state["earlier"])
+    _apply(run, adaptation, index)
+    if state and resume:
+        adaptation.load_state(state["adaptation"])
+        put_back(run.store, resume, bundle)
+    session = Session(job, index, stage.settings, bundle, run.modality, adaptation, objective, rows=Rows([], _nothing))
+    bundle.trainee.train()
+    strategy = pieces.strategy(stage.point.strategy or "single")(stage.settings)
+    session.runtime = strategy.start(bundle, run.modality, adaptation.optimizer(bundle))
+    session.rows = encode_rows(run, stage, objective, "train_path")
+    if job.data and job.data.eval_path:
+        session.eval_rows = encode_rows(run, stage, objective, "eval_path")
+    world = session.runtime.data_world
+    run.totals = run.totals or [_total(run, number, session) for number in range(len(job.stages))]
+    session.total = run.totals[index]
+    place = Place(cursor_of(run, stage.settings, index, session.rows, world), earlier=run.earlier)
+    reseed(job.seed, "start", index, session.runtime.data_rank)
+    objective.start(session)
+    if state and resume:
+        _restore(session, place, state, run.store, resume)
+        run.counters = place.counters
+    else:
+        run.counters.samples, run.counters.dropped = 0, 0
+        run.counters.evaluated = run.counters.sampled = -1
+        place.counters = run.counters
+    return session, place
+
+
+def close_stage(run: Run, session: Session) -> None:
+    """Between two stages: what was learnt goes into the plain trainee."""
+    trained = [one for one in session.bundle.trainee.parameters() if one.requires_grad]
+    session.runtime.close()
+    session.bundle.touch(*trained)
+    run.earlier.append(session.adaptation.state())
+    session.adaptation.finish(session.bundle)
+
+
+def encode_rows(run: Run, stage: Stage, objective: Objective, which: str) -> Rows:
+    """The job's rows in the form of this objective."""
+    if run.job.data is None:
+        raise DataError("data_missing", f"Stage '{stage.name}' has no rows to train on.", "Attach a data set.")
+    path = Path(getattr(run.job.data, which))
+    encode = run.modality.encode
+    return Rows(read_rows(path), lambda row, number: encode(run.bundle, row, number, objective.form, stage.settings))
+
+
+def cursor_of(run: Run, settings: StageSettings, index: int, rows: Rows, data_world: int) -> Cursor:
+    """The order of a stage's rows; every epoch's plan is checked before it is used."""
+    seed = derive(run.job.seed, "rows", index)
+
+    def plan(epoch: int) -> list[UpdatePlan]:
+        found = run.modality.plan_epoch(rows.encoded, seed, epoch, settings, data_world)
+        check_plan(found, len(rows), epoch)
+        return found
+
+    return Cursor(plan, settings.epochs)
+
+
+def _apply(run: Run, adaptation: Adaptation, index: int) -> None:
+    """Applies a stage's adaptation. What it makes out of weights that are no longer the base's goes into checkpoints whole."""
+    before = {id(one) for _, one in named(run.bundle)}
+    reseed(run.job.seed, "apply", index)
+    adaptation.apply(run.bundle)
+    if index == 0:
+        run.baseline.note(run.bundle)
+    else:
+        run.bundle.touch(*(one for _, one in named(run.bundle) if id(one) not in before))
+
+
+def replay(run: Run, earlier: list[dict[str, Any]]) -> None:
+    """Gives the model the structure that earlier stages left; their weights come from the checkpoint afterwards."""
+    for index, state in enumerate(earlier):
+        stage = run.job.stages[index]
+        adapted, _ = parts_of(stage)
+        adaptation = adapted(stage.settings)
+        _apply(run, adaptation, index)
+        adaptation.load_state(state)
+        run.bundle.touch(*(one for one in run.bundle.trainee.parameters() if one.requires_grad))
+        adaptation.finish(run.bundle)
+    run.earlier = list(earlier)
+
+
+def _restore(session: Session, place: Place, state: dict[str, Any], store: Checkpoints, name: str) -> None:
+    runtime = session.runtime
+    runtime.load_state(store.tensors(name, "optimizer", runtime.rank), state["runtime"])
+    session.objective.load_state(state["objective"])
+    place.cursor.load_state(state["cursor"])
+    place.queue, place.counters = queue_of(state), Counters(**state["counters"])
+    session.step, session.epoch = state["step"], place.cursor.epoch
+
+
+def _total(run: Run, index: int, opened: Session) -> int:
+    """Updates of a stage. Once per run: `run.lock` keeps them."""
+    stage = run.job.stages[index]
+    objective = opened.objective if index == opened.stage else parts_of(stage)[1](stage.settings)
+    rows = opened.rows if index == opened.stage else encode_rows(run, stage, objective, "train_path")
+    cursor = cursor_of(run, stage.settings, index, rows, opened.runtime.data_world)
+    return steps_of(stage.settings, cursor, objective.updates_per_refill)
+
+
+def _nothing(row: dict[str, Any], number: int) -> Any:
+    raise DataError("data_missing", "Rows were asked for before they were read.", "Report this as a fault.")

@@ -1,0 +1,107 @@
+"""What the loop says while it works: metrics, current sample, held-out losses, answers to prompts. Rank 0 alone is heard."""
+
+import time
+from collections.abc import Callable
+
+from kriptik.engine.interfaces import Bins, Session, StepStats
+from kriptik.engine.rng import reseed
+from kriptik.engine.snapshot import Place
+from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySample, WorkerBody
+
+EVAL_CHUNK = 64
+"""Held-out rows scored between two looks at what is wanted."""
+SAMPLE_EVERY_S = 1.0
+NAMED = {"reward": "reward_score", "preference_accuracy": "preference_accuracy", "kl": "kl_divergence"}
+"""Metrics that have a field of their own."""
+
+
+class Teller:
+    """Events of one stage. `obey` is called between chunks of long work and may raise to end it."""
+
+    def __init__(self, session: Session, place: Place, emit: Callable[[WorkerBody], None], obey: Callable[[], None]) -> None:
+        self.session, self.place, self.emit, self.obey = session, place, emit, obey
+        self.epochs = session.settings.epochs
+        self.began = time.monotonic()
+        self._sample_at = 0.0
+
+    def metrics(self, stats: StepStats, lr: float, norm: float, seconds: float) -> None:
+        """One update's numbers; the session's step already counts it."""
+        session, metrics = self.session, dict(stats.metrics)
+        own = {field: metrics.pop(name) for name, field in NAMED.items() if name in metrics}
+        self.emit(
+            Metrics(
+                stage=session.stage,
+                step=session.step,
+                total_steps=session.total,
+                epoch=self.place.cursor.progress(),
+                total_epochs=self.epochs,
+                loss=stats.loss,
+                learning_rate=lr,
+                gradient_norm=norm,
+                tokens=stats.tokens,
+                tokens_per_second=stats.tokens / seconds if seconds > 0 else 0.0,
+                samples_processed=self.place.counters.samples,
+                total_samples=max(1, round(len(session.rows) * self.epochs)),
+                elapsed_s=time.monotonic() - self.began,
+                custom=metrics,
+                **own,
+            )
+        )
+
+    def current(self, bins: Bins) -> None:
+        """The first row of the group now in use, about once a second."""
+        now = time.monotonic()
+        if now - self._sample_at >= SAMPLE_EVERY_S and bins:
+            self._sample_at, row = now, bins[0][0]
+            data = self.session.job.data
+            content = self.session.modality.preview(self.session.rows.raw[row])
+            self.emit(CurrentSample(index=row, content=content, source=data.source if data else ""))
+
+    def evaluate(self, *, rows_too: bool) -> EvalResult | None:
+        """Scores all held-out rows on every rank and says the result; None without such rows."""
+        session, rows = self.session, self.session.eval_rows
+        if rows is None:
+            return None
+        sums: list[float] = []
+        weights: list[float] = []
+        custom: dict[str, float] = {}
+        for start in range(0, len(rows), EVAL_CHUNK):
+            self.obey()
+            reseed(session.job.seed, "eval", session.stage, start)
+            chunk = rows.encoded[start : start + EVAL_CHUNK]
+            with session.quiet():
+                scores = session.objective.evaluate(chunk, session)
+            sums += scores.sums
+            weights += scores.weights
+            for name, value in scores.custom.items():
+                custom[name] = custom.get(name, 0.0) + value * len(chunk) / len(rows)
+        result = EvalResult(
+            stage=session.stage,
+            step=session.step,
+            loss=sum(sums) / (sum(weights) or 1.0),
+            rows=len(rows),
+            tokens=round(sum(weights)),
+            row_losses=[one / (weight or 1.0) for one, weight in zip(sums, weights, strict=True)] if rows_too else None,
+            row_tokens=[round(weight) for weight in weights] if rows_too else None,
+            custom=custom,
+        )
+        self.emit(result)
+        return result
+
+    def samples(self, *, base: bool) -> None:
+        """Answers the job's prompts with the model as it is."""
+        session = self.session
+        for prompt in session.job.samples:
+            self.obey()
+            reseed(session.job.seed, "sample")
+            output = ""
+            with session.runtime.gather():
+                if session.runtime.rank == 0:
+                    with session.quiet():
+                        output = session.modality.sample(session.bundle, prompt, session.settings)
+            asked = "\n".join(message.get("content", "") for message in prompt.messages)
+            self.emit(
+                QualitySample(
+                    stage=session.stage, step=session.step, input=asked, output=output, expected=prompt.expected, base=base
+                )
+            )
