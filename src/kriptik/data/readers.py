@@ -85,9 +85,11 @@ def _parse(source: str, place: Place) -> Any:
             "bad_json",
         ) from error
     except (RecursionError, ValueError) as error:
-        raise row_error(place, None, "is not JSON that can be read: nested too deep or a number too long.", "Repair it.", "bad_json") from error
+        what = "is not JSON that can be read: nested too deep or a number too long."
+        raise row_error(place, None, what, "Repair it.", "bad_json") from error
     if not isinstance(value, dict | list | str):
-        raise row_error(place, None, f"holds {text.shorten(source, 40)}, not a JSON object.", "Make every row an object.", "bad_json")
+        what = f"holds {text.shorten(source, 40)}, not a JSON object."
+        raise row_error(place, None, what, "Make every row an object.", "bad_json")
     return value
 
 
@@ -162,7 +164,8 @@ def _read_table(path: Path, member: str | None) -> Iterator[Record]:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise row_error(place, None, f"cannot be read: {error}.", "Look for a quotation mark that is never closed.", "bad_csv") from error
+                step = "Look for a quotation mark that is never closed."
+                raise row_error(place, None, f"cannot be read: {error}.", step, "bad_csv") from error
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:

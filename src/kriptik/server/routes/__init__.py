@@ -1,9 +1,42 @@
 """Thin routes, one file per noun: read, check, call, answer. `ROUTERS` is the table of what lies under /api/training."""
 
-from kriptik.server.routes import access, catalogue, files, history, jobs, money, notices, plans, reports, resume, system, trials
+from kriptik.server.routes import (
+    access,
+    catalogue,
+    data,
+    files,
+    history,
+    jobs,
+    money,
+    notices,
+    plans,
+    reports,
+    resume,
+    system,
+    trials,
+)
+
+ROUTERS` is the table of what lies under /api/training."""
+
+from kriptik.server.routes import (
+    access,
+    catalogue,
+    data,
+    files,
+    history,
+    jobs,
+    money,
+    notices,
+    plans,
+    reports,
+    resume,
+    system,
+    trials,
+)
 
 ROUTERS = (
     plans.router,
+    data.router,
     jobs.router,
     history.router,
     money.router,
