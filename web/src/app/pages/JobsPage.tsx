@@ -1,1 +1,89 @@
-export function JobsPage() { return null; }
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+import { JobRow } from "../../features/jobs/JobRow";
+import { api, call, type Schemas, toProblem } from "../../lib/api";
+import { bytes } from "../../lib/format";
+import { useDocumentTitle } from "../../lib/useDocumentTitle";
+import { Button, IconButton } from "../../ui/Button";
+import { Confirm } from "../../ui/Dialog";
+import { TextField } from "../../ui/Field";
+import { ButtonLink } from "../../ui/Link";
+import { Empty, ErrorBox, Loading } from "../../ui/States";
+import { toast } from "../../ui/Toasts";
+
+type Job = Schemas["JobSummary"];
+const DELETABLE = ["completed", "stopped", "failed", "frozen"];
+const RUNNING = ["queued", "setting_up", "training", "freezing", "stopping"];
+const PAGE = 50;
+
+export function JobsPage() {
+  useDocumentTitle("Runs");
+  const navigate = useNavigate();
+  const [find, setFind] = useState("");
+  const [doomed, setDoomed] = useState<Job | null>(null);
+  const list = useInfiniteQuery({
+    queryKey: ["jobs", "all"], initialPageParam: null as string | null, getNextPageParam: (last: Schemas["JobList"]) => last.next ?? undefined,
+    queryFn: ({ pageParam }): Promise<Schemas["JobList"]> => call(api.GET("/api/training/jobs", { params: { query: { limit: PAGE, ...(pageParam && { before: pageParam }) } } })),
+    refetchInterval: (query) => (query.state.data?.pages.some((page) => page.jobs.some((job) => RUNNING.includes(job.state))) ? 4000 : false),
+  });
+  const disk = useQuery({ queryKey: ["disk"], queryFn: () => call(api.GET("/api/training/system/disk", {})), staleTime: 30_000 });
+  const jobs = useMemo(() => list.data?.pages.flatMap((page) => page.jobs) ?? [], [list.data]);
+  const words = find.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = jobs.filter((job) => words.every((word) => `${job.name} ${job.notes} ${job.prompt} ${job.baseModel} ${job.method} ${job.state}`.toLowerCase().includes(word)));
+  return (
+    <div className="grid gap-6">
+      <header className="flex flex-wrap items-end justify-between gap-4">
+        <div>
+          <h1 className="text-2xl font-semibold">Runs</h1>
+          <p className="num text-sm text-low">{disk.data ? `${bytes(disk.data.runs)} in runs, ${bytes(disk.data.data)} data, ${bytes(disk.data.cache)} models; ${bytes(disk.data.free)} free` : "\u00a0"}</p>
+        </div>
+        <ButtonLink to="/" look="primary" icon="plus">Train something new</ButtonLink>
+      </header>
+      {list.isPending && <Loading label="Loading the runs" rows={4} />}
+      {list.isError && <ErrorBox problem={toProblem(list.error)} onRetry={() => void list.refetch()} />}
+      {list.isSuccess && jobs.length === 0 && <Empty title="No runs yet. Each one appears here with its progress, cost and result." action={<ButtonLink to="/" icon="spark">Describe the first one</ButtonLink>} />}
+      {jobs.length > 0 && (
+        <>
+          <TextField label="Find a run" type="search" value={find} placeholder="Name, note, model, method or state" onChange={(event) => setFind(event.target.value)} />
+          <p role="status" className="visually-hidden">{shown.length} of {jobs.length} runs</p>
+          {shown.length === 0 && <Empty title={`No run matches “${find}”.`} action={<Button onClick={() => setFind("")}>Show all</Button>} />}
+          <ul className="grid gap-3">
+            {shown.map((job) => (
+              <li key={job.id}>
+                <JobRow job={job} actions={
+                  <>
+                    <span className="num mr-2 text-xs text-low">{bytes(job.diskBytes)}</span>
+                    <IconButton icon="edit" label={`Run ${job.name} again with a change`} onClick={() => void navigate({ to: "/", search: { prompt: job.prompt } })} />
+                    <IconButton icon="trash" label={`Delete ${job.name}`} disabled={!DELETABLE.includes(job.state)} onClick={() => setDoomed(job)} />
+                  </>
+                } />
+              </li>
+            ))}
+          </ul>
+          {list.hasNextPage && <Button busy={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>Show older runs</Button>}
+        </>
+      )}
+      {doomed && <Delete job={doomed} onDone={() => setDoomed(null)} />}
+    </div>
+  );
+}
+
+function Delete({ job, onDone }: { job: Job; onDone: () => void }) {
+  const client = useQueryClient();
+  const act = useMutation({
+    mutationFn: () => call(api.DELETE("/api/training/jobs/{job_id}", { params: { path: { job_id: job.id } } })),
+    onSuccess: () => {
+      toast(`${job.name} and its files are deleted.`);
+      void client.invalidateQueries({ queryKey: ["jobs"] });
+      void client.invalidateQueries({ queryKey: ["disk"] });
+      onDone();
+    },
+  });
+  return (
+    <Confirm title={`Delete ${job.name}?`} action={`Delete ${bytes(job.diskBytes)}`} busy={act.isPending} onYes={() => act.mutate()} onNo={onDone}>
+      <p>Its checkpoints, model, curves, log and receipt are removed from this machine. This cannot be undone.</p>
+      {act.isError && <ErrorBox problem={toProblem(act.error)} kept="Nothing was deleted." />}
+    </Confirm>
+  );
+}

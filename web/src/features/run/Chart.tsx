@@ -1,0 +1,167 @@
+import { useEffect, useId, useRef, useState } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { Button } from "../../ui/Button";
+
+export interface Line {
+  name: string;
+  values: (number | null)[];
+  colour: "signal" | "info" | "hold" | "mid";
+  dash?: boolean;
+  points?: boolean;
+}
+
+export interface Mark {
+  at: number;
+  name: string;
+  colour: "info" | "hold" | "low";
+}
+
+const COLOURS = { signal: "#5ee0c4", info: "#7cc0ff", hold: "#f2b866", mid: "#b3bec9", low: "#8f9baa" };
+const HEIGHT = 190;
+const REDRAW_MS = 500;
+const TABLE_ROWS = 12;
+const FONT = '11px "JetBrains Mono Variable", monospace';
+
+type Show = (value: number) => string;
+
+/** A chart on solid ground: a sentence, the curve as evidence, and the same as a table. Redrawn at most twice a second. */
+export function Chart({
+  title, verdict, x, lines, marks = [], show, log = false,
+}: { title: string; verdict: string; x: number[]; lines: Line[]; marks?: Mark[]; show: Show; log?: boolean }) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot>(undefined);
+  const fresh = useRef({ x, lines, marks });
+  const drawnAt = useRef(0);
+  const [table, setTable] = useState(false);
+  const heading = useId();
+  const shape = lines.map((line) => `${line.name}${line.colour}${line.dash ?? ""}${line.points ?? ""}`).join("|");
+  useEffect(() => {
+    fresh.current = { x, lines, marks };
+  });
+  useEffect(() => {
+    const node = box.current;
+    if (!node || table) return;
+    const made = new uPlot(options(node.clientWidth, fresh.current.lines, show, log, () => fresh.current.marks), columns(fresh.current), node);
+    plot.current = made;
+    drawnAt.current = Date.now();
+    const watch = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height: HEIGHT }));
+    watch.observe(node);
+    return () => {
+      watch.disconnect();
+      made.destroy();
+      plot.current = undefined;
+    };
+    // `show` and `log` belong to the chart for good; `shape` says when lines come or go.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [shape, table]);
+  useEffect(() => {
+    const draw = () => {
+      if (document.hidden || !plot.current) return;
+      drawnAt.current = Date.now();
+      plot.current.setData(columns(fresh.current));
+    };
+    const timer = setTimeout(draw, Math.max(0, REDRAW_MS - (Date.now() - drawnAt.current)));
+    return () => clearTimeout(timer);
+  }, [x, lines, marks]);
+  return (
+    <section aria-labelledby={heading} className="card min-w-0 p-4 sm:p-5">
+      <header className="flex items-start justify-between gap-3">
+        <div className="min-w-0">
+          <h3 id={heading} className="text-xs text-low">{title}</h3>
+          <p className="text-base font-semibold break-words">{verdict}</p>
+        </div>
+        <Button look="quiet" icon={table ? "wave" : "table"} className="-mt-1 -mr-2 px-2.5" onClick={() => setTable(!table)}>
+          <span className="visually-hidden sm:not-sr-only">{table ? "Curve" : "Table"}</span>
+          <span className="visually-hidden"> of {title}</span>
+        </Button>
+      </header>
+      {table ? <Table x={x} lines={lines} show={show} /> : <div ref={box} aria-hidden="true" className="mt-2 w-full" style={{ height: HEIGHT }} />}
+      {!table && (lines.length > 1 || marks.length > 0) && <Legend lines={lines} marks={marks} />}
+    </section>
+  );
+}
+
+function columns({ x, lines }: { x: number[]; lines: Line[] }): uPlot.AlignedData {
+  return [x, ...lines.map((line) => line.values)] as uPlot.AlignedData;
+}
+
+function options(width: number, lines: Line[], show: Show, log: boolean, marks: () => Mark[]): uPlot.Options {
+  const axis = { stroke: COLOURS.low, font: FONT, grid: { stroke: "rgb(255 255 255 / 0.05)", width: 1 }, ticks: { show: false } };
+  return {
+    width, height: HEIGHT, legend: { show: false }, padding: [10, 8, 0, 0],
+    cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
+    scales: { x: { time: false }, ...(log && { y: { distr: 3 } }) },
+    axes: [
+      { ...axis, size: 28, values: (_plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : "")) },
+      { ...axis, size: 58, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? "" : show(tick))) },
+    ],
+    series: [
+      {},
+      ...lines.map((line) => ({
+        label: line.name, stroke: COLOURS[line.colour], width: 1.6, spanGaps: true, points: { show: line.points ?? false, size: 6, fill: COLOURS[line.colour] },
+        ...(line.dash && { dash: [6, 4] }),
+      })),
+    ],
+    hooks: {
+      draw: [
+        (plot) => {
+          const { ctx, bbox } = plot;
+          for (const mark of marks()) {
+            const left = plot.valToPos(mark.at, "x", true);
+            if (left < bbox.left || left > bbox.left + bbox.width) continue;
+            ctx.save();
+            ctx.strokeStyle = COLOURS[mark.colour];
+            ctx.setLineDash(mark.colour === "low" ? [2, 4] : [4, 3]);
+            ctx.lineWidth = 1.2;
+            ctx.beginPath();
+            ctx.moveTo(left, bbox.top);
+            ctx.lineTo(left, bbox.top + bbox.height);
+            ctx.stroke();
+            ctx.restore();
+          }
+        },
+      ],
+    },
+  };
+}
+
+function Legend({ lines, marks }: { lines: Line[]; marks: Mark[] }) {
+  const kinds = [...new Map(marks.map((mark) => [mark.name, mark])).values()];
+  return (
+    <ul className="mt-1 flex flex-wrap gap-x-4 gap-y-1 text-xs text-low">
+      {lines.length > 1 && lines.map((line) => (
+        <li key={line.name} className="flex items-center gap-1.5">
+          <svg aria-hidden="true" width="18" height="6"><line x1="0" y1="3" x2="18" y2="3" stroke={COLOURS[line.colour]} strokeWidth="2" strokeDasharray={line.dash ? "5 3" : ""} /></svg>
+          {line.name}
+        </li>
+      ))}
+      {kinds.map((mark) => (
+        <li key={mark.name} className="flex items-center gap-1.5">
+          <svg aria-hidden="true" width="6" height="12"><line x1="3" y1="0" x2="3" y2="12" stroke={COLOURS[mark.colour]} strokeWidth="1.5" strokeDasharray="3 2" /></svg>
+          {mark.name}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Table({ x, lines, show }: { x: number[]; lines: Line[]; show: Show }) {
+  const size = Math.max(1, Math.ceil(x.length / TABLE_ROWS));
+  const rows = x.map((_step, at) => at).filter((at) => at % size === 0 || at === x.length - 1);
+  return (
+    <div className="mt-2 overflow-auto" style={{ maxHeight: HEIGHT }} tabIndex={0} role="group" aria-label="Values">
+      <table className="num w-full text-right text-xs">
+        <thead className="text-low"><tr><th scope="col" className="py-1 text-left font-normal">step</th>{lines.map((line) => <th key={line.name} scope="col" className="py-1 font-normal">{line.name}</th>)}</tr></thead>
+        <tbody>
+          {rows.map((at) => (
+            <tr key={at} className="border-t border-edge">
+              <th scope="row" className="py-1 text-left font-normal text-mid">{x[at]}</th>
+              {lines.map((line) => <td key={line.name} className="py-1">{line.values[at] == null ? "–" : show(line.values[at])}</td>)}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

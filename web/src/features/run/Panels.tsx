@@ -1,0 +1,111 @@
+import type { ReactNode } from "react";
+import type { Schemas } from "../../lib/api";
+import { ago, bytes, words } from "../../lib/format";
+import { useNow } from "../../lib/useNow";
+import { Badge, type Tone } from "../../ui/Badge";
+import { Card } from "../../ui/Card";
+import { Icon } from "../../ui/Icon";
+import { Bar } from "../../ui/Progress";
+import type { RunLive } from "./reducer";
+
+const STAGE_TONES: Record<string, Tone> = { running: "signal", completed: "signal", awaiting_approval: "hold", failed: "fault" };
+
+/** Cards of the pipeline's stages, the current one marked. */
+export function Stages({ stages, action }: { stages: Schemas["StageView"][]; action?: (stage: Schemas["StageView"]) => ReactNode }) {
+  return (
+    <ol aria-label="Stages" className="grid gap-3 sm:grid-cols-[repeat(auto-fit,minmax(13rem,1fr))]">
+      {stages.map((stage) => {
+        const current = stage.status === "running" || stage.status === "awaiting_approval";
+        return (
+          <li key={stage.index} aria-current={current ? "step" : undefined} className={`card min-w-0 p-4 ${current ? "border-signal/60" : ""}`}>
+            <div className="flex flex-wrap items-center justify-between gap-2">
+              <p className="min-w-0 font-medium break-words"><span className="num mr-2 text-low">{stage.index + 1}</span>{stage.name}</p>
+              <Badge tone={STAGE_TONES[stage.status] ?? "plain"} {...(stage.status === "completed" && { icon: "check" as const })}>{words(stage.status)}</Badge>
+            </div>
+            <p className="mt-1 mb-3 text-xs text-low">{words(stage.method)}</p>
+            <Bar value={stage.progress} label={`Progress of ${stage.name}`} />
+            {action?.(stage)}
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+/** The row that is trained on now, and the counter of rows. */
+export function CurrentData({ run }: { run: RunLive }) {
+  const { current, metrics } = run;
+  const count = (value: number) => value.toLocaleString("en-US");
+  return (
+    <Card title="Learning from now" aside={metrics && <span className="num text-xs text-low">{count(metrics.samplesProcessed)} of {count(metrics.totalSamples)} rows</span>}>
+      {current ? (
+        <>
+          <p tabIndex={0} role="group" aria-label="Current row" className="max-h-48 overflow-auto rounded-control bg-ink-950 p-3 text-sm leading-relaxed break-words whitespace-pre-wrap">{current.content}</p>
+          <p className="num mt-2 text-xs break-words text-low">row {count(current.index)}{current.source && `, ${current.source}`}</p>
+        </>
+      ) : (
+        <p className="text-sm text-mid">A row appears here as soon as the first step is made.</p>
+      )}
+    </Card>
+  );
+}
+
+/** Held-out prompts, answered along the way; the base model's answer beside the newest one. */
+export function Samples({ samples }: { samples: Schemas["QualitySample"][] }) {
+  const prompts = [...new Set(samples.map((sample) => sample.input))];
+  if (!prompts.length) return null;
+  return (
+    <Card title="Answers along the way" aside={<span className="text-xs text-low">unseen prompts, same seed</span>}>
+      <ul className="grid gap-5">
+        {prompts.slice(0, 4).map((input) => {
+          const mine = samples.filter((sample) => sample.input === input);
+          const base = mine.find((sample) => sample.base);
+          const newest = mine.filter((sample) => !sample.base).at(-1);
+          return (
+            <li key={input} className="min-w-0">
+              <p className="flex gap-2 text-sm font-medium break-words"><Icon name="chat" size={16} className="mt-0.5 text-low" /><span className="min-w-0">{input}</span></p>
+              <div className="mt-2 grid gap-3 sm:grid-cols-2">
+                <Answer title="Base model" text={base?.output} />
+                <Answer title={newest ? `Now, step ${newest.step}` : "Now"} text={newest?.output} tuned />
+              </div>
+            </li>
+          );
+        })}
+      </ul>
+    </Card>
+  );
+}
+
+function Answer({ title, text, tuned = false }: { title: string; text: string | undefined; tuned?: boolean }) {
+  return (
+    <div className={`min-w-0 rounded-control border bg-ink-950 p-3 ${tuned ? "border-signal/40" : "border-edge"}`}>
+      <p className={`mb-1 text-xs ${tuned ? "text-signal" : "text-low"}`}>{title}</p>
+      <p className="text-sm break-words whitespace-pre-wrap text-mid">{text ?? "Not answered yet."}</p>
+    </div>
+  );
+}
+
+/** Checkpoints, newest first, with what can be done with each. */
+export function Checkpoints({ run, actions }: { run: RunLive; actions: (checkpoint: RunLive["checkpoints"][number]) => ReactNode }) {
+  const now = useNow();
+  const rows = [...run.checkpoints].sort((a, b) => b.stage - a.stage || b.step - a.step);
+  return (
+    <Card title="Checkpoints" aside={<span className="num text-xs text-low">{rows.length}</span>}>
+      {rows.length === 0 && <p className="text-sm text-mid">The first checkpoint appears here once it is saved and verified.</p>}
+      <ul className="max-h-96 divide-y divide-edge overflow-y-auto">
+        {rows.map((item) => (
+          <li key={item.checkpointId} className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 py-3">
+            <div className="min-w-0">
+              <p className="num text-sm">
+                step {item.step}{run.stages.length > 1 && ` of stage ${item.stage + 1}`}
+                {item.reason !== "interval" && <span className="ml-2 text-xs text-info">{words(item.reason ?? "")}</span>}
+              </p>
+              <p className="num text-xs text-low">{item.loss != null && `loss ${item.loss.toFixed(3)}, `}{bytes(item.bytes)}{item.at && `, ${ago(item.at, now)}`}</p>
+            </div>
+            <div className="flex gap-1">{item.kept === false ? <span className="text-xs text-low">removed</span> : actions(item)}</div>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
