@@ -16,24 +16,6 @@ from kriptik.server.routes import (
     trials,
 )
 
-ROUTERS` is the table of what lies under /api/training."""
-
-from kriptik.server.routes import (
-    access,
-    catalogue,
-    data,
-    files,
-    history,
-    jobs,
-    money,
-    notices,
-    plans,
-    reports,
-    resume,
-    system,
-    trials,
-)
-
 ROUTERS = (
     plans.router,
     data.router,
