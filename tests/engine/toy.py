@@ -70,7 +70,8 @@ class PlainToy(Toy):
     def collate(self, bundle, bins, seed, epoch):
         micro = super().collate(bundle, bins, seed, epoch)
         rows = [row for one in bins for row in one]
-        return MicroBatch({"numbers": torch.tensor([row.fields["x"] for row in rows])}, micro.extra, micro.weight, micro.rows, len(rows))
+        numbers = torch.tensor([row.fields["x"] for row in rows])
+        return MicroBatch({"numbers": numbers}, micro.extra, micro.weight, micro.rows, len(rows))
 
 
 class Squares(Objective):

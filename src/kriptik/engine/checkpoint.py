@@ -206,7 +206,7 @@ def separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def tensor_hash(tensor: Tensor) -> str:
     """SHA-256 of a tensor's bytes."""
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy() if flat.numel() else b"").hexdigest()
+    return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -101,7 +101,7 @@ def settle(job: TrainJob, lock: RunLock | None) -> int:
         torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and every kernel we call fills its output
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - a module property; costs time and every kernel we call fills its output
     return threads
 
 

@@ -39,7 +39,8 @@ def unpack(value: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
         return value
     match value.get(MARK):
         case "tensor":
-            return tensors[value["name"]].to(device) if value["home"] else tensors[value["name"]]
+            # a copy: a file's tensors lie at any address, and matrix kernels round differently where it is not aligned
+            return tensors[value["name"]].to(device if value["home"] else "cpu", copy=True)
         case "tuple":
             return tuple(unpack(one, tensors, device) for one in value["items"])
         case "dict":

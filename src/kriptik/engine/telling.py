@@ -11,8 +11,6 @@ from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySampl
 EVAL_CHUNK = 64
 """Held-out rows scored between two looks at what is wanted."""
 SAMPLE_EVERY_S = 1.0
-NAMED = {"reward": "reward_score", "preference_accuracy": "preference_accuracy", "kl": "kl_divergence"}
-"""Metrics that have a field of their own."""
 
 
 class Teller:
@@ -27,7 +25,6 @@ class Teller:
     def metrics(self, stats: StepStats, lr: float, norm: float, seconds: float) -> None:
         """One update's numbers; the session's step already counts it."""
         session, metrics = self.session, dict(stats.metrics)
-        own = {field: metrics.pop(name) for name, field in NAMED.items() if name in metrics}
         self.emit(
             Metrics(
                 stage=session.stage,
@@ -43,8 +40,10 @@ class Teller:
                 samples_processed=self.place.counters.samples,
                 total_samples=max(1, round(len(session.rows) * self.epochs)),
                 elapsed_s=time.monotonic() - self.began,
+                reward_score=metrics.pop("reward", None),
+                preference_accuracy=metrics.pop("preference_accuracy", None),
+                kl_divergence=metrics.pop("kl", None),
                 custom=metrics,
-                **own,
             )
         )
 
