@@ -1,6 +1,7 @@
 """Held-out rows share nothing with training rows, whatever the rows are; preparing twice gives the same files."""
 
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def test_case_and_punctuation_do_not_hide_a_repetition():
 def test_near_duplicates_stay_together():
     base = "we paint the whole house inside and outside including every window door and the small garden wall behind it"
     marks = [marks_of("Do you paint?", base), marks_of("Will you paint for me?", base + " too")]
-    marks += [marks_of(f"Question {n} about something else?", f"Answer {n} that says something of its own here") for n in range(40)]
+    chance = random.Random(0)
+    others = [" ".join(chance.choices(base.split(), k=20)) for _ in range(40)]
+    marks += [marks_of(f"Question {n}?", text) for n, text in enumerate(others)]
     groups, near = group(marks)
     assert near == 1 and groups.of(0) == groups.of(1)
 

@@ -1,7 +1,7 @@
 """Trying a model: requests, answers, sessions and the side-by-side comparison."""
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -12,6 +12,9 @@ Target = Literal["base", "tuned"]
 
 class TestRequest(Noun):
     """One input for a model under test (spec §9). Only the fields of the job's modality are used."""
+
+    __test__: ClassVar[bool] = False
+    """Its name is no invitation to pytest."""
 
     target: Target = "tuned"
     system_prompt: str | None = Field(None, max_length=20_000)
@@ -27,6 +30,8 @@ class TestRequest(Noun):
 class TestResult(Noun):
     """What the model answered, what it took, and which weights answered."""
 
+    __test__: ClassVar[bool] = False
+
     output: str
     output_url: str | None = None
     latency: float
@@ -39,6 +44,8 @@ class TestResult(Noun):
 
 class TestSession(Noun):
     """A temporary deployment that ends by itself."""
+
+    __test__: ClassVar[bool] = False
 
     id: str
     job_id: str

@@ -72,7 +72,7 @@ def list_data(core: CoreDep, person: PersonDep) -> DatasetList:
 
 
 @router.get("/samples")
-def list_samples(person: PersonDep) -> SampleSets:
+def list_sample_sets(person: PersonDep) -> SampleSets:
     """Built-in data sets."""
     return SampleSets(
         samples=[SampleSet(name=s.name, title=s.title, licence=s.licence, credit=s.credit) for s in builtin.SAMPLES.values()]
@@ -80,7 +80,7 @@ def list_samples(person: PersonDep) -> SampleSets:
 
 
 @router.post("/samples/{name}", status_code=201)
-def take_sample(core: CoreDep, person: PersonDep, name: str) -> Dataset:
+def take_sample_data(core: CoreDep, person: PersonDep, name: str) -> Dataset:
     """Adds a built-in data set to yours; asked for again, it is the same one."""
     sample = builtin.sample(name)
     source = sample.path()
