@@ -207,4 +207,5 @@ def _end_with(parent):
     os._exit(4)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from kriptik.store import events, jobs, ledger
 from kriptik.store.tables import Job, TrialRow
 
 SHOWN_SAMPLES = 60
+MOST_SAMPLES = 2000
 
 
 def summary(session: Session, job: Job, now: datetime) -> JobSummary:
@@ -26,7 +27,7 @@ def summary(session: Session, job: Job, now: datetime) -> JobSummary:
 def detail(session: Session, core: Core, job: Job, now: datetime) -> JobDetail:
     """The whole run page."""
     generation = jobs.generation(session, job.id, job.generation)
-    samples = events.newest(session, job.id, ["sample"], SHOWN_SAMPLES)
+    samples = events.newest(session, job.id, ["sample"], MOST_SAMPLES)
     evals = events.newest(session, job.id, ["eval"], SHOWN_SAMPLES)
     return JobDetail.model_validate(
         {
@@ -39,7 +40,7 @@ def detail(session: Session, core: Core, job: Job, now: datetime) -> JobDetail:
             "metrics": _metrics(job),
             "current_sample": CurrentSample.model_validate(job.current_sample) if job.current_sample else None,
             "checkpoints": [jobs.checkpoint_noun(row) for row in jobs.checkpoints(session, job.id)],
-            "samples": [e.body for e in samples if isinstance(e.body, QualitySample)],
+            "samples": _with_base([e.body for e in samples if isinstance(e.body, QualitySample)]),
             "evals": [
                 e.body.model_copy(update={"row_losses": None, "row_tokens": None}) for e in evals if isinstance(e.body, EvalResult)
             ],
@@ -146,6 +147,11 @@ def _summary(session: Session, job: Job, now: datetime) -> dict[str, object]:
         "finished_at": job.finished_at,
         "disk_bytes": job.disk_bytes,
     }
+
+
+def _with_base(samples: list[QualitySample]) -> list[QualitySample]:
+    """The untrained model's answers, however old, and the newest others."""
+    return [s for s in samples[:-SHOWN_SAMPLES] if s.base] + samples[-SHOWN_SAMPLES:]
 
 
 def _metrics(job: Job) -> Metrics | None:

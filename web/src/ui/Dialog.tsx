@@ -13,11 +13,13 @@ export function Dialog({
   useEffect(() => {
     const dialog = ref.current;
     if (dialog && !dialog.open) dialog.showModal();
+    // Focus begins at the top of a full page, so that it is read from its beginning.
+    if (full) dialog?.focus();
     return () => dialog?.close();
-  }, []);
+  }, [full]);
   return (
     <dialog
-      ref={ref} aria-labelledby={heading}
+      ref={ref} aria-labelledby={heading} tabIndex={full ? -1 : undefined}
       onCancel={(event) => {
         event.preventDefault();
         onClose?.();
@@ -27,7 +29,7 @@ export function Dialog({
       }}
       className={`text-hi backdrop:bg-ink-950/80 ${
         full
-          ? "m-0 h-dvh max-h-none w-screen max-w-none overflow-y-auto bg-ink-950"
+          ? "m-0 h-dvh max-h-none w-screen max-w-none overflow-y-auto bg-ink-950 outline-none"
           : "glass-over m-auto w-[min(32rem,calc(100vw-2rem))] p-5 sm:p-6"
       }`}
     >

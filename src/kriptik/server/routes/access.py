@@ -59,6 +59,8 @@ def sign_in(core: CoreDep, request: Request, token: str = "") -> Response:
     with core.db.write() as session:
         user_id = people.use_login_link(session, token, core.clock())
         made = people.add_web_session(session, user_id, core.clock()) if user_id else None
+    if made is None and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/sign-in?problem=bad_link", 303)
     if made is None:
         raise KriptikError(
             "bad_link",

@@ -51,9 +51,9 @@ export function JobsPage() {
           <ul className="grid gap-3">
             {shown.map((job) => (
               <li key={job.id}>
-                <JobRow job={job} actions={
+                <JobRow level={2} job={job} actions={
                   <>
-                    <span className="num mr-2 text-xs text-low">{bytes(job.diskBytes)}</span>
+                    {job.diskBytes > 0 && <span className="num mr-2 text-xs text-low">{bytes(job.diskBytes)}</span>}
                     <IconButton icon="edit" label={`Run ${job.name} again with a change`} onClick={() => void navigate({ to: "/", search: { prompt: job.prompt } })} />
                     <IconButton icon="trash" label={`Delete ${job.name}`} disabled={!DELETABLE.includes(job.state)} onClick={() => setDoomed(job)} />
                   </>

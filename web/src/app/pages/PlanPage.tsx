@@ -121,6 +121,7 @@ function optionWords(option: Schemas["PlanOption"], plan: Plan): string {
   const parts = [
     ...(wanted.baseModel !== plan.choices.baseModel ? [`use ${wanted.baseModel}`] : []), ...(wanted.method !== plan.choices.method ? [`use the method ${wanted.method}`] : []),
     ...(wanted.gpu !== plan.choices.gpu ? [`run on ${wanted.gpuCount} ${wanted.gpu}`] : []),
+    ...(wanted.settings.epochs !== plan.choices.settings.epochs ? [`train for ${wanted.settings.epochs} epochs`] : []),
   ];
   return parts.join(" and ") || option.title;
 }

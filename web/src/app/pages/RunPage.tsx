@@ -82,7 +82,12 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
     <>
       {(run.state === "failed" || run.state === "stopped") && <Failed job={job} run={run} />}
       {run.state === "completed" && <Boundary what="The report"><Complete jobId={job.id} files={files.data?.files ?? []} /></Boundary>}
-      {early && <Setup setup={run.setup} logs={run.setupLogs} queuePlace={run.state === "queued" ? (job.queuePosition ?? 1) : null} />}
+      {early && (
+        <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_21rem]">
+          <Setup setup={run.setup} logs={run.setupLogs} queuePlace={run.state === "queued" ? (job.queuePosition ?? 1) : null} />
+          {budget}
+        </div>
+      )}
       {!early && !ended && <Overview run={run} dim={dim} />}
       {run.stages.length > 0 && !early && (run.stages.length > 1 || !ended) && <Stages stages={run.stages} action={(stage) => stage.status === "awaiting_approval" && run.state === "awaiting_approval" && <Approve jobId={job.id} stage={stage} />} />}
       {run.probe && !ended && <Probe probe={run.probe} expected={run.budget.estimatedTotalSpend} />}
@@ -98,10 +103,9 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
         <div className="grid min-w-0 gap-4">
           {!early && !ended && <CurrentData run={run} />}
           {run.state !== "completed" && <Samples samples={run.samples} />}
-          {ended && budget}
         </div>
         <div className="grid min-w-0 gap-4">
-          {!ended && budget}
+          {!early && budget}
           {!early && checkpoints}
         </div>
       </div>

@@ -38,7 +38,7 @@ export function BudgetBar({ jobId, spend, alert, freeze, changeable, open }: { j
       <p className="num text-xs text-low">alert at {alert} % ({money((spend.maxBudget * alert) / 100)}), freeze at {freeze} % ({money((spend.maxBudget * freeze) / 100)})</p>
       <p className={`mt-2 text-sm ${over && changeable ? "text-hold" : "text-mid"}`}>
         {spend.spendRate > 0 ? `${money(spend.spendRate)} per hour now. ` : "Nothing bills now. "}
-        {changeable && (over ? `Expected ${money(spend.estimatedTotalSpend)} in all: it will freeze before the end.` : `Expected ${money(spend.estimatedTotalSpend)} in all.`)}
+        {changeable && spend.estimatedTotalSpend > spend.currentSpend * 1.01 && (over ? `Expected ${money(spend.estimatedTotalSpend)} in all: it will freeze before the end.` : `Expected ${money(spend.estimatedTotalSpend)} in all.`)}
       </p>
       {changeable && !edit && <Button icon="edit" className="mt-3" onClick={() => setEdit(true)}>Change the budget</Button>}
       {changeable && edit && <Edit jobId={jobId} spend={spend} alert={alert} freeze={freeze} onClose={() => setEdit(false)} />}

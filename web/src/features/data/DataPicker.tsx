@@ -84,7 +84,7 @@ export function DataPicker({ picked, onPick, compact = false }: { picked: Datase
         />
       </div>
       {failed && toProblem(failed).code !== "cancelled" && <ErrorBox problem={toProblem(failed)} kept="Nothing was kept of the file." />}
-      <Choices title="Sample data" rows={(samples.data?.samples ?? []).map((s) => ({ id: s.id, name: s.title, line: `${s.rows.toLocaleString("en-US")} rows, ${s.licence}`, pick: () => take.mutate(s.id) }))} busy={take.isPending} />
+      <Choices title="Sample data" rows={(samples.data?.samples ?? []).map((s) => ({ id: s.name, name: s.title, line: s.licence, pick: () => take.mutate(s.name) }))} busy={take.isPending} />
       <Choices title="Sent earlier" rows={(earlier.data?.datasets ?? []).filter((d) => d.source === "upload").slice(0, 4).map((d) => ({ id: d.id, name: d.name, line: `${d.rows.toLocaleString("en-US")} rows`, pick: () => onPick(d) }))} busy={false} />
     </div>
   );

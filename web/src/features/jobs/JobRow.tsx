@@ -9,14 +9,15 @@ import { Bar } from "../../ui/Progress";
 const BAR: Record<string, "signal" | "hold" | "fault" | "info"> = { failed: "fault", frozen: "info", freezing: "info", stopped: "hold", awaiting_approval: "hold" };
 
 /** A run in a list: name, what it is, how far, what it cost. `actions` sit outside the link. */
-export function JobRow({ job, actions }: { job: Schemas["JobSummary"]; actions?: ReactNode }) {
+export function JobRow({ job, actions, level = 3 }: { job: Schemas["JobSummary"]; actions?: ReactNode; level?: 2 | 3 }) {
   const now = useNow();
+  const Heading = `h${level}` as const;
   return (
-    <article className="card relative grid gap-x-6 gap-y-3 p-4 transition-colors duration-150 hover:border-line sm:grid-cols-[minmax(0,1fr)_14rem_auto] sm:items-center">
+    <article className={`card relative grid gap-x-6 gap-y-3 p-4 transition-colors duration-150 hover:border-line sm:items-center ${actions ? "sm:grid-cols-[minmax(0,1fr)_14rem_11rem]" : "sm:grid-cols-[minmax(0,1fr)_16rem]"}`}>
       <div className="min-w-0">
-        <h3 className="truncate font-medium">
+        <Heading className="truncate font-medium">
           <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="after:absolute after:inset-0 after:rounded-card">{job.name}</Link>
-        </h3>
+        </Heading>
         <p className="truncate text-sm text-mid">{job.notes || job.prompt}</p>
         <p className="mt-1 flex flex-wrap gap-x-3 text-xs text-low">
           <span>{job.baseModel}</span><span>{words(job.method)}</span><span>{ago(job.createdAt, now)}</span>

@@ -7,8 +7,11 @@ import { costRange, hoursRange } from "./Summary";
 /** Two or three whole plans at different prices. */
 export function Options({ plan, busy, locked, onPick }: { plan: Schemas["TrainingImplementationPlan"]; busy: boolean; locked: boolean; onPick: (option: Schemas["PlanOption"]) => void }) {
   if (plan.options.length < 2) return null;
-  const same = (option: Schemas["PlanOption"]): boolean =>
-    option.choices.baseModel === plan.choices.baseModel && option.choices.method === plan.choices.method && option.choices.gpu === plan.choices.gpu;
+  const sameChoices = (option: Schemas["PlanOption"]): boolean =>
+    (["baseModel", "method", "gpu", "gpuCount", "provider"] as const).every((name) => option.choices[name] === plan.choices[name]) &&
+    option.choices.settings.epochs === plan.choices.settings.epochs;
+  const chosen = plan.options.find(sameChoices);
+  const same = (option: Schemas["PlanOption"]): boolean => option === chosen;
   return (
     <section aria-labelledby="options" className="grid gap-3">
       <h2 id="options" className="text-xl font-semibold">Ways to do it, by price</h2>

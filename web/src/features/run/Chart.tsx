@@ -3,12 +3,16 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { Button } from "../../ui/Button";
 
+type Show = (value: number) => string;
+
 export interface Line {
   name: string;
   values: (number | null)[];
   colour: "signal" | "info" | "hold" | "mid";
   dash?: boolean;
   points?: boolean;
+  /** Has its own scale, at the right. */
+  right?: Show;
 }
 
 export interface Mark {
@@ -22,8 +26,6 @@ const HEIGHT = 190;
 const REDRAW_MS = 500;
 const TABLE_ROWS = 12;
 const FONT = '11px "JetBrains Mono Variable", monospace';
-
-type Show = (value: number) => string;
 
 /** A chart on solid ground: a sentence, the curve as evidence, and the same as a table. Redrawn at most twice a second. */
 export function Chart({
@@ -68,7 +70,7 @@ export function Chart({
     <section aria-labelledby={heading} className="card min-w-0 p-4 sm:p-5">
       <header className="flex items-start justify-between gap-3">
         <div className="min-w-0">
-          <h3 id={heading} className="text-xs text-low">{title}</h3>
+          <h2 id={heading} className="text-xs font-normal tracking-normal text-low">{title}</h2>
           <p className="text-base font-semibold break-words">{verdict}</p>
         </div>
         <Button look="quiet" icon={table ? "wave" : "table"} className="-mt-1 -mr-2 px-2.5" onClick={() => setTable(!table)}>
@@ -77,7 +79,7 @@ export function Chart({
         </Button>
       </header>
       {table ? <Table x={x} lines={lines} show={show} /> : <div ref={box} aria-hidden="true" className="mt-2 w-full" style={{ height: HEIGHT }} />}
-      {!table && (lines.length > 1 || marks.length > 0) && <Legend lines={lines} marks={marks} />}
+      {!table && <Legend lines={lines} marks={marks} />}
     </section>
   );
 }
@@ -88,19 +90,21 @@ function columns({ x, lines }: { x: number[]; lines: Line[] }): uPlot.AlignedDat
 
 function options(width: number, lines: Line[], show: Show, log: boolean, marks: () => Mark[]): uPlot.Options {
   const axis = { stroke: COLOURS.low, font: FONT, grid: { stroke: "rgb(255 255 255 / 0.05)", width: 1 }, ticks: { show: false } };
+  const right = lines.find((line) => line.right)?.right;
   return {
-    width, height: HEIGHT, legend: { show: false }, padding: [10, 8, 0, 0],
+    width, height: HEIGHT, legend: { show: false }, padding: [10, 14, 0, 0],
     cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
-    scales: { x: { time: false }, ...(log && { y: { distr: 3 } }) },
+    scales: { x: { time: false }, ...(log && { y: { distr: 3 } }), ...(right && { right: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 0.1)] } }) },
     axes: [
       { ...axis, size: 28, values: (_plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : "")) },
       { ...axis, size: 58, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? "" : show(tick))) },
+      ...(right ? [{ ...axis, scale: "right", side: 1 as const, size: 48, grid: { show: false }, values: (_plot: uPlot, ticks: number[]) => ticks.map(right) }] : []),
     ],
     series: [
       {},
       ...lines.map((line) => ({
         label: line.name, stroke: COLOURS[line.colour], width: 1.6, spanGaps: true, points: { show: line.points ?? false, size: 6, fill: COLOURS[line.colour] },
-        ...(line.dash && { dash: [6, 4] }),
+        ...(line.dash && { dash: [6, 4] }), ...(line.right && { scale: "right" }),
       })),
     ],
     hooks: {
@@ -130,7 +134,7 @@ function Legend({ lines, marks }: { lines: Line[]; marks: Mark[] }) {
   const kinds = [...new Map(marks.map((mark) => [mark.name, mark])).values()];
   return (
     <ul className="mt-1 flex flex-wrap gap-x-4 gap-y-1 text-xs text-low">
-      {lines.length > 1 && lines.map((line) => (
+      {lines.map((line) => (
         <li key={line.name} className="flex items-center gap-1.5">
           <svg aria-hidden="true" width="18" height="6"><line x1="0" y1="3" x2="18" y2="3" stroke={COLOURS[line.colour]} strokeWidth="2" strokeDasharray={line.dash ? "5 3" : ""} /></svg>
           {line.name}
@@ -157,7 +161,7 @@ function Table({ x, lines, show }: { x: number[]; lines: Line[]; show: Show }) {
           {rows.map((at) => (
             <tr key={at} className="border-t border-edge">
               <th scope="row" className="py-1 text-left font-normal text-mid">{x[at]}</th>
-              {lines.map((line) => <td key={line.name} className="py-1">{line.values[at] == null ? "–" : show(line.values[at])}</td>)}
+              {lines.map((line) => <td key={line.name} className="py-1">{line.values[at] == null ? "–" : (line.right ?? show)(line.values[at])}</td>)}
             </tr>
           ))}
         </tbody>

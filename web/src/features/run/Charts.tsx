@@ -18,9 +18,9 @@ export function Charts({ run }: { run: RunLive }) {
   return (
     <div className="grid gap-4 lg:grid-cols-2">
       <Chart title="Loss" verdict={`${verdict(curve)}${last == null ? "" : `: ${last.toFixed(3)}`}`} x={loss.x} lines={loss.lines} marks={marks} show={small} />
-      <Chart title="Learning rate" verdict={`${metrics.learningRate.toExponential(1)} now`} x={curve.steps} lines={learning} marks={marks.filter((mark) => mark.colour === "info")} show={(value) => (value === 0 ? "0" : value.toExponential(0))} />
+      <Chart title="Learning rate" verdict={`${metrics.learningRate.toExponential(1)} now`} x={curve.steps} lines={learning} marks={marks.filter((mark) => mark.colour === "info")} show={(value) => (value === 0 ? "0" : value.toExponential(1))} />
       <Chart title="Gradient norm" verdict={metrics.gradientNorm == null ? "Not a number" : `${small(metrics.gradientNorm)} now`} x={curve.steps} lines={gradient} marks={marks.filter((mark) => mark.colour === "info")} show={small} />
-      <Chart title={gpus.length ? "GPU utilisation" : "Processor and memory"} verdict={machineVerdict(run)} x={curve.steps} lines={machine} show={gpus.length ? percent : (value) => value.toFixed(value < 10 ? 1 : 0)} />
+      <Chart title={gpus.length ? "GPU utilisation" : "Processor and memory"} verdict={machineVerdict(run)} x={curve.steps} lines={machine} show={percent} />
     </div>
   );
 }
@@ -51,7 +51,7 @@ function marksOf(run: RunLive): Mark[] {
 function machineLines(run: RunLive): Line[] {
   const { curve, metrics } = run;
   if ((metrics?.gpuUtilization ?? []).length) return [{ name: "GPU", values: curve.gpu, colour: "info" }];
-  return [{ name: "processor %", values: curve.cpu, colour: "info" }, { name: "memory GB", values: curve.ram, colour: "mid", dash: true }];
+  return [{ name: "processor %", values: curve.cpu, colour: "info" }, { name: "memory GB", values: curve.ram, colour: "mid", dash: true, right: (gb) => `${gb.toFixed(1)}` }];
 }
 
 function machineVerdict(run: RunLive): string {

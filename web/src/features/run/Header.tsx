@@ -36,14 +36,14 @@ export function Header({ job, run, how, heardAt, onChanged }: { job: Schemas["Jo
           <p className="mt-1 line-clamp-2 text-sm break-words text-mid">{job.prompt}</p>
         </div>
         <div className="flex flex-wrap gap-2">
-          <Button look="quiet" icon="edit" aria-expanded={editing} onClick={() => setEditing(!editing)}>Name and notes</Button>
+          <Button look="quiet" icon="edit" aria-expanded={editing} onClick={() => setEditing(!editing)}>Notes<span className="visually-hidden"> and name</span></Button>
           {going && <Button icon="frost" busy={pause.isPending} onClick={() => pause.mutate()}>Pause</Button>}
           {stoppable && <Button look="danger" icon="stop" onClick={() => setAsking(true)}>Stop</Button>}
         </div>
       </div>
       <div className="flex flex-wrap items-center gap-x-4 gap-y-2 text-sm text-mid">
         <StateBadge state={run.state} />
-        <Heard how={how} heardAt={heardAt} quiet={!["training", "setting_up", "freezing", "stopping"].includes(run.state)} />
+        {(!ENDED.includes(run.state) || how !== "live") && <Heard how={how} heardAt={heardAt} quiet={!["training", "setting_up", "freezing", "stopping"].includes(run.state)} />}
         <span className="num text-xs break-words">{job.baseModel}, {words(job.method)}</span>
         {job.inexactResumes > 0 && <span className="text-xs text-hold">{job.inexactResumes} resume{job.inexactResumes > 1 ? "s" : ""} on a changed machine: not bit for bit</span>}
       </div>

@@ -18,7 +18,7 @@ export function Logs({ lines, open = false }: { lines: LogLine[]; open?: boolean
     if (follow.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [shown.length]);
   return (
-    <Disclosure title="Log" open={open} aside={<span className="num text-xs text-low">{lines.length} lines</span>}>
+    <Disclosure title="Log" open={open} aside={<span className="num text-xs text-low">{lines.length === 1 ? "1 line" : `${lines.length} lines`}</span>}>
       <div className="mb-3 flex flex-wrap items-center gap-2">
         <div role="group" aria-label="Least severity shown" className="flex flex-wrap gap-1">
           {LEVELS.map((name) => (

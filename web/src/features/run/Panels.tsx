@@ -92,7 +92,7 @@ export function Checkpoints({ run, actions }: { run: RunLive; actions: (checkpoi
   return (
     <Card title="Checkpoints" aside={<span className="num text-xs text-low">{rows.length}</span>}>
       {rows.length === 0 && <p className="text-sm text-mid">The first checkpoint appears here once it is saved and verified.</p>}
-      <ul className="max-h-96 divide-y divide-edge overflow-y-auto">
+      <ul className="relative max-h-96 divide-y divide-edge overflow-y-auto">
         {rows.map((item) => (
           <li key={item.checkpointId} className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 py-3">
             <div className="min-w-0">

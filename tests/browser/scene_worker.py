@@ -1,0 +1,97 @@
+"""A worker without a model that tells everything a real one tells: set-up, smoke test, curves, evaluations, samples, logs.
+
+Knobs come in the first stage's `objective`: stepS, setupS, failAt, crashAt. It speaks the worker's protocol and commits real
+checkpoint folders, so freeze, resume and rollback run on the real server.
+"""
+
+import math
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
+import fake_worker
+from fake_worker import Worker
+
+PROMPTS = (
+    ("How do I reset my password?", "Open Settings, choose Security, then Reset password."),
+    ("Where can I see my last invoice?", "Under Billing, in the list of invoices."),
+)
+ROW = "user: My parcel has not arrived, what now?\nassistant: I am sorry about that. I look up the tracking number first."
+SETUP = (
+    ("framework", "Loaded the base model: 135 M parameters"),
+    ("data", "1,280 rows packed into 212 sequences"),
+    ("monitoring", "Metrics every second, checkpoints every 10 steps"),
+    ("verification", "Smoke test passed: 0.12 s per step, it learns"),
+)
+
+
+class SceneWorker(Worker):
+    """Tells a run as a person would see it."""
+
+    def say(self, **body):
+        if body["type"] == "setup" and "message" in body and body["message"] == "ok":
+            return self.set_up(body["stage"])
+        super().say(**body)
+        if body["type"] == "worker" and body["state"] == "started":
+            self.log("info", "Worker started")
+        return None
+
+    def set_up(self, stage):
+        message = dict(SETUP)[stage]
+        pause = self.knobs.get("setupS", 0.02)
+        super().say(type="setup", stage=stage, status="running", progress=0.4, message=message)
+        self.flush(1)
+        time.sleep(pause)
+        super().say(type="setup", stage=stage, status="completed", progress=1.0, message=message)
+        if stage == "verification" and not (self.run_dir / "probed").exists():
+            (self.run_dir / "probed").write_text("")
+            super().say(type="probe", result=self.probe())
+            for prompt, expected in PROMPTS:
+                super().say(type="sample", stage=0, step=0, input=prompt, output="What is the password?", expected=expected, base=True)
+            self.evaluate(0)
+        self.flush(1)
+
+    def probe(self):
+        step = self.knobs.get("stepS", 0.01)
+        return {
+            "secondsPerStep": step, "stepSecondsSpread": 0.08, "tokensPerSecond": 2140.0, "peakMemoryGb": 1.42, "loadS": 1.1,
+            "evalS": 0.4, "sampleS": 0.9, "checkpointS": 0.2, "checkpointBytes": 19_800_000, "totalSteps": [self.total],
+            "lossFirst": 3.41, "lossLast": 3.12, "learns": True, "supervisedFraction": 0.46, "eosSupervised": True,
+        }
+
+    def log(self, severity, message):
+        super().say(type="log", severity=severity, message=message)
+
+    def evaluate(self, step):
+        loss = self.loss(step) + 0.08
+        super().say(type="eval", stage=0, step=step, loss=loss, rows=64, tokens=4200, rowLosses=[loss] * 64, rowTokens=[66] * 64)
+
+    def loss(self, step):
+        return 0.9 + 2.3 * math.exp(-4 * step / self.total) + random.Random(step).uniform(-0.06, 0.06)
+
+    def metrics(self, step):
+        share = step / self.total
+        super().say(
+            type="metrics", stage=0, step=step, totalSteps=self.total, epoch=2 * share, totalEpochs=2, loss=self.loss(step),
+            learningRate=2e-4 * (0.5 + 0.5 * math.cos(math.pi * share)), gradientNorm=0.7 + random.Random(-step).uniform(0, 0.5),
+            tokens=640, tokensPerSecond=2140.0 + random.Random(step).uniform(-90, 90), samplesProcessed=step * 8,
+            totalSamples=self.total * 8, elapsedS=step * 0.3, cpuUtilization=92 + random.Random(step).uniform(-6, 6), ramUsedGb=1.4,
+        )
+        if step % 3 == 0:
+            super().say(type="current_sample", index=step * 8 % 1280, content=ROW, source="support-faq")
+        if step % 10 == 0:
+            self.evaluate(step)
+            self.log("info", f"Evaluated at step {step}: held-out loss {self.loss(step) + 0.08:.3f}")
+            for prompt, expected in PROMPTS:
+                super().say(type="sample", stage=0, step=step, input=prompt, output=expected, expected=expected, base=False)
+        if step % 7 == 0:
+            self.log("debug", f"step {step}: 8 rows, 640 tokens")
+        if step == 12:
+            self.log("warning", "One row was longer than 1,024 tokens and was cut")
+
+
+fake_worker.Worker = SceneWorker
+if __name__ == "__main__":
+    fake_worker.main()
