@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import traceback
 from pathlib import Path
 
@@ -119,6 +120,41 @@ def live(job, about=None, control=toy.running, point=None, count=0):
     _, status = os.waitpid(child, 0)
     said = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return os.waitstatus_to_exitcode(status), said
+
+
+def live_together(job, world=2, about=None, control=toy.running):
+    """One life of `world` processes that meet over gloo on this machine; returns (exit codes, what rank 0 said)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = Path(job.run_dir) / f"said-g{job.generation}.jsonl"
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            _rank(job, about, control, log, {"RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port})
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return codes, [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def _rank(job, about, control, log, environment):
+    code = 1
+    try:
+        os.environ.update({name: str(value) for name, value in environment.items()}, MASTER_ADDR="127.0.0.1")
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        handle = log.open("w") if environment["RANK"] == 0 else None
+
+        def emit(body):
+            handle.write(json.dumps(body.document()) + "\n")
+            handle.flush()
+
+        train.train(job, emit, control, about)
+        code = 0
+    except BaseException:  # noqa: BLE001 - as above
+        (log.parent / f"error-r{environment['RANK']}.txt").write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
 
 
 def newest(run_dir):

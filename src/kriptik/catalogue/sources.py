@@ -22,6 +22,10 @@ CORE = (
     "rng.py",
     "schedule.py",
     "lock.py",
+    "snapshot.py",
+    "stage.py",
+    "packed.py",
+    "ranks.py",
     "strategies/optim.py",
 )
 """The loop itself: part of every proof."""

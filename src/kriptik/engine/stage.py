@@ -74,6 +74,12 @@ def open_stage(run: Run, index: int, resume: str | None) -> tuple[Session, Place
     bundle.trainee.train()
     strategy = pieces.strategy(stage.point.strategy or "single")(stage.settings)
     session.runtime = strategy.start(bundle, run.modality, adaptation.optimizer(bundle))
+    if session.runtime.world != ranks.world():
+        raise WorkerError(
+            "other_world",
+            f"Strategy '{stage.point.strategy}' works with {session.runtime.world} process, {ranks.world()} were started.",
+            "Choose a strategy for several processes, such as ddp.",
+        )
     session.rows = encode_rows(run, stage, objective, "train_path")
     if job.data and job.data.eval_path:
         session.eval_rows = encode_rows(run, stage, objective, "eval_path")
