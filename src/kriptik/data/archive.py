@@ -1,93 +1,136 @@
-"""Zip archives are hostile until checked: bombs, climbing paths, links, encryption. Nothing is written before all names are fit."""
+"""Zip files of training data: looked through before a single byte is written, then unpacked within fixed bounds."""
 
 import stat
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from kriptik.data.readers import READERS
+from kriptik.data.text import shorten
 from kriptik.spec.errors import DataError
 
-MOST_MEMBERS = 10_000
-MOST_BYTES = 8 << 30
-MOST_RATIO = 200
-"""Unpacked over packed; text compresses to a tenth, a bomb to a thousandth."""
-RATIO_FROM = 16 << 20
+MAX_ENTRIES = 10_000
+MAX_BYTES = 4 << 30
+"""Unpacked, all together."""
+MAX_RATIO = 200
+"""Unpacked ÷ packed size of one entry above `RATIO_FROM` bytes; text reaches about 20."""
+RATIO_FROM = 1 << 20
 CHUNK = 1 << 20
+PLAIN = frozenset({".txt", ".md", ".markdown"})
+"""Beside real tables these are read-me files and licences, not rows."""
+NESTED = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar", ".whl"})
+METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 
 
 @dataclass(frozen=True)
-class Part:
-    """A file to read: where it lies, the name that says its kind, and what errors call it (None: the file that was sent)."""
+class Member:
+    """An unpacked file and the name it has in the archive."""
 
     path: Path
     name: str
-    member: str | None = None
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Files with rows, in order of name, and the names of those left out."""
+
+    members: list[Member]
+    left_out: list[str]
+
+
+def is_zip(path: Path, name: str) -> bool:
+    """By name or by content: a zip under another name is still one."""
+    if Path(name).suffix.lower() == ".zip":
+        return True
+    with path.open("rb") as handle:
+        return handle.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @contextmanager
-def parts_of(path: Path, name: str | None = None) -> Iterator[list[Part]]:
-    """The files to read of an upload: itself, or the members of a zip, unpacked into a folder that is removed afterwards."""
-    called = name or path.name
-    if Path(called).suffix.lower() != ".zip":
-        yield [Part(path, called)]
+def unpacked(path: Path, work: Path, max_bytes: int = MAX_BYTES) -> Iterator[Unpacked]:
+    """The archive's row files, unpacked under `work` for as long as the context lasts.
+
+    Raises DataError for whatever is not a plain, honest archive of row files; nothing was written then, unless an entry lies
+    about its size or is damaged, which shows only while unpacking: then what was written is removed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            rows, left_out = _look_through(archive, path.stat().st_size, max_bytes)
+            with TemporaryDirectory(dir=work, prefix="unpack-") as folder:
+                members = [_unpack(archive, info, Path(folder) / f"{number}") for number, info in enumerate(rows)]
+                yield Unpacked(members, left_out)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        raise _refused("bad_zip", f"The zip file is damaged: {shorten(str(error), 100)}", "Pack it again.") from error
+
+
+def _look_through(archive: zipfile.ZipFile, packed: int, max_bytes: int) -> tuple[list[zipfile.ZipInfo], list[str]]:
+    entries = [info for info in archive.infolist() if not info.is_dir()]
+    if len(archive.infolist()) > MAX_ENTRIES:
+        raise _refused("zip_too_many", f"The archive holds more than {MAX_ENTRIES:,} entries.", "Join the rows into fewer files.")
+    for info in archive.infolist():
+        _check_entry(info)
+    if sum(info.file_size for info in entries) > max_bytes:
+        limit = f"{max_bytes / 1e9:.1f} GB"
+        raise _refused("zip_bomb", f"Unpacked, the archive would be larger than {limit}.", "Send the files in several parts.")
+    if sum(info.compress_size for info in entries) > packed:
+        raise _refused("zip_bomb", "The archive's entries overlap.", "Pack it again with an ordinary tool.")
+    names = [info.filename for info in entries]
+    if len(set(names)) != len(names):
+        raise _refused("bad_zip", "Two entries of the archive have the same name.", "Give every file a name of its own.")
+    known = sorted((info for info in entries if _suffix(info) in READERS and not _hidden(info)), key=lambda info: info.filename)
+    tables = [info for info in known if _suffix(info) not in PLAIN]
+    rows = tables or known
+    if not rows:
+        found = ", ".join(shorten(name, 60) for name in names[:5]) or "nothing"
+        raise _refused("zip_without_rows", f"No file in the archive holds rows; found: {found}.", "Pack JSONL, CSV or Parquet.")
+    chosen = {info.filename for info in rows}
+    return rows, [name for name in names if name not in chosen]
+
+
+def _check_entry(info: zipfile.ZipInfo) -> None:
+    name, shown = info.filename, shorten(repr(info.filename), 80)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not name or "\0" in name or ".." in parts or name.startswith(("/", "\\")) or (len(name) > 1 and name[1] == ":"):
+        raise _refused("zip_path", f"The entry {shown} points outside the archive.", "Pack it again with plain relative names.")
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _refused("zip_link", f"The entry {shown} is a link or a device.", "Pack plain files only.")
+    if info.is_dir():
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError("bad_zip", f"{called!r} is not a zip archive that can be read.", "Pack it again.") from error
-    with archive, tempfile.TemporaryDirectory(prefix="kriptik-") as folder:
-        wanted = check(archive)
-        yield [_unpack(archive, member, Path(folder) / str(number)) for number, member in enumerate(wanted)]
+    if info.flag_bits & 0x1:
+        raise _refused("zip_encrypted", f"The entry {shown} is encrypted.", "Pack it without a password.")
+    if info.compress_type not in METHODS:
+        raise _refused("bad_zip", f"The entry {shown} is packed in a way that is not known here.", "Pack it as an ordinary zip.")
+    if _suffix(info) in NESTED:
+        raise _refused("zip_nested", f"The entry {shown} is itself an archive.", "Unpack it first, and pack its files.")
+    if info.file_size > RATIO_FROM and info.file_size > MAX_RATIO * max(1, info.compress_size):
+        raise _refused("zip_bomb", f"The entry {shown} unpacks to over {MAX_RATIO} times its size.", "Send the rows unpacked.")
 
 
-def check(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The members to read, in order of their names. Raises DataError for an archive that must not be unpacked."""
-    members = archive.infolist()
-    if len(members) > MOST_MEMBERS:
-        raise _refused("has too many files", f"Send at most {MOST_MEMBERS:,} files.")
-    total = 0
-    for member in members:
-        pure = PurePosixPath(member.filename.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or ":" in member.filename or "\0" in member.filename:
-            raise _refused(f"names a file outside itself ({member.filename[:80]!r})", "Pack it again with plain names.")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise _refused(f"holds a link ({member.filename[:80]!r})", "Pack the files themselves.")
-        if member.flag_bits & 1:
-            raise _refused("is encrypted", "Pack it without a password.")
-        total += member.file_size
-        if total > MOST_BYTES or (member.file_size > RATIO_FROM and member.file_size > MOST_RATIO * max(1, member.compress_size)):
-            raise _refused("unpacks to far more than it should", "Send the files themselves.")
-    wanted = [m for m in members if not m.is_dir() and _readable(m.filename)]
-    if not wanted:
-        step = "Pack JSONL, JSON, CSV, TSV, Parquet, txt or md files."
-        raise DataError("nothing_to_read", "The archive holds no file with training rows.", step)
-    return sorted(wanted, key=lambda m: m.filename)
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stem: Path) -> Member:
+    """Our own name on disk; the entry's suffix alone decides how it is read."""
+    target = stem.with_suffix(_suffix(info))
+    left = info.file_size
+    with archive.open(info) as source, target.open("wb") as out:
+        while chunk := source.read(CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise _refused("zip_bomb", "An entry of the archive is larger than it says.", "Pack it again.")
+            out.write(chunk)
+    return Member(target, info.filename)
 
 
-def _readable(name: str) -> bool:
-    pure = PurePosixPath(name)
-    return pure.suffix.lower() in READERS and not pure.name.startswith(".") and "__MACOSX" not in pure.parts
+def _suffix(info: zipfile.ZipInfo) -> str:
+    return PurePosixPath(info.filename).suffix.lower()
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Part:
-    """Writes one member, never more bytes than its entry states: the header may lie."""
-    written = 0
-    try:
-        with archive.open(member) as source, target.open("wb") as sink:
-            while chunk := source.read(CHUNK):
-                written += len(chunk)
-                if written > member.file_size:
-                    raise _refused("unpacks to more than it says", "Pack it again.")
-                sink.write(chunk)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        sentence = f"{member.filename[:80]!r} in the archive cannot be unpacked."
-        raise DataError("bad_zip", sentence, "Pack it again.", fields={"file": member.filename}) from error
-    return Part(target, member.filename, member.filename)
+def _hidden(info: zipfile.ZipInfo) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(info.filename).parts)
 
 
-def _refused(what: str, step: str) -> DataError:
-    return DataError("hostile_zip", f"The archive {what}.", step)
+def _refused(code: str, sentence: str, step: str) -> DataError:
+    return DataError(code, sentence, step)

@@ -1,199 +1,322 @@
-"""What a record means: the layout of a file is read off its first records, then every record becomes a canonical row.
+"""Records → canonical rows: which layout a file has, which column plays which role, and the row a record becomes.
 
-Layouts: OpenAI messages, ShareGPT, Alpaca, prompt and completion (under many column names), preference pairs, KTO feedback, text.
+A new layout: one entry in `LAYOUTS` and one function in `ROWS`. A new name people give a column: one word in `SYNONYMS`.
 """
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kriptik.data import text
-from kriptik.data.record import Record, row_error
+from kriptik.data.record import Place, Record, row_error
 from kriptik.data.turns import Message, problem_of, read_turns, scalar, settle
 from kriptik.spec.data import DataFormat, Row, RowKind
 from kriptik.spec.errors import DataError
 
-LOOKED_AT = 20
-PROMPTS = ("prompt", "question", "q", "query", "instruction", "input", "user", "human", "ask", "request", "frage", "pregunta")
-ANSWERS = ("completion", "response", "answer", "a", "output", "reply", "assistant", "target", "bot", "antwort", "respuesta")
-TEXTS = ("text", "content", "body", "document", "passage", "article")
-SYSTEMS = ("system", "system_prompt")
-LABELS = ("label", "thumbs", "feedback", "desirable")
-TRUE = frozenset({"true", "1", "yes", "good", "up", "desirable"})
-FALSE = frozenset({"false", "0", "no", "bad", "down", "undesirable"})
-KINDS: dict[DataFormat, RowKind] = {
-    "messages": "messages",
-    "sharegpt": "messages",
-    "alpaca": "messages",
-    "prompt_completion": "messages",
-    "preferences": "preferences",
-    "kto": "feedback",
-    "text": "text",
+LOOK_AT = 50
+"""Records that decide the layout; the others must follow it."""
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "messages": ("messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"),
+    "instruction": ("instruction", "instructions"),
+    "output": ("output", "response", "answer", "completion"),
+    "input": ("input", "context", "passage"),
+    "prompt": (
+        *("prompt", "question", "q", "query", "user", "user_message", "human", "customer", "customer_message"),
+        *("request", "problem", "instruction", "input", "source", "fråga", "frage", "pregunta", "domanda"),
+    ),
+    "completion": (
+        *("completion", "answer", "a", "response", "reply", "output", "assistant", "assistant_message", "bot", "agent_response"),
+        *("solution", "target", "svar", "antwort", "respuesta", "réponse", "reponse", "risposta"),
+    ),
+    "chosen": ("chosen", "preferred", "accepted", "better", "winner", "response_chosen", "chosen_response"),
+    "rejected": ("rejected", "dispreferred", "worse", "loser", "response_rejected", "rejected_response"),
+    "label": ("label", "thumbs_up", "is_good", "desirable", "feedback", "rating"),
+    "text": ("text", "content", "body", "document", "article", "paragraph", "sentence"),
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
 }
+"""Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
+
+LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "system")),
+    ("messages", "messages", ("messages",), ("system",)),
+    ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
+    ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
+    ("prompt_completion", "messages", ("prompt", "completion"), ("input", "system")),
+    ("text", "text", ("text",), ()),
+)
+"""Layout, kind of row, roles it must have, roles it may have; the first whose roles are all there is taken."""
+
+GOOD = frozenset({"true", "1", "1.0", "yes", "y", "good", "up", "thumbs_up", "positive", "desirable", "+1"})
+BAD = frozenset({"false", "0", "0.0", "no", "n", "bad", "down", "thumbs_down", "negative", "undesirable", "-1"})
+NEEDED = (
+    *("messages", "prompt and completion", "instruction and output", "prompt, chosen and rejected"),
+    *("prompt, completion and label", "text"),
+)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a file are laid out: which column plays which role."""
+    """How the records of one file are read. `columns`: role → the column's name in the file."""
 
     format: DataFormat
+    kind: RowKind
     columns: dict[str, str]
-
-    @property
-    def kind(self) -> RowKind:
-        return KINDS[self.format]
+    found: tuple[str, ...] = ()
+    """All columns seen, in order."""
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A canonical row, or None with the reason; `notes` say what was put right."""
-
-    row: Row | None
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def layout_of(records: Iterable[Record]) -> Layout:
-    """The layout of a file, from its first records. Raises DataError naming the columns found and those wanted."""
-    first = [record for record, _ in zip(records, range(LOOKED_AT), strict=False)]
-    for record in first:
-        found = _layout(record.value)
-        if found is not None:
-            return found
-    names = sorted({str(key) for record in first if isinstance(record.value, dict) for key in record.value})
+def detect(records: Iterable[Record]) -> Layout:
+    """The layout that the first records of a file have. Raises DataError naming the columns found and those needed."""
+    objects: list[Record] = []
+    for record in records:
+        if isinstance(record.value, str):
+            return Layout("text", "text", {})
+        if isinstance(record.value, list):
+            return Layout(_dialect(record.value), "messages", {})
+        objects.append(record)
+    found = list(dict.fromkeys(str(name) for record in objects for name in record.value))
+    names = {_plain(name): name for name in reversed(found)}
+    for layout, kind, must, may in LAYOUTS:
+        columns = _match(names, must, may)
+        if columns is not None and _fits(layout, columns, objects):
+            if layout == "messages":
+                layout = _dialect(_first_list(objects, columns["messages"]))
+            return Layout(layout, kind, columns, tuple(found))
+    shown = ", ".join(repr(text.shorten(name, 40)) for name in found[:12]) + (" …" if len(found) > 12 else "")
     raise DataError(
-        "unknown_columns",
-        f"No columns to train on were found; the file has: {', '.join(names[:20]) or 'none'}.",
-        "Name them prompt and completion (or question and answer), messages, text, or chosen and rejected.",
-        fields={"columns": names[:50], "row": first[0].place.row if first else 1},
+        "no_usable_columns",
+        f"No layout fits the columns found: {shown or 'none'}.",
+        f"Name the columns in one of these ways: {' · '.join(NEEDED)}.",
+        fields={"found": found[:50], "needed": list(NEEDED)},
     )
 
 
-def convert(record: Record, layout: Layout) -> Converted:
-    """A record as a canonical row. Raises DataError with row and column where it cannot be read at all."""
-    value = record.value
-    if layout.format == "text":
-        body = scalar(value.get(layout.columns["text"]) if isinstance(value, dict) else value, record.place, "text")
-        return Converted({"text": body}) if body.strip() else Converted(None, "empty_row")
-    if isinstance(value, list):
-        return _messages(read_turns(value, record.place, "messages"))
-    if not isinstance(value, dict):
-        raise row_error(record.place, None, "is not an object with columns.", "Make every row look like the first one.")
-    if layout.format in ("messages", "sharegpt"):
-        column = layout.columns["messages"]
-        turns = read_turns(value.get(column), record.place, column)
-        system = next((value[name] for name in SYSTEMS if isinstance(value.get(name), str) and value[name].strip()), None)
-        if system and not any(turn["role"] == "system" for turn in turns):
-            turns = [{"role": "system", "content": text.clean(system)}, *turns]
-        return _messages(turns)
-    if layout.format == "preferences":
-        return _preferences(record, layout, value)
-    if layout.format == "kto":
-        return _feedback(record, layout, value)
-    return _messages(_pair(record, layout, value))
+@dataclass(frozen=True)
+class Made:
+    """A canonical row, and what had to be put right (codes of `turns.settle`); or why it cannot be used."""
+
+    row: Row | None
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
 
 
-def _layout(value: Any) -> Layout | None:
+def to_row(record: Record, layout: Layout) -> Made:
+    """The canonical row of a record. Raises DataError with row and column where it does not follow the layout."""
+    value, place = record.value, record.place
     if isinstance(value, str):
-        return Layout("text", {"text": "text"})
+        if layout.kind != "text":
+            raise row_error(place, None, "is bare text, but the rows before it are objects.", "Use one layout in a file.")
+        return _text_row(text.clean(value))
     if isinstance(value, list):
-        return Layout("messages", {"messages": "messages"})
-    if not isinstance(value, dict):
-        return None
-    names = {str(key).strip().lower().replace(" ", "_"): str(key) for key in value}
-    if "chosen" in names and "rejected" in names:
-        prompt = _first(names, PROMPTS)
-        columns = {"chosen": names["chosen"], "rejected": names["rejected"]}
-        return Layout("preferences", {**columns, **({"prompt": prompt} if prompt else {})})
-    for key in ("messages", "conversations", "conversation", "dialogue", "turns"):
-        turns = value.get(names.get(key, ""))
-        if isinstance(turns, list):
-            sharegpt = bool(turns) and isinstance(turns[0], dict) and "from" in turns[0]
-            return Layout("sharegpt" if sharegpt else "messages", {"messages": names[key]})
-    if "instruction" in names and "output" in names:
-        extra = {"input": names["input"]} if "input" in names else {}
-        return Layout("alpaca", {"prompt": names["instruction"], "completion": names["output"], **extra})
-    prompt, answer, label = _first(names, PROMPTS), _first(names, ANSWERS), _first(names, LABELS)
-    system = _first(names, SYSTEMS)
-    if prompt and answer and label:
-        return Layout("kto", {"prompt": prompt, "completion": answer, "label": label})
-    if prompt and answer:
-        return Layout("prompt_completion", {"prompt": prompt, "completion": answer, **({"system": system} if system else {})})
-    body = _first(names, TEXTS)
-    return Layout("text", {"text": body}) if body else None
+        if layout.kind != "messages":
+            raise row_error(place, None, "is a list, but the rows before it are not.", "Use one layout in a file.")
+        return _conversation(read_turns(value, place, "messages"))
+    if not layout.columns:
+        raise row_error(place, None, "is an object, but the rows before it are not.", "Use one layout in a file.")
+    return ROWS[layout.format](_Cells(value, layout.columns, place))
 
 
-def _first(names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
-    return next((names[name] for name in wanted if name in names), None)
+class _Cells:
+    """One record's cells by role."""
+
+    def __init__(self, value: dict[str, Any], columns: dict[str, str], place: Place) -> None:
+        self.value, self.columns, self.place = value, columns, place
+
+    def raw(self, role: str) -> Any:
+        """The cell as it is; DataError where a role that the layout needs is missing in this row."""
+        column = self.columns[role]
+        if column not in self.value:
+            raise row_error(self.place, column, "is missing.", f"Give every row the column {column!r}.")
+        return self.value[column]
+
+    def text(self, role: str) -> str:
+        """The cell as text."""
+        return scalar(self.raw(role), self.place, self.columns[role]).strip()
+
+    def maybe(self, role: str) -> str:
+        """The text of a cell that need not be there."""
+        column = self.columns.get(role)
+        return scalar(self.value.get(column), self.place, column).strip() if column else ""
+
+    def turns(self, role: str, speaker: str) -> list[Message]:
+        """The cell as messages: a list of them (or its JSON), or the text of one by `speaker`."""
+        column, value = self.columns[role], _parsed(self.raw(role))
+        if isinstance(value, list):
+            return read_turns(value, self.place, column)
+        if isinstance(value, dict) and ("content" in value or "value" in value):
+            return read_turns([value], self.place, column)
+        content = scalar(value, self.place, column).strip()
+        return [{"role": speaker, "content": content}]
+
+    def system(self) -> list[Message]:
+        """The system message, where there is one."""
+        said = self.maybe("system")
+        return [{"role": "system", "content": said}] if said else []
 
 
-def _messages(turns: list[Message]) -> Converted:
-    settled, notes = settle(turns)
+def _of_messages(cells: _Cells) -> Made:
+    column, value = cells.columns["messages"], _parsed(cells.raw("messages"))
+    if value is None:
+        return Made(None, problem="empty_row")
+    return _conversation(cells.system() + read_turns(value, cells.place, column))
+
+
+def _of_alpaca(cells: _Cells) -> Made:
+    question = "\n\n".join(part for part in (cells.text("instruction"), cells.maybe("input")) if part)
+    before = _history(cells)
+    asked = [{"role": "user", "content": question}, {"role": "assistant", "content": cells.text("output")}]
+    return _conversation(cells.system() + before + asked)
+
+
+def _of_pairs(cells: _Cells) -> Made:
+    asked, answer = cells.turns("prompt", "user"), cells.turns("completion", "assistant")
+    extra = cells.maybe("input")
+    if extra and len(asked) == 1:
+        asked = [{**asked[0], "content": f"{asked[0]['content']}\n\n{extra}".strip()}]
+    return _conversation(cells.system() + asked + answer)
+
+
+def _of_preferences(cells: _Cells) -> Made:
+    chosen, rejected = cells.turns("chosen", "assistant"), cells.turns("rejected", "assistant")
+    if "prompt" in cells.columns:
+        prompt = cells.turns("prompt", "user")
+        if chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt:
+            chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+    else:
+        shortest = min(len(chosen), len(rejected))
+        shared = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
+        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if not any(turn["role"] == "user" for turn in prompt) and chosen and rejected:
+            return Made(None, problem="no_question")
+    prompt = cells.system() + prompt
+    if problem := _asked(prompt):
+        return Made(None, problem=problem)
+    if not _answered(chosen) or not _answered(rejected):
+        return Made(None, problem="same_answers" if chosen == rejected else "empty_answer")
+    if [t["content"] for t in chosen] == [t["content"] for t in rejected]:
+        return Made(None, problem="same_answers")
+    return Made({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+
+
+def _of_feedback(cells: _Cells) -> Made:
+    prompt, completion = cells.system() + cells.turns("prompt", "user"), cells.turns("completion", "assistant")
+    mark = _mark(cells.raw("label"))
+    if mark is None:
+        found = text.shorten(repr(cells.raw("label")), 40)
+        raise row_error(cells.place, cells.columns["label"], f"holds {found}, neither good nor bad.", "Use true or false.")
+    if problem := _asked(prompt):
+        return Made(None, problem=problem)
+    if not _answered(completion):
+        return Made(None, problem="empty_answer")
+    return Made({"prompt": prompt, "completion": completion, "label": mark})
+
+
+def _of_text(cells: _Cells) -> Made:
+    return _text_row(cells.text("text"))
+
+
+ROWS: dict[DataFormat, Callable[[_Cells], Made]] = {
+    "messages": _of_messages,
+    "sharegpt": _of_messages,
+    "alpaca": _of_alpaca,
+    "prompt_completion": _of_pairs,
+    "preferences": _of_preferences,
+    "kto": _of_feedback,
+    "text": _of_text,
+}
+
+
+def _conversation(messages: list[Message]) -> Made:
+    if not messages:
+        return Made(None, problem="empty_row")
+    settled, notes = settle(messages)
     problem = problem_of(settled)
-    return Converted(None, problem) if problem else Converted({"messages": settled}, None, tuple(notes))
+    return Made(None if problem else {"messages": settled}, tuple(notes), problem)
 
 
-def _pair(record: Record, layout: Layout, value: dict[str, Any]) -> list[Message]:
-    columns = layout.columns
-    for role in ("prompt", "completion"):
-        if columns[role] not in value:
-            raise row_error(record.place, columns[role], "is missing.", "Give every row the columns of the first one.")
-    asked = scalar(value[columns["prompt"]], record.place, columns["prompt"])
-    extra = scalar(value.get(columns["input"]), record.place, columns["input"]) if "input" in columns else ""
-    if extra.strip():
-        asked = f"{asked}\n\n{extra}"
-    turns = [
-        {"role": "user", "content": asked},
-        {"role": "assistant", "content": scalar(value[columns["completion"]], record.place, columns["completion"])},
-    ]
-    if "system" in columns and (system := scalar(value.get(columns["system"]), record.place, columns["system"])).strip():
-        turns.insert(0, {"role": "system", "content": system})
-    return turns
+def _text_row(value: str) -> Made:
+    return Made({"text": value}) if value.strip() else Made(None, problem="empty_row")
 
 
-def _side(record: Record, value: Any, column: str) -> list[Message]:
-    """A prompt or an answer that may be text or a list of messages."""
-    if isinstance(value, list):
-        return read_turns(value, record.place, column)
-    role = "user" if column.lower() in PROMPTS else "assistant"
-    return [{"role": role, "content": scalar(value, record.place, column)}]
+def _history(cells: _Cells) -> list[Message]:
+    """Alpaca's history: earlier [question, answer] pairs."""
+    column = cells.columns.get("history")
+    pairs = _parsed(cells.value.get(column)) if column else None
+    if not pairs:
+        return []
+    messages: list[Message] = []
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise row_error(cells.place, column, "is no list of [question, answer] pairs.", "Repair it, or leave it out.")
+        asked, answer = (scalar(side, cells.place, str(column)) for side in pair)
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    return messages
 
 
-def _preferences(record: Record, layout: Layout, value: dict[str, Any]) -> Converted:
-    columns = layout.columns
-    sides = {}
-    for role in ("chosen", "rejected"):
-        if columns[role] not in value:
-            raise row_error(record.place, columns[role], "is missing.", "Every pair needs a chosen and a rejected answer.")
-        sides[role] = _side(record, value[columns[role]], columns[role])
-    prompt = _side(record, value[columns["prompt"]], columns["prompt"]) if "prompt" in columns else []
-    if not prompt:  # whole conversations: what both begin with is the prompt
-        shared = 0
-        while shared < min(map(len, sides.values())) - 1 and sides["chosen"][shared] == sides["rejected"][shared]:
-            shared += 1
-        prompt, sides = sides["chosen"][:shared], {role: turns[shared:] for role, turns in sides.items()}
-    if not prompt or not any(turn["content"].strip() for turn in prompt):
-        return Converted(None, "no_question")
-    if not all(any(turn["content"].strip() for turn in turns) for turns in sides.values()):
-        return Converted(None, "empty_answer")
-    if sides["chosen"] == sides["rejected"]:
-        return Converted(None, "same_answers")
-    return Converted({"prompt": prompt, **sides})
+def _asked(prompt: list[Message]) -> str | None:
+    asked = [turn for turn in prompt if turn["role"] == "user"]
+    if not asked:
+        return "no_question"
+    return None if all(turn["content"].strip() for turn in asked) else "empty_question"
 
 
-def _feedback(record: Record, layout: Layout, value: dict[str, Any]) -> Converted:
-    columns = layout.columns
-    mark = value.get(columns["label"])
-    word = str(mark).strip().lower()
-    if not isinstance(mark, bool) and word not in TRUE | FALSE:
-        said = f"is {text.shorten(repr(mark), 40)}, not true or false."
-        raise row_error(record.place, columns["label"], said, "Use true or false.")
-    prompt = _side(record, value.get(columns["prompt"]), columns["prompt"])
-    answer = [
-        {**turn, "role": "assistant"} for turn in _side(record, value.get(columns["completion"]), columns["completion"])
-    ]
-    if not any(turn["content"].strip() for turn in prompt):
-        return Converted(None, "no_question")
-    if not any(turn["content"].strip() for turn in answer):
-        return Converted(None, "empty_answer")
-    return Converted({"prompt": prompt, "completion": answer, "label": mark if isinstance(mark, bool) else word in TRUE})
+def _answered(completion: list[Message]) -> bool:
+    return bool(completion) and any(turn["content"].strip() or turn.get("tool_calls") for turn in completion)
+
+
+def _mark(value: Any) -> bool | None:
+    word = str(value).strip().lower()
+    return True if word in GOOD else False if word in BAD else None
+
+
+def _parsed(value: Any) -> Any:
+    """CSV cells hold lists as JSON text."""
+    if isinstance(value, str) and value.lstrip()[:2] in ("[{", "[ ", "[\n", "[[", '{"'):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _match(names: dict[str, str], must: tuple[str, ...], may: tuple[str, ...]) -> dict[str, str] | None:
+    """Role → column, no column twice; None where a role that must be there is not."""
+    columns: dict[str, str] = {}
+    for role in (*must, *may):
+        free = [names[word] for word in SYNONYMS[role] if word in names and names[word] not in columns.values()]
+        if free:
+            columns[role] = free[0]
+        elif role in must:
+            return None
+    return columns
+
+
+def _fits(layout: DataFormat, columns: dict[str, str], records: list[Record]) -> bool:
+    """Names alone can mislead: a conversation must be a list, a feedback mark must be one."""
+    if layout == "messages":
+        return bool(_first_list(records, columns["messages"]))
+    if layout == "kto":
+        cells = [record.value.get(columns["label"]) for record in records]
+        return any(cell is not None for cell in cells) and all(cell is None or _mark(cell) is not None for cell in cells)
+    return True
+
+
+def _first_list(records: list[Record], column: str) -> list[Any]:
+    for record in records:
+        value = _parsed(record.value.get(column))
+        if isinstance(value, list) and value:
+            return value
+    return []
+
+
+def _dialect(messages: list[Any]) -> DataFormat:
+    first = messages[0] if messages else None
+    return "sharegpt" if isinstance(first, dict) and "from" in first and "role" not in first else "messages"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())

@@ -1,131 +1,275 @@
-"""Which rows are held out: rows that share a question, an answer or nearly all words never sit on both sides."""
+"""Which rows belong together, which are repeated, and which side of the split each goes to. Pure; numbers in, numbers out.
 
-from collections.abc import Sequence
+Rows that share a question or an answer, or are nearly the same, form one group (union-find), and a group is never divided. The
+side follows from the seed and the group's own key, so neither the order of the rows nor the process matters.
+"""
+
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from kriptik.data.text import hash64, normal
+from kriptik.data import text
+from kriptik.spec.data import Row
 
-EVAL_SHARE, EVAL_LEAST, EVAL_MOST, EVAL_TOP_SHARE = 0.10, 64, 500, 0.20
-TEST_FROM = 5000
-"""With so many rows a test set as large as the held-out one is kept aside as well."""
-BANDS, BAND = 4, 4
-"""Near-duplicates: MinHash (Broder 1997) over word pairs, found by bands of four hashes that agree."""
-NEAR_SHARE = 0.75
-"""Share of hashes that must agree; it estimates the share of word pairs that two texts have in common."""
-SHINGLE, NEAR_WORDS = 2, 12
-"""Texts with fewer words are compared exactly only."""
-ANSWER_WORDS, ANSWER_CHARS = 4, 24
-MASK = 2**64 - 1
-FACTORS = [hash64(f"minhash/{number}") | 1 for number in range(BANDS * BAND)]
+Side = Literal["train", "eval", "test"]
+SIDES: tuple[Side, ...] = ("train", "eval", "test")
+
+LABEL_SHARE, LABEL_ROWS, LABEL_CHARS = 0.05, 20, 40
+"""A short answer that so many rows share is a label ("yes", "refund"), or a phrase ("thank you"), and ties no rows together."""
+SHINGLE = 5
+SIMILAR = 0.8
+"""Jaccard similarity of character 5-grams from which two rows count as nearly the same."""
+BANDS, BAND = 12, 5
+BINS = BANDS * BAND
+MOST_COMPARED = 200_000
+"""Rows up to which near-duplicates are looked for; their signatures take 240 bytes each."""
+LOOKED_AT = 4_000
+"""Characters of a row that count for similarity."""
+EMPTY = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What is remembered of a row: hashes of its question, its answer and all of it, and its MinHash (empty: too short)."""
+class Traits:
+    """What the split needs to know of a row. Hashes of 64 bits; `ties` are pairs (hash, short enough to be a label)."""
 
+    exact: int
     question: int
-    answer: int
-    whole: int
-    near: tuple[int, ...]
+    ties: tuple[tuple[int, bool], ...]
 
 
 @dataclass
-class Groups:
-    """Union-find over rows that must stay together."""
+class Split:
+    """Sides by row (None: dropped as a repetition), groups by row, and what was counted afterwards."""
 
-    parents: list[int] = field(default_factory=list)
+    sides: list[Side | None]
+    groups: list[int]
+    duplicates: int = 0
+    near: int = 0
+    labels: int = 0
+    """Different short answers that were taken for labels."""
+    overlap: int = 0
+    near_of: dict[int, int] = field(default_factory=dict)
+    """Row → an earlier row that is nearly the same."""
 
-    def add(self) -> int:
-        """A new row, in a group of its own."""
-        self.parents.append(len(self.parents))
-        return len(self.parents) - 1
+    def count(self, side: Side) -> int:
+        """Rows on a side."""
+        return self.sides.count(side)
 
-    def of(self, row: int) -> int:
-        """The first row of the row's group."""
-        while self.parents[row] != row:
-            self.parents[row] = self.parents[self.parents[row]]
-            row = self.parents[row]
-        return row
+
+def traits(row: Row) -> Traits:
+    """Question, further turns and answers of a canonical row, normalised and hashed."""
+    asked, said = sides_of(row)
+    first, *more = [text.normal(part) for part in asked] or [""]
+    ties = [part for part in (*more, *(text.normal(part) for part in said)) if part]
+    return Traits(
+        exact=text.hash64(exact_form(row)),
+        question=text.hash64(first),
+        ties=tuple(dict.fromkeys((text.hash64(part), len(part) <= LABEL_CHARS) for part in ties)),
+    )
+
+
+def sides_of(row: Row) -> tuple[list[str], list[str]]:
+    """What is asked and what is answered in a row, as texts. A plain text counts as asked."""
+    if "text" in row:
+        return [row["text"]], []
+    turns = row.get("messages") or [*row["prompt"], *row.get("chosen", ()), *row.get("rejected", ()), *row.get("completion", ())]
+    asked = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return asked, [turn["content"] for turn in turns if turn["role"] == "assistant" and turn["content"].strip()]
+
+
+def exact_form(row: Row) -> str:
+    """The form in which two rows are the same row: every text with its role, white space and case aside."""
+    if "text" in row:
+        return " ".join(row["text"].casefold().split())
+    pieces = []
+    for part in ("messages", "prompt", "chosen", "rejected", "completion"):
+        for turn in row.get(part, ()):
+            said = " ".join(turn["content"].casefold().split())
+            pieces.append("\x1f".join((part, turn["role"], said, str(turn.get("tool_calls", "")))))
+    return "\x1e".join([*pieces, str(row.get("label", ""))])
+
+
+def split_rows(
+    rows: Sequence[Traits],
+    seed: int,
+    held_out: dict[Side, int],
+    similar: Callable[[], Iterator[tuple[int, int]]] | None = None,
+    drop_near: bool = False,
+) -> Split:
+    """Divides rows. `held_out`: how many rows eval and test should get, at most; `similar` yields pairs (later, earlier) that are
+    nearly the same. Where everything hangs together in one group, all of it is trained on."""
+    result = Split([None] * len(rows), [0] * len(rows))
+    kept = _without_repeats(rows, result)
+    parents = _Union(len(rows))
+    labels = _labels(rows, kept)
+    result.labels = len(labels)
+    for later, earlier in similar() if similar else ():
+        if result.sides[later] and result.sides[earlier] and later not in result.near_of:
+            result.near_of[later] = earlier
+            parents.join(later, earlier)
+    result.near = len(result.near_of)
+    first_with: dict[int, int] = {}
+    for row in kept:
+        for tie in (rows[row].question, *(t for t, _ in rows[row].ties if t not in labels)):
+            parents.join(row, first_with.setdefault(tie, row))
+    if drop_near:
+        for row in result.near_of:
+            result.sides[row] = None
+        kept = [row for row in kept if result.sides[row]]
+    members: dict[int, list[int]] = {}
+    for row in kept:
+        members.setdefault(parents.find(row), []).append(row)
+    keys = {root: min(rows[row].exact for row in group) for root, group in members.items()}
+    for root, group in members.items():
+        for row in group:
+            result.groups[row] = keys[root]
+    _assign(result, {keys[root]: group for root, group in members.items()}, seed, held_out)
+    result.overlap = overlap(rows, result, labels)
+    return result
+
+
+def overlap(rows: Sequence[Traits], result: Split, labels: set[int]) -> int:
+    """Held-out rows whose question, further turns or answers also occur in a training row; labels aside. Counted, not assumed."""
+    trained: set[int] = set()
+    for row, side in zip(rows, result.sides, strict=True):
+        if side == "train":
+            trained.add(row.question)
+            trained.update(t for t, _ in row.ties if t not in labels)
+    held = (row for row, side in zip(rows, result.sides, strict=True) if side in ("eval", "test"))
+    return sum(1 for row in held if row.question in trained or any(t in trained for t, _ in row.ties if t not in labels))
+
+
+def held_out_rows(rows: int, fraction: float, most: int) -> int:
+    """How many of `rows` to hold out: the fraction, but up to 100 of a small set, as fewer tell little, and never above 20 %."""
+    if fraction <= 0 or rows < 2:
+        return 0
+    return max(1, min(most, max(round(rows * fraction), min(100, rows // 5)), rows - 1))
+
+
+class NearIndex:
+    """Finds rows that are nearly the same: one-permutation MinHash, banded; a signature of 60 numbers per row.
+
+    Source: Li, Owen, Zhang 2012; empty bins are filled from the next full one (Shrivastava, Li 2014).
+    """
+
+    def __init__(self) -> None:
+        self.signatures = array("I")
+        self.rows = 0
+        self.full = False
+
+    def add(self, row: Row) -> None:
+        """Takes the next row in; past `MOST_COMPARED` no more are taken."""
+        if self.rows >= MOST_COMPARED:
+            self.full = True
+            return
+        self.signatures.extend(signature(shingles(row)))
+        self.rows += 1
+
+    def pairs(self, load: Callable[[int], Row]) -> Iterator[tuple[int, int]]:
+        """(later, earlier) rows whose shingles really are that similar; `load` gives a row again. Reads only candidates."""
+        for band in range(BANDS):
+            first: dict[bytes, int] = {}
+            for row in range(self.rows):
+                start = row * BINS + band * BAND
+                earlier = first.setdefault(self.signatures[start : start + BAND].tobytes(), row)
+                if earlier != row and self._alike(row, earlier) and similarity(load(row), load(earlier)) >= SIMILAR:
+                    yield row, earlier
+
+    def _alike(self, one: int, other: int) -> bool:
+        a, b = self.signatures[one * BINS : (one + 1) * BINS], self.signatures[other * BINS : (other + 1) * BINS]
+        return sum(x == y for x, y in zip(a, b, strict=True)) >= (SIMILAR - 0.2) * BINS
+
+
+def shingles(row: Row) -> set[bytes]:
+    """Character 5-grams of everything a row says, in normal form."""
+    asked, said = sides_of(row)
+    flat = text.normal(" ".join([*asked, *said])[:LOOKED_AT]).encode("utf-8", "replace")
+    return {flat[i : i + SHINGLE] for i in range(max(1, len(flat) - SHINGLE + 1))}
+
+
+def signature(pieces: set[bytes]) -> list[int]:
+    """The smallest hash in each of the bins."""
+    bins = [EMPTY] * BINS
+    for piece in pieces:
+        # CRC alone is linear: mixed (Murmur3's finaliser) before it is used as an order.
+        mixed = zlib.crc32(piece)
+        mixed = ((mixed ^ mixed >> 16) * 0x85EBCA6B) & EMPTY
+        mixed = ((mixed ^ mixed >> 13) * 0xC2B2AE35) & EMPTY
+        mixed ^= mixed >> 16
+        at = mixed % BINS
+        if mixed < bins[at]:
+            bins[at] = mixed
+    filled = [at for at, value in enumerate(bins) if value != EMPTY]
+    if len(filled) < BINS:
+        bins = [bins[at] if bins[at] != EMPTY else bins[_next(filled, at)] for at in range(BINS)]
+    return bins
+
+
+def similarity(one: Row, other: Row) -> float:
+    """Jaccard similarity of two rows' shingles."""
+    a, b = shingles(one), shingles(other)
+    return len(a & b) / len(a | b)
+
+
+def _next(filled: list[int], at: int) -> int:
+    return next((full for full in filled if full > at), filled[0])
+
+
+def _without_repeats(rows: Sequence[Traits], result: Split) -> list[int]:
+    seen: set[int] = set()
+    kept: list[int] = []
+    for number, row in enumerate(rows):
+        if row.exact in seen:
+            result.duplicates += 1
+        else:
+            seen.add(row.exact)
+            kept.append(number)
+            result.sides[number] = "train"
+    return kept
+
+
+def _labels(rows: Sequence[Traits], kept: list[int]) -> set[int]:
+    counts = Counter(tie for row in kept for tie, short in rows[row].ties if short)
+    enough = max(LABEL_ROWS, LABEL_SHARE * len(kept))
+    return {tie for tie, count in counts.items() if count >= enough}
+
+
+def _assign(result: Split, groups: dict[int, list[int]], seed: int, held_out: dict[Side, int]) -> None:
+    """Groups in an order that the seed gives; each side takes those that still fit. Whatever is left is trained on."""
+    order = sorted(groups, key=lambda key: (text.hash64(f"{seed}:{key:016x}"), key))
+    rest, total = order, sum(len(group) for group in groups.values())
+    for side in ("test", "eval"):
+        wanted, left_over = held_out.get(side, 0), []
+        room = wanted
+        for key in rest:
+            size = len(groups[key])
+            if size <= room and total - size > 0:
+                room, total = room - size, total - size
+                for row in groups[key]:
+                    result.sides[row] = side
+            else:
+                left_over.append(key)
+        rest = left_over
+
+
+class _Union:
+    """Union-find with path halving; the smaller number is the root, so the result does not depend on the order of joins."""
+
+    def __init__(self, size: int) -> None:
+        self.parent = array("q", range(size))
+
+    def find(self, item: int) -> int:
+        """The root of an item's group."""
+        while self.parent[item] != item:
+            self.parent[item] = self.parent[self.parent[item]]
+            item = self.parent[item]
+        return item
 
     def join(self, one: int, other: int) -> None:
-        """Two rows belong together."""
-        one, other = sorted((self.of(one), self.of(other)))
-        self.parents[other] = one
-
-
-def marks_of(question: str, answer: str) -> Marks:
-    """The hashes of a row; texts count as the same in their normal form.
-
-    An answer of a few words ("yes", a label) says nothing about where a row comes from: it counts together with its question.
-    """
-    asked, said = normal(question), normal(answer)
-    whole = hash64(f"{asked}\n{said}")
-    telling = len(said.split()) >= ANSWER_WORDS or len(said) >= ANSWER_CHARS
-    return Marks(hash64(asked), hash64(said) if telling else whole, whole, minhash(f"{asked} {said}"))
-
-
-def group(marks: Sequence[Marks]) -> tuple[Groups, int]:
-    """Groups of rows that share a question, an answer or nearly everything; and how many near-duplicates there are."""
-    groups, near = Groups(), 0
-    seen: dict[tuple[str, int], int] = {}
-    bands: dict[tuple[int, ...], list[int]] = {}
-    for row, mark in enumerate(marks):
-        groups.add()
-        for key in (("q", mark.question), ("a", mark.answer)):
-            groups.join(row, seen.setdefault(key, row))
-        if not mark.near:
-            continue
-        keys = [(band, *mark.near[band * BAND : (band + 1) * BAND]) for band in range(BANDS)]
-        candidates = sorted({other for key in keys for other in bands.get(key, ())})
-        alike = [other for other in candidates if _agree(mark.near, marks[other].near) >= NEAR_SHARE]
-        near += bool(alike)
-        for other in alike:
-            groups.join(row, other)
-        for key in keys:
-            bands.setdefault(key, []).append(row)
-    return groups, near
-
-
-def assign(groups: Groups, seed: int) -> tuple[list[str], int]:
-    """(where each row goes: train, eval or test; how many rows are held out). Whole groups, in an order fixed by the seed."""
-    count = len(groups.parents)
-    sizes: dict[int, int] = {}
-    for row in range(count):
-        sizes[groups.of(row)] = sizes.get(groups.of(row), 0) + 1
-    target = held_out(count)
-    order = sorted(sizes, key=lambda first: hash64(f"{seed}/{first}"))
-    sides = ["eval", "test"] if count >= TEST_FROM else ["eval"]
-    where: dict[int, str] = {}
-    for side in sides:
-        filled = 0
-        for first in order:
-            if first not in where and sizes[first] <= target - filled and sizes[first] <= max(1, target // 4):
-                where[first], filled = side, filled + sizes[first]
-    return [where.get(groups.of(row), "train") for row in range(count)], target
-
-
-def held_out(count: int) -> int:
-    """How many of `count` rows to hold out: a tenth, at least 64 and at most 500, but never more than a fifth."""
-    wanted = max(EVAL_LEAST, int(count * EVAL_SHARE))
-    return min(wanted, EVAL_MOST, int(count * EVAL_TOP_SHARE))
-
-
-def overlap(marks: Sequence[Marks], sides: Sequence[str]) -> int:
-    """Held-out rows whose question or answer also occurs in training rows; counted anew from the hashes."""
-    questions = {mark.question for mark, side in zip(marks, sides, strict=True) if side == "train"}
-    answers = {mark.answer for mark, side in zip(marks, sides, strict=True) if side == "train"}
-    held = [mark for mark, side in zip(marks, sides, strict=True) if side != "train"]
-    return sum(mark.question in questions or mark.answer in answers for mark in held)
-
-
-def minhash(words: str) -> tuple[int, ...]:
-    """The least of the hashed word pairs under each of sixteen permutations; empty for short texts."""
-    parts = words.split()
-    if len(parts) < NEAR_WORDS:
-        return ()
-    hashes = {hash64(" ".join(parts[at : at + SHINGLE])) for at in range(len(parts) - SHINGLE + 1)}
-    return tuple(min((value * factor ^ value >> 17) & MASK for value in hashes) for factor in FACTORS)
-
-
-def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
+        """Makes two groups one."""
+        a, b = self.find(one), self.find(other)
+        if a != b:
+            self.parent[max(a, b)] = min(a, b)
