@@ -1,0 +1,1 @@
+"""Reads a request into a `TrainingIntent`, offline: no network, no model, the same answer every time."""

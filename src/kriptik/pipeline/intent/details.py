@@ -1,0 +1,204 @@
+"""Methods, hardware, provider: what a request rules in and out."""
+
+import re
+
+from kriptik.catalogue.load import find_gpu, load_catalogue
+from kriptik.pipeline.intent.names import Named, before
+from kriptik.pipeline.intent.quantities import numbers
+from kriptik.pipeline.intent.text import Reading
+from kriptik.spec.intent import HardwareLimit
+
+_GPU = re.compile(
+    r"(?<![a-z0-9])(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?|(?:a|h|b|l|v|t|p)\d{1,3}0?s?(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
+)
+_REAL = re.compile(
+    r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*|m\d (?:max|pro|ultra)|dgx.*"
+)
+_VRAM = re.compile(
+    r"(?P<gb>\d+) ?-?(?:gb|gigs?|go)(?: ?(?P<word>(?:of )?(?:vram|v-ram|video ?memory|gpu(?: memory)?s?|graphics? (?:card|memory)|cards?|grafik\w*|de vram|显存))| ?(?=[a-z]*\)))|(?P<gb2>\d+) ?-?(?:gb|gigs?|g) ?(?:的)?(?P<zh>显存|显卡|vram|のgpu|のvram)|vram[^\d.]{0,12}(?P<gb3>\d+)"
+)
+_COUNT_BEFORE = re.compile(
+    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my))? ?(?:-? ?(?:nvidia|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
+)
+_COUNT_AFTER = re.compile(r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])")
+_ONE = re.compile(
+    r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une|ek|1台の|一(?:块|张|個の|台の))(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sola?|seule?))*[ -]*$"
+)
+_MEMORY_AFTER = re.compile(r"[ \-(]*(?P<gb>\d{1,3}) ?-?(?:gb|g)(?![a-z0-9])")
+_TOTAL_GPUS = re.compile(r"(?P<n>\d{1,4})[ -]*(?:x )?(?:gpus?|graphics cards|grafikkarten|cards)\b")
+
+
+def methods(reading: Reading) -> tuple[list[str], list[str]]:
+    """(named, excluded) method ids, each in the order of the text; a method named and ruled out later is out."""
+    named: list[str] = []
+    excluded: list[str] = []
+    hits = _longest(_hits(reading, "method"))
+    for at, (start, end, method) in enumerate(hits):
+        out = negated(reading, start, end) or (
+            at > 0
+            and hits[at - 1][2] in excluded
+            and re.fullmatch(
+                r"\s*(?:,|or|and|nor|/|oder|und|o|ni|ou|et|y|,\s*(?:or|and|nor))\s*(?:the\s+)?",
+                reading.text[hits[at - 1][1] : start],
+            )
+        )
+        target, other = (excluded, named) if out else (named, excluded)
+        if method in other and out:
+            other.remove(method)
+        if method not in target and method not in other:
+            target.append(method)
+    return _refined(named), excluded
+
+
+def _refined(named: list[str]) -> list[str]:
+    """ "Full fine-tune with FSDP" is one method; "DeepSpeed" beside a stage names only the stage."""
+    for kind in ("fsdp", "deepspeed"):
+        if f"full_finetune_{kind}" in named:
+            named = [m for m in named if m not in ("full_finetune", kind, "deepspeed_zero3" if kind == "deepspeed" else kind)]
+    stages = [m for m in named if m in ("deepspeed_zero1", "deepspeed_zero2", "deepspeed_infinity")]
+    return [m for m in named if not (m == "deepspeed_zero3" and stages)]
+
+
+def _hits(reading: Reading, group: str) -> list[tuple[int, int, str]]:
+    prefix = group + "."
+    keys = [k for k in reading.words.lists if k.startswith(prefix)]
+    return [
+        (m.start(), m.end(), key.removeprefix(prefix))
+        for key in keys
+        for m in reading.words.rx(key).finditer(reading.text)
+        if m.end() > m.start()
+    ]
+
+
+def _longest(hits: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    kept: list[tuple[int, int, str]] = []
+    for hit in sorted(hits, key=lambda h: (h[0] - h[1], h[0])):
+        if all(hit[1] <= k[0] or hit[0] >= k[1] for k in kept):
+            kept.append(hit)
+    return sorted(kept)
+
+
+def negated(reading: Reading, start: int, end: int) -> bool:
+    """Whether the words right before or right after rule the thing out: "not LoRA", "LoRA is out"."""
+    text = reading.text
+    if before(reading, start, "negation.before", 40):
+        return True
+    near = re.search(r"[^,.;:!?·\n—]*\Z", text[max(0, start - 48) : start])
+    gap = near[0] if near else ""
+    for m in reading.words.rx("negation.before").finditer(gap):
+        between = gap[m.end() :]
+        if len(between.split()) <= 3 and not reading.words.rx("negation.stop").search(between):
+            return True
+    return bool(reading.words.rx("negation.after").match(text[end:].lstrip(" ,-")))
+
+
+def provider(reading: Reading) -> str | None:
+    """Where to train; the last one that is not ruled out, where there are several."""
+    found = []
+    for start, end, name in _longest(_hits(reading, "provider")):
+        if name != "local" and negated(reading, start, end):
+            continue
+        if name == "lambda" and re.search(r"lambda (?:functions?|calculus|expressions?)", reading.text):
+            continue
+        if name == "azure" and re.match(r" (?:blue|sky|sea)", reading.text[end:]):
+            continue
+        if name == "local" and (on_run_side(reading, start) or _only_data(reading, start, end)):
+            continue
+        found.append(name)
+    clouds = [n for n in found if n != "local"]
+    return (clouds or found or [None])[-1]
+
+
+def _only_data(reading: Reading, start: int, end: int) -> bool:
+    """ "our network security logs", "my computer science notes" speak of something else than the machine."""
+    return bool(
+        re.match(
+            r" (?:science|vision|security|engineering|traffic|manual|logs?|games?|shop|store|repair|data|support|monitoring|operators?|parts|news|business|museum|library)",
+            reading.text[end:],
+        )
+    )
+
+
+def on_run_side(reading: Reading, start: int) -> bool:
+    """Whether the words before speak of running the finished model rather than of training it."""
+    a, _ = reading.sentence_at(start)
+    lead = reading.text[max(a, start - 60) : start]
+    run = [
+        m.end()
+        for m in reading.words.rx("hardware.run_side").finditer(reading.text[max(a, start - 60) : start + 20])
+        if m.start() < len(lead)
+    ]
+    train = [m.end() for m in reading.words.rx("hardware.train_side").finditer(lead)]
+    return bool(run) and max(run) > max(train, default=-1)
+
+
+def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | None:
+    """GPU, count, memory or CPU only, as limits on the training."""
+    limit: dict[str, object] = {}
+    for match in _GPU.finditer(reading.text):
+        name = match["name"].strip()
+        if not _REAL.fullmatch(name) or negated(reading, match.start(), match.end()) or on_run_side(reading, match.start()):
+            continue
+        if re.fullmatch(r"\d0\d0", name) and re.match(
+            r" (?:rows|images|samples|tickets|steps|examples|usd|dollars|euros?|photos|songs|documents|emails|\w+s\b)",
+            reading.text[match.end() :],
+        ):
+            continue
+        memory = _MEMORY_AFTER.match(reading.text, match.end())
+        limit["gpu"] = _gpu_id(name, memory["gb"] if memory else None)
+        if memory:
+            limit["vram_gb"] = float(memory["gb"])
+        limit.update(_count(reading, match.start(), match.end()))
+    vram = _VRAM.search(reading.text)
+    if vram and not on_run_side(reading, vram.start()):
+        limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"])
+    gpus = _TOTAL_GPUS.search(reading.text)
+    if gpus and "count" not in limit and int(gpus["n"]) > 0 and not on_run_side(reading, gpus.start()):
+        limit["count"] = int(gpus["n"])
+    if not limit.get("count"):
+        worded = next(
+            (
+                n
+                for n in numbers(reading.text, reading.language)
+                if n.worded and re.match(r"\s*(?:\w+ )?(?:gpus?|graphics cards)\b", reading.text[n.end :])
+            ),
+            None,
+        )
+        if worded and worded.value >= 1:
+            limit["count"] = int(worded.value)
+    cpu = next(
+        (m for m in reading.words.rx("hardware.cpu_only").finditer(reading.text) if not on_run_side(reading, m.start())), None
+    )
+    if cpu and not limit.get("gpu") and not cloud:
+        return HardwareLimit(cpu_only=True)
+    if cpu and limit.get("gpu") and "only" in cpu[0]:
+        limit["cpu_only"] = True
+    return HardwareLimit.model_validate(limit) if limit else None
+
+
+def _gpu_id(name: str, memory: str | None) -> str:
+    """The catalogue's id where the text determines it; a family that comes in two sizes stays a family until a size is given."""
+    entry = find_gpu(f"{name} {memory}GB") if memory else find_gpu(name)
+    entry = entry or find_gpu(name)
+    if entry is None:
+        return re.sub(r"\s+", " ", name).upper().replace(" TI", " Ti").replace("SUPER", "Super")
+    sized = [g for g in load_catalogue().gpus if g.split("-")[0] == entry.id.split("-")[0]]
+    if len(sized) > 1 and "GB" in entry.id and not memory:
+        return entry.id.split("-")[0]
+    return entry.id
+
+
+def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
+    lead = reading.text[max(0, start - 36) : start]
+    if match := (_COUNT_AFTER.match(reading.text, end) or _COUNT_BEFORE.search(lead)):
+        return {"count": int(match["n"])} if 0 < int(match["n"]) <= 4096 else {}
+    for n in numbers(lead, reading.language):
+        if (
+            n.worded
+            and n.value >= 1
+            and re.fullmatch(
+                r"\s*(?:x|of (?:the|my|our))?\s*(?:used |old |80gb |rented |nvidia |块|张|枚の|台の|個の)*\s*", lead[n.end :]
+            )
+        ):
+            return {"count": int(n.value)}
+    return {"count": 1} if _ONE.search(lead) else {}

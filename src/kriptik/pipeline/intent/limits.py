@@ -1,0 +1,121 @@
+"""Money and time: which of the figures in a request is the budget, which the deadline. The last one wins in a self-correction."""
+
+import re
+from dataclasses import dataclass
+
+from kriptik.pipeline.intent.details import on_run_side
+from kriptik.pipeline.intent.names import before
+from kriptik.pipeline.intent.quantities import Duration, Money, durations, money, numbers
+from kriptik.pipeline.intent.text import Reading
+
+REACH = 40
+"""Characters in which a cue speaks for a figure."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Dollars at most; currency and amount as typed."""
+
+    usd: float
+    currency: str | None
+    amount: float | None
+
+
+def budget(reading: Reading) -> Budget | None:
+    """The budget; None where the text sets none. 0 means nothing to spend."""
+    text, words = reading.text, reading.words
+    found = [m for m in money(text, reading.language) if m.per is None and not _other_money(reading, m)]
+    cued = [m for m in found if _near(reading, m.start, m.end, "money.strong_cue")]
+    chosen = _last(reading, found, cued)
+    bare = _bare(reading)
+    if bare and (chosen is None or bare.start > chosen.end or (chosen not in cued and not _corrects(reading, chosen.start))):
+        chosen = bare
+    nothing = list(words.rx("money.nothing").finditer(text))
+    if nothing and (chosen is None or (nothing[-1].start() > chosen.end and _corrects(reading, nothing[-1].start()))):
+        return Budget(0.0, None, None)
+    if chosen is None:
+        return None
+    currency = chosen.currency or "USD"
+    return Budget(chosen.usd, currency, None if currency == "USD" else chosen.amount)
+
+
+def _last(reading: Reading, found: list[Money], cued: list[Money]) -> Money | None:
+    if not found:
+        return None
+    if _corrects(reading, found[-1].start):
+        return found[-1]
+    return (cued or found)[-1]
+
+
+def _corrects(reading: Reading, at: int) -> bool:
+    return bool(reading.words.rx("correction.marks").search(reading.text[max(0, at - REACH) : at]))
+
+
+def _near(reading: Reading, start: int, end: int, key: str) -> bool:
+    """Whether a cue stands in the same clause before the figure, or right after it."""
+    lead = re.split(r"[.;!?·\n]", reading.text[max(0, start - REACH) : start])[-1]
+    tail = re.split(r"[.;!?·\n,]", reading.text[end : end + 18])[0]
+    return bool(reading.words.rx(key).search(lead) or reading.words.rx(key).search(tail))
+
+
+def _other_money(reading: Reading, m: Money) -> bool:
+    """Revenue, prices of goods, what was spent before: money, but no budget."""
+    lead = re.split(r"[.;!?·\n,]", reading.text[max(0, m.start - 32) : m.start])[-1]
+    tail = reading.text[m.end : m.end + 24]
+    if reading.words.rx("money.not_budget").search(lead) and not re.search(r"budget", lead):
+        return True
+    return bool(reading.words.rx("money.not_budget_after").match(tail.lstrip(" -")))
+
+
+_UNIT_AFTER = re.compile(r"\s*(?:%|[a-z\u4e00-\u9fff\u3040-\u30ff\u0900-\u097f]+)")
+_PLAIN_AFTER = re.compile(
+    r"\s*(?:max(?:imum)?|tops|total|all in|or less|and|for|but|on|pls|please|at most|only|is|to|,|with|so|no|maximal|als|y|et|e|pour|para|fur)(?![a-z])"
+)
+
+
+def _bare(reading: Reading) -> Money | None:
+    """ "budget 500": a figure without a currency right behind a budget word."""
+    text = reading.text
+    last = None
+    for n in numbers(text, reading.language):
+        unit = _UNIT_AFTER.match(text, n.end)
+        if unit and not _PLAIN_AFTER.match(text, n.end):
+            continue
+        lead = text[max(0, n.start - 44) : n.start]
+        if any(not lead[m.end() :].strip(" :=~,-$") for m in reading.words.rx("money.bare_budget").finditer(lead)):
+            last = Money(n.value, None, n.start, n.end, n.low)
+    return last
+
+
+def deadline(reading: Reading) -> float | None:
+    """Hours until the training must be over; None where the text sets no time that a clock is not needed for."""
+    text, words = reading.text, reading.words
+    found: list[tuple[int, float, bool]] = []
+    for d in durations(text, reading.language):
+        if d.unit in ("second", "year") or _other_time(reading, d):
+            continue
+        lead = text[max(0, d.start - REACH) : d.start]
+        led = before(reading, d.start, "time.deadline_before", REACH)
+        followed = words.rx("time.deadline_after").match(text[d.end :].lstrip(" ,-("))
+        if led or followed or (words.rx("time.deadline_word").search(lead[-24:])) or _corrects(reading, d.start):
+            found.append((d.start, d.hours, bool(led or followed)))
+    for key, hours in (("tomorrow", 24.0), ("overnight", 12.0), ("weekend", 48.0), ("next_week", 168.0)):
+        if match := words.rx(f"time.{key}").search(text):
+            found.append((match.start(), hours, True))
+    if not found:
+        return None
+    found.sort()
+    strong = [f for f in found if f[2]]
+    return round((strong or found)[-1][1] if not _corrects(reading, found[-1][0]) else found[-1][1], 4)
+
+
+def _other_time(reading: Reading, d: Duration) -> bool:
+    """Length of recordings, of clips, history, uptime: time, but no deadline."""
+    tail = reading.text[d.end :].lstrip(" -'")
+    if reading.words.rx("time.not_deadline").match(tail) or reading.text[d.end : d.end + 2] == "/7":
+        return True
+    if before(reading, d.start, "time.not_deadline_before", 24):
+        return not re.search(
+            r"(?:train|run)\w* for\s*(?:about |max |at most )?$", reading.text[max(0, d.start - 24) : d.start]
+        ) and not re.search(r"next\s*$", reading.text[max(0, d.start - 8) : d.start])
+    return on_run_side(reading, d.start) and bool(re.search(r"inference|latency", reading.text))

@@ -1,0 +1,234 @@
+"""Names in a request: the model to start from, the product held up as the bar, paths and hub ids."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from kriptik.pipeline.intent.text import Reading
+from kriptik.pipeline.intent.vocabulary import GAP, LEFT, RIGHT, phrase
+
+_NAMES = Path(__file__).parent / "words" / "names.toml"
+_URL = re.compile(
+    r"(?:(?:s3|gs|gcs|az|hf|r2|file)://|https?://)[^\s,;\"')»」，。]+|(?<![\w:/.])(?:\.{0,2}|~)/[\w.\-]+(?:/[\w.\-]+)+/?|(?<![\w/])[\w\-./]+\.(?:safetensors|ckpt|gguf|pth?|bin)\b"
+)
+_HUB = re.compile(r"(?<![\w/:.@-])[A-Za-z][\w\-]{1,38}/[A-Za-z][\w.\-]{2,}\w(?![\w/])")
+_DATA_PATH = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|txt|zip|wav|mp3|mp4|pdf|xlsx?|tar(?:\.gz)?|md|arrow|flac|png|jpe?g)\b", re.I)
+_NOT_HUB = re.compile(
+    r"^(?:and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio|video|q|yes|no|pros|w|either|before|on|train|client|server|http|ci|tcp|lora|qlora|sft|dpo|lyrics|month|km|gb|usd|speech|\w{1,2})/",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A model or product in the text. `typed` keeps the person's spelling."""
+
+    typed: str
+    start: int
+    end: int
+    capability: str
+    closed: bool
+    family: str
+    versioned: bool
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the names of a request come to."""
+
+    base: str | None = None
+    base_capability: str | None = None
+    benchmark: str | None = None
+    benchmark_capability: str | None = None
+    dataset: str | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+@cache
+def _families() -> tuple[re.Pattern[str], re.Pattern[str], list[tuple[re.Pattern[str], str, bool]]]:
+    """(any family, what may follow it, every family with its capability and whether it is closed), longest spellings first."""
+    table = tomllib.loads(_NAMES.read_text(encoding="utf-8"))
+    spelled = [
+        (family.replace(" ", GAP), capability, kind == "closed")
+        for kind in ("open", "closed")
+        for capability, families in table[kind].items()
+        for family in families
+    ]
+    spelled.sort(key=lambda s: -len(s[0]))
+    suffix = "|".join(table["suffix"]["words"])
+    tail = rf"(?:[\s\-_:.]?(?:v?\d+(?:\.\d+)*(?:[bmok](?![a-z]))?(?:x\d+b)?|a\d+b|e\d+b|(?:{suffix})){RIGHT})*"
+    any_family = rf"{LEFT}(?:{'|'.join(s for s, _, _ in spelled)})(?:{RIGHT}|(?=\d))"
+    return re.compile(any_family), re.compile(tail), [(re.compile(s), c, closed) for s, c, closed in spelled]
+
+
+@lru_cache(maxsize=1024)
+def _known(family: str) -> tuple[str, bool]:
+    """(capability, closed) of a family as spelled in a text."""
+    return next((capability, closed) for pattern, capability, closed in _families()[2] if pattern.fullmatch(family))
+
+
+@cache
+def _everyday() -> frozenset[str]:
+    return frozenset(tomllib.loads(_NAMES.read_text(encoding="utf-8"))["special"]["everyday"])
+
+
+def names(reading: Reading) -> list[Name]:
+    """All model and product names, none inside another."""
+    family_pattern, tail_pattern, _ = _families()
+    found: list[Name] = []
+    for match in family_pattern.finditer(reading.text):
+        family = match[0].strip()
+        tail = tail_pattern.match(reading.text, match.end())
+        end = tail.end() if tail else match.end()
+        capability, closed = _known(family)
+        versioned = bool(re.search(r"\d", reading.text[match.start() : end]))
+        name = Name(reading.typed[match.start() : end].strip(), match.start(), end, capability, closed, family, versioned)
+        if (not found or name.start >= found[-1].end) and (
+            versioned or family not in _everyday() or _stands_as_name(reading, name)
+        ):
+            found.append(name)
+    return found
+
+
+def _stands_as_name(reading: Reading, name: Name) -> bool:
+    """An everyday word is a product only where it is written or placed like one."""
+    typed = name.typed
+    capital = typed[:1].isupper() and not _begins_sentence(reading, name.start)
+    after = re.match(
+        rf"[\s-]*(?:model|ai|quality|level|api|class|style|killer|lora|like|grade|checkpoint|{'tts'}){RIGHT}",
+        reading.text[name.end :],
+    )
+    return (
+        capital
+        or bool(after)
+        or (before(reading, name.start, "tier.bar_before") and name.closed)
+        or (before(reading, name.start, "tier.base_before") and not name.closed and len(name.family) > 2)
+    )
+
+
+def _begins_sentence(reading: Reading, at: int) -> bool:
+    return not reading.text[reading.sentence_at(at)[0] : at].strip()
+
+
+def before(reading: Reading, at: int, key: str, reach: int = 34) -> bool:
+    """Whether a cue of the list ends right before position `at`."""
+    window = reading.text[max(0, at - reach) : at]
+    return any(not window[m.end() :].strip(" :,·'\"(-") for m in reading.words.rx(key).finditer(window)) or bool(
+        _ends_with(reading, key).search(window)
+    )
+
+
+@cache
+def _end_pattern(entries: tuple[str, ...]) -> re.Pattern[str]:
+    return (
+        re.compile(
+            rf"(?:{'|'.join(phrase(e) for e in entries)})[\s:,'\"(-]*(?:the|an?|el|la|le|das|den|dem|of|o|os|my|our)?[\s'\"]*\Z"
+        )
+        if entries
+        else re.compile("(?!)")
+    )
+
+
+def _ends_with(reading: Reading, key: str) -> re.Pattern[str]:
+    return _end_pattern(tuple(reading.words.lists.get(key, [])))
+
+
+def resolve(reading: Reading) -> Named:
+    """Tell base model from benchmark: the words around a name decide, then whether it can be fine-tuned at all."""
+    found = names(reading)
+    spans = [(n.start, n.end) for n in found]
+    path, dataset, path_spans = _paths(reading)
+    base: Name | None = None
+    bar: Name | None = None
+    for n in found:
+        if any(a <= n.start < b for a, b in path_spans):
+            continue
+        role = _role(reading, n)
+        if role == "bar":
+            bar = bar if bar and bar.closed and not n.closed else n
+        elif role == "base":
+            base = _better_base(reading, base, n)
+    if path:
+        hub = next((n for n in found if any(a <= n.start < b for a, b in path_spans)), None)
+        return Named(
+            path,
+            hub.capability if hub else (base.capability if base else None),
+            _key(bar),
+            bar.capability if bar else None,
+            dataset,
+            tuple(spans + path_spans),
+        )
+    return Named(
+        base.typed if base else None,
+        base.capability if base else None,
+        _key(bar),
+        bar.capability if bar else None,
+        dataset,
+        tuple(spans + path_spans),
+    )
+
+
+def _key(bar: Name | None) -> str | None:
+    return re.sub(r"[\s_]+", "-", bar.typed.lower()) if bar else None
+
+
+def _better_base(reading: Reading, base: Name | None, new: Name) -> Name:
+    """The last one wins in a correction; otherwise the first, unless the new one says more of the same name."""
+    if base is None:
+        return new
+    between = reading.text[base.end : new.start]
+    corrected = reading.words.rx("correction.marks").search(between)
+    more = new.family == base.family and len(new.typed) > len(base.typed)
+    return new if corrected or more else base
+
+
+def _role(reading: Reading, n: Name) -> str | None:
+    after = reading.text[n.end : n.end + 40]
+    if before(reading, n.start, "tier.not_named_before") or reading.words.rx("tier.not_named_after").match(after.lstrip(" '-s")):
+        return None
+    if _negated_after(reading, n):
+        return None
+    bar_after = re.match(r"(?:'s)?[\s\-]*", after)
+    rest = after[bar_after.end() :] if bar_after else after
+    if reading.words.rx("tier.bar_after").match(rest):
+        return "bar"
+    if before(reading, n.start, "tier.bar_before"):
+        return "bar"
+    if n.closed:
+        return "bar" if before(reading, n.start, "tier.base_before") is False or n.closed else None
+    return "base"
+
+
+def _negated_after(reading: Reading, n: Name) -> bool:
+    return bool(
+        re.match(r"[\s,]*", reading.text[n.end :]) and reading.words.rx("negation.after").match(reading.text[n.end :].lstrip(" ,"))
+    )
+
+
+def _paths(reading: Reading) -> tuple[str | None, str | None, list[tuple[int, int]]]:
+    """(base, dataset, spans) of addresses, files and hub ids: data by extension or by the word data before it."""
+    base = dataset = None
+    spans = []
+    for match in [*_URL.finditer(reading.typed), *_HUB.finditer(reading.typed)]:
+        start, end, value = match.start(), match.end(), match[0].rstrip(".,;:)")
+        if reading.text[start] == "·" or any(a <= start < b for a, b in spans) or _NOT_HUB.match(value):
+            continue
+        spans.append((start, end))
+        before = reading.text[max(0, start - 40) : start]
+        data_word = re.search(
+            r"(?:data ?sets?|data|corpus|rows|files?|recordings|samples|examples|clips|photos|images|documents)[^.]{0,14}$|(?:train|trained|tuned|tune) (?:it )?on $|/datasets/",
+            before,
+        )
+        if (
+            _DATA_PATH.search(value)
+            or "/datasets/" in value
+            or (data_word and not re.search(r"(?:checkpoint|weights|model|base|start\w* from)[^.]{0,10}$", before))
+        ):
+            dataset = dataset or value
+        elif base is None:
+            base = re.sub(r"^https?://huggingface\.co/", "", value)
+        elif dataset is None and "/" in value:
+            dataset = value
+    return base, dataset, spans

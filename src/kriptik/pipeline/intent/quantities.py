@@ -1,0 +1,401 @@
+"""Reads figures in running text: numbers, money, time, sizes, percentages. Pure; used for requests and for plan edits.
+
+Every reader takes folded text (`text.fold`) and a language, and returns findings in the order of the text with their positions:
+
+- `numbers(text, language)` → `Number(value, start, end, low)`; "3-4" is one number, value 4, low 3
+- `money(text, language)` → `Money(amount, currency, start, end, low, usd, per)`; currency is an ISO code or None where only a
+  multiplier says that it is money ("two grand"); `usd` is dollars by the catalogue's dated rates; `per` is "hour" … for a rate
+- `durations(text, language)` → `Duration(hours, amount, unit, start, end)`
+- `sizes(text, language)` → `Size(gb, start, end)`; `params(text, language)` → `Params(billions, start, end)`; `percents(...)`
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kriptik.catalogue.load import load_catalogue
+from kriptik.pipeline.intent.vocabulary import LEFT, RIGHT, phrase, vocabulary
+
+EUROPEAN = {"de", "es", "fr", "pt"}
+SUFFIX = {
+    "k": 1e3,
+    "m": 1e6,
+    "mio": 1e6,
+    "mn": 1e6,
+    "mil": 1e3,
+    "bn": 1e9,
+    "万": 1e4,
+    "萬": 1e4,
+    "千": 1e3,
+    "百": 1e2,
+    "億": 1e8,
+    "亿": 1e8,
+}
+"""Written against or after digits."""
+_DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d+(?:[.,]\d+)?"
+_DIGIT_NUMBER = re.compile(
+    rf"(?<![\d.,{'a-z'}])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
+)
+_CJK = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_CJK_SCALE = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "萬": 10_000, "億": 100_000_000, "亿": 100_000_000}
+_CJK_NUMBER = re.compile(r"[〇零一二两兩三四五六七八九十百千万萬億亿]+")
+_RANGE = re.compile(r"\s*(?:-|~|to|bis|a|ate|or|oder|o|ou|and|und|y|et|e|至|到|〜|से)\s*[^\w\s]{0,2}\s*")
+_HALF_AFTER = re.compile(r"\s*(?:and a half|1/2|½|y media|et demie?|e meia|einhalb|半)")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A figure as written. Of a range, `value` is the upper end."""
+
+    value: float
+    start: int
+    end: int
+    low: float | None = None
+    worded: bool = False
+
+
+@dataclass(frozen=True)
+class Money:
+    """A sum. `per`: the unit of a rate ("hour", "month", "token" …), which is no budget."""
+
+    amount: float
+    currency: str | None
+    start: int
+    end: int
+    low: float | None = None
+    per: str | None = None
+
+    @property
+    def usd(self) -> float:
+        """Dollars by the catalogue's dated rate; cents kept."""
+        if self.currency in (None, "USD"):
+            return self.amount
+        return round(self.amount * float(load_catalogue().currencies[self.currency].usd_per_unit), 2)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A time in hours, as written `amount` × `unit` ("minute", "hour", "day", "week", "month", "second", "year")."""
+
+    hours: float
+    amount: float
+    unit: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes, in GB."""
+
+    gb: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Params:
+    """A model's size in billions of parameters."""
+
+    billions: float
+    start: int
+    end: int
+
+
+def to_value(digits: str, language: str = "en") -> float:
+    """The number that a run of digits and separators means: "2.500" is 2500, "2,5" is 2.5, "1,00,000" is 100000."""
+    text = re.sub(r"[\s'\u2019]", "", digits)
+    marks = [c for c in text if c in ".,"]
+    if len(set(marks)) == 2:
+        decimal = marks[-1]
+        return float(text.replace("," if decimal == "." else ".", "").replace(decimal, "."))
+    if len(marks) > 1:
+        return float(text.replace(marks[0], ""))
+    if marks:
+        whole, rest = text.split(marks[0])
+        if len(rest) == 3 and whole != "0" and len(whole) <= 3:
+            return float(whole + rest)
+        return float(f"{whole}.{rest}")
+    return float(text)
+
+
+def numbers(text: str, language: str = "en") -> list[Number]:
+    """All figures, written in digits or in words, ranges joined, never overlapping."""
+    found = _digit_numbers(text, language)
+    taken = [(n.start, n.end) for n in found]
+    for word in _word_numbers(text, language) + _cjk_numbers(text):
+        if all(word.end <= a or word.start >= b for a, b in taken):
+            found.append(word)
+            taken.append((word.start, word.end))
+    return _joined(text, sorted(found, key=lambda n: n.start))
+
+
+def _digit_numbers(text: str, language: str) -> list[Number]:
+    found = []
+    scales = _scale_words(language)
+    for match in _DIGIT_NUMBER.finditer(text):
+        value, end = to_value(match["digits"], language), match.end()
+        if match["suffix"]:
+            value *= SUFFIX[match["suffix"]]
+        for char in match["scale"] or "":
+            value *= SUFFIX[char]
+        half = _HALF_AFTER.match(text, end) if not match["suffix"] else None
+        if half and half[0].strip() != "半":
+            value, end = value + 0.5, half.end()
+        scale = scales.match(text, end)
+        if scale:
+            value, end = value * _scale_value(scale[0].strip(" -"), language), scale.end()
+        found.append(Number(value, match.start(), end))
+    return found
+
+
+def _cjk_numbers(text: str) -> list[Number]:
+    found = []
+    for match in _CJK_NUMBER.finditer(text):
+        total, section, digit = 0.0, 0.0, 0.0
+        for char in match[0]:
+            if char in _CJK:
+                digit = _CJK[char]
+            elif _CJK_SCALE[char] < 10_000:
+                section, digit = section + max(digit, 1) * _CJK_SCALE[char], 0
+            else:
+                total, section, digit = total + max(section + digit, 1) * _CJK_SCALE[char], 0, 0
+        found.append(Number(total + section + digit, match.start(), match.end(), worded=True))
+    return found
+
+
+@lru_cache(maxsize=16)
+def _scale_words(language: str) -> re.Pattern[str]:
+    table = vocabulary(language).numbers
+    words = sorted((w for w, v in table.items() if v >= 100 and v in (100, 1e3, 1e5, 1e6, 1e7, 1e9)), key=len, reverse=True)
+    return re.compile(rf"[\s-]*(?:{'|'.join(map(re.escape, words))})(?:s|en)?{RIGHT}")
+
+
+def _scale_value(word: str, language: str) -> float:
+    table = vocabulary(language).numbers
+    return next(table[w] for w in (word, word.removesuffix("s"), word.removesuffix("en")) if w in table)
+
+
+@lru_cache(maxsize=16)
+def _number_words(language: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """(a run of number words, one number word). German writes them together."""
+    words = sorted(vocabulary(language).numbers, key=len, reverse=True)
+    one = "|".join(map(re.escape, words))
+    glue = r"(?:[\s-]*(?:und|and|y|et|e|of|aur)?[\s-]*)" if language == "de" else r"(?:[\s-]+(?:(?:and|y|et|e|of|a)\s+)?)"
+    if re.search(r"[\u0900-\u097f]", one):
+        one, right = one, r"(?![a-z\u0900-\u097f])"
+        return re.compile(rf"(?<![a-z\u0900-\u097f])(?:{one})(?:{glue}(?:{one}))*{right}"), re.compile(one)
+    return re.compile(rf"{LEFT}(?:{one})(?:{glue}(?:{one}))*{RIGHT}"), re.compile(one)
+
+
+def _word_numbers(text: str, language: str) -> list[Number]:
+    run, one = _number_words(language)
+    table = vocabulary(language).numbers
+    found = []
+    for match in run.finditer(text):
+        total = current = 0.0
+        for word in one.findall(match[0]):
+            value = table[word]
+            if value in (100, 1e3, 1e5, 1e6, 1e7, 1e9):
+                current = max(current, 1) * value if current != 0.5 else 0.5 * value
+                if value > 100:
+                    total, current = total + current, 0
+            else:
+                current += value
+        half = _HALF_AFTER.match(text, match.end())
+        end = half.end() if half else match.end()
+        found.append(Number(total + current + (0.5 if half else 0), match.start(), end, worded=True))
+    return found
+
+
+def _joined(text: str, found: list[Number]) -> list[Number]:
+    """ "3-4", "200 to 300", "$200-$300": one number whose value is the upper end."""
+    out: list[Number] = []
+    for number in found:
+        last = out[-1] if out else None
+        between = text[last.end : number.start] if last else ""
+        if (
+            last
+            and last.low is None
+            and _RANGE.fullmatch(between)
+            and last.value < number.value
+            and between.strip() not in ("a", "e", "y", "o", "and", "und", "et")
+        ):
+            shared = number.value / last.value >= 100 and last.value < 100
+            low = last.value * 1000 if shared and number.value >= 1000 else last.value
+            out[-1] = Number(number.value, last.start, number.end, low)
+        else:
+            out.append(number)
+    return out
+
+
+_PER = re.compile(
+    r"\s*(?:/|per|an?|pro|por|par|each|every|la|das|die|je)\s*(?P<unit>(?:gpu[ -]?)?(?:hours?|hrs?|h|stunde|hora|heure)|months?|mo|monat|mes|mois|token|1k|million tokens|image|user|seat|year|yr|unit|piece|stuck)\b"
+    r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間"
+)
+_PER_BEFORE = re.compile(r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|प्रति घंटा\s*$")
+
+
+def money(text: str, language: str = "en") -> list[Money]:
+    """All sums with a currency beside them, or with a word that only money has ("grand")."""
+    before, after, codes = _currency_patterns(language)
+    found: list[Money] = []
+    for n in numbers(text, language):
+        ahead = before.search(text, max(0, n.start - 24), n.start)
+        behind = after.match(text, n.end)
+        if behind and ahead and codes[behind[0].strip()] in (None,):
+            behind = None
+        mark = (
+            behind
+            if behind
+            and not (ahead and ahead[0].strip() in "$€£¥₹" and len(ahead[0].strip()) == 1 and behind[0].strip() not in codes)
+            else ahead
+        )
+        if behind and ahead and ahead[0].strip() == "$":
+            mark = behind
+        mark = mark or ahead
+        grand = _GRAND.match(text, behind.end() if behind else n.end)
+        if not mark and not grand:
+            continue
+        start, end = (
+            min(n.start, ahead.start() if ahead else n.start),
+            max(n.end, behind.end() if behind else 0, grand.end() if grand else 0),
+        )
+        suffix = re.match(r"\s?(k|mio|m)\b", text[n.end : n.end + 5]) if not behind else None
+        factor = 1000.0 if grand else (SUFFIX[suffix[1]] if suffix else 1.0)
+        per = _PER.match(text, end)
+        before_per = _PER_BEFORE.search(text, max(0, start - 30), start)
+        currency = codes[mark[0].strip()] if mark else None
+        found.append(
+            Money(
+                n.value * factor,
+                currency,
+                start,
+                end,
+                n.low,
+                (per["unit"] or "hour").strip() if per else ("hour" if before_per else None),
+            )
+        )
+    return found
+
+
+_GRAND = re.compile(r"\s*(?:grand|large ones|g's|mille)\b")
+
+
+@lru_cache(maxsize=16)
+def _currency_patterns(language: str) -> tuple[re.Pattern[str], re.Pattern[str], dict[str, str]]:
+    """(before the number, after it, spelling → code). Dollars and euros are read in every language."""
+    codes: dict[str, str] = {}
+    for code, rate in load_catalogue().currencies.items():
+        for spelling in (code.lower(), *rate.symbols, *rate.words):
+            codes.setdefault(spelling.lower(), code)
+    codes.update({"$": "USD", "usd": "USD", "us$": "USD", **_ambiguous(language)})
+    spellings = sorted(codes, key=len, reverse=True)
+    worded = "|".join(_spelling(s) for s in spellings)
+    return re.compile(rf"(?:{worded})\s?\Z"), re.compile(rf"\s?(?:{worded})"), codes
+
+
+def _spelling(spelling: str) -> str:
+    left = LEFT.replace("0-9", "") if spelling[0].isalpha() and spelling.isascii() else ""
+    right = RIGHT.replace("0-9", "") if spelling[-1].isalpha() and spelling.isascii() else ""
+    return f"{left}{re.escape(spelling)}{right}"
+
+
+def _ambiguous(language: str) -> dict[str, str]:
+    """Signs that several countries share go by the language."""
+    return {"¥": "JPY" if language == "ja" else "CNY", "元": "CNY"}
+
+
+HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0, "month": 720.0, "year": 8760.0}
+
+
+def durations(text: str, language: str = "en") -> list[Duration]:
+    """All spans of time, "an hour", "half a day" and "3-4 h" (the upper end) included."""
+    words = vocabulary(language)
+    found = [d for n in numbers(text, language) if (d := _duration_after(text, n.value, n.start, n.end, language))]
+    for match in words.rx("time.one").finditer(text):
+        if d := _duration_after(text, 1.0, match.start(), match.end(), language):
+            found.append(d)
+    for match in words.rx("time.half").finditer(text):
+        if d := _duration_after(text, 0.5, match.start(), match.end(), language):
+            found.append(d)
+    found.sort(key=lambda d: (d.start, -d.end))
+    return [d for i, d in enumerate(found) if not i or d.start >= found[i - 1].end]
+
+
+def _duration_after(text: str, amount: float, start: int, end: int, language: str) -> Duration | None:
+    for unit, hours in HOURS.items():
+        match = _unit_pattern(language, unit).match(text, end)
+        if match:
+            extra = 0.5 if re.match(r"\s*(?:and a half|y media|et demie?|半)", text[match.end() :]) else 0.0
+            return Duration((amount + extra) * hours, amount + extra, unit, start, match.end())
+    return None
+
+
+@lru_cache(maxsize=128)
+def _unit_pattern(language: str, unit: str) -> re.Pattern[str]:
+    entries = sorted(vocabulary(language).lists.get(f"time.{unit}", []), key=len, reverse=True)
+    inner = "|".join(e.replace(" ", r"\s*") if not re.search("[a-z]", e) else e + RIGHT.replace("0-9", "") for e in entries)
+    return re.compile(rf"[\s-]*(?:{inner})") if entries else re.compile(r"(?!)")
+
+
+_SIZE = re.compile(r"[\s-]?(?P<unit>tb|terabytes?|gb|gigs?|gigabytes?|gib|go|mb|megabytes?|mib|mo|kb)(?![a-z0-9])")
+_SIZE_GB = {"t": 1000.0, "g": 1.0, "m": 0.001, "k": 0.000001}
+
+
+def sizes(text: str, language: str = "en") -> list[Size]:
+    """All byte sizes."""
+    found = []
+    for n in numbers(text, language):
+        match = _SIZE.match(text, n.end)
+        if match and not (match["unit"] in ("go", "mo") and language != "fr"):
+            found.append(Size(round(n.value * _SIZE_GB[match["unit"][0]], 9), n.start, match.end()))
+    return found
+
+
+_PARAMS = re.compile(
+    r"(?<![\d.,a-z])(\d+(?:[.,]\d+)?)\s?(?:-\s?)?(b|bn|billion|m|million|milliarden|mrd|millionen|mil millones|milliards?|bilhoes)(?![a-z0-9])(\s*-?\s*(?:params?|parameters?|parametern?|parametros|parametres|参数|パラメータ))?"
+    r"|(\d+(?:\.\d+)?)\s?(亿|億)(?:参数|パラメータ)?"
+)
+
+
+def params(text: str, language: str = "en") -> list[Params]:
+    """Sizes of models: "7B", "500M params", "1.5 billion parameters", "70亿". A bare "m" or "million" needs the word parameters."""
+    found = []
+    for match in _PARAMS.finditer(text):
+        if match[5]:
+            found.append(Params(float(match[4]) / 10, match.start(), match.end()))
+            continue
+        unit = match[2]
+        small = unit in ("m", "million", "millionen")
+        if small and not match[3]:
+            continue
+        value = float(match[1].replace(",", "."))
+        found.append(Params(value / 1000 if small else value, match.start(), match.end()))
+    return found
+
+
+def percents(text: str, language: str = "en") -> list[Number]:
+    """All percentages, as the number before the sign."""
+    return [
+        n
+        for n in numbers(text, language)
+        if re.match(r"\s?(?:%|percent|per cent|prozent|por ciento|por cento|pour cent|प्रतिशत)", text[n.end :])
+    ]
+
+
+__all__ = [
+    "Duration",
+    "Money",
+    "Number",
+    "Params",
+    "Size",
+    "durations",
+    "money",
+    "numbers",
+    "params",
+    "percents",
+    "phrase",
+    "sizes",
+    "to_value",
+]

@@ -1,0 +1,93 @@
+"""Is it a request to train something? Questions, account matters, other errands, gibberish and injections are not."""
+
+import re
+
+from kriptik.pipeline.intent.capability import Evidence
+from kriptik.pipeline.intent.names import Named
+from kriptik.pipeline.intent.text import Reading
+
+_LETTERS = re.compile(r"[^\W\d_]")
+_START = re.compile(
+    r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question|question|q|also|sorry|dumb question|hola|hallo|bonjour|salut|ola|oi|hii|btw|hi there|hey there|hello there|guys|team|folks|kriptik|你好|请问|すみません|नमस्ते)[\s,:!.\-–]*)*"
+)
+
+
+def is_request(reading: Reading, named: Named, evidence: Evidence, specific: bool) -> bool:
+    """`specific`: a budget, method, data or hardware was found, which only a request has."""
+    text = reading.text
+    if len(_LETTERS.findall(text)) < 3 or _gibberish(text):
+        return False
+    wanted = False
+    for start, end in reading.sentences:
+        verdict = _sentence(reading, text[start:end], named, evidence, specific)
+        if verdict is False and not wanted and _closes(reading, text[start:end]):
+            return False
+        wanted = wanted or bool(verdict)
+    return wanted
+
+
+def _closes(reading: Reading, sentence: str) -> bool:
+    """An errand or account matter settles it at once, unless the sentence also asks for training."""
+    return bool(reading.words.rx("request.other_task").search(sentence)) and len(reading.sentences) == 1
+
+
+def _sentence(reading: Reading, sentence: str, named: Named, evidence: Evidence, specific: bool) -> bool | None:
+    """True: asks for training; False: asks for something else; None: says neither."""
+    words = reading.words
+    body = sentence[m.end() :] if (m := _START.match(sentence)) else sentence
+    polite = words.rx("request.polite").match(body)
+    train = _train_cue(reading, sentence)
+    artefact = words.rx("request.artefact").search(sentence)
+    want = words.rx("request.wish").search(sentence) or words.rx("request.build").search(sentence)
+    question = words.rx("request.question").match(body)
+    asks = bool(question) or (sentence.rstrip().endswith(("?", "？")) and not polite and not want)
+    if (
+        words.rx("request.other_task").search(sentence)
+        and not (artefact and train)
+        and not (want and artefact and not words.rx("request.other_task").match(sentence))
+    ):
+        return False
+    if words.rx("request.account").search(sentence) and not (
+        (train or (want and artefact)) and not question and _builds(reading, sentence)
+    ):
+        return False
+    if asks and not (polite and (train or artefact) and not (question and question.end() > polite.end())):
+        return False
+    if words.rx("request.past").search(sentence) and not want:
+        return False
+    if train or (want and artefact):
+        return True
+    if evidence.best() and (named.base or specific or named.benchmark):
+        return True
+    if artefact and evidence.best():
+        return True
+    return True if want and evidence.scores.get(evidence.best() or "", 0.0) >= 3.5 else None
+
+
+def _train_cue(reading: Reading, sentence: str) -> bool:
+    return bool(reading.words.rx("request.train").search(sentence))
+
+
+def _builds(reading: Reading, sentence: str) -> bool:
+    """Not merely a training run spoken of: something is to be made."""
+    return bool(
+        reading.words.rx("request.wish").search(sentence)
+        or reading.words.rx("request.build").search(sentence)
+        or re.search(r"^\W*(?:please |pls )?(?:fine ?-?tun|train|teach|clone|distil)\w* ", sentence)
+    ) and not re.search(
+        r"^\W*(?:please |pls |can you |could you )?(?:cancel|stop|pause|resume|kill|abort|delete|show|freeze|restart|retry|rollback|check)\b",
+        sentence,
+    )
+
+
+def _gibberish(text: str) -> bool:
+    """Latin text hardly any word of which has a vowel, or which repeats one run of keys."""
+    words = re.findall(r"[a-z]{4,}", text)
+    if re.search(r"[^\x00-\u024f·\s]", text) or not words:
+        return False
+    odd = [
+        w
+        for w in words
+        if not re.search(r"[aeiouy]", w) or re.search(r"[bcdfghjklmnpqrstvwxz]{5,}|(.)\1{3,}|asdf|qwer|zxcv|sdfg|hjkl", w)
+    ]
+    return len(odd) * 2 >= len(words) and len(words) <= 12

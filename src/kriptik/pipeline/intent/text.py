@@ -1,0 +1,151 @@
+"""A request made ready to read: folded, its language guessed, quoted text and injected instructions blanked out.
+
+Folding keeps length, so that every position in the folded text is the same position in the text as typed.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+
+from kriptik.pipeline.intent.vocabulary import Vocabulary, vocabulary
+
+MAX_CHARS = 8000
+"""A request is a few sentences; of a longer text the beginning is read."""
+BLANK = "·"
+"""Stands for a character that must not be read."""
+
+_TRANSLATE = str.maketrans({"“": '"', "”": '"', "„": '"', "‟": '"', "‘": "'", "’": "'", "‚": "'", "`": "'", "–": "-", "—": "-", "−": "-", "×": "x", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\t": " ", "\r": " ", "ß": "ß"})  # fmt: skip
+_QUOTES = (
+    re.compile(r"```.*?(?:```|\Z)", re.S),
+    re.compile(r'"[^"\n]{1,2000}"', re.S),
+    re.compile(r"«[^»]{1,2000}»"),
+    re.compile(r"「[^」]{1,2000}」|『[^』]{1,2000}』"),
+    re.compile(r"(?<![\w'])'[^'\n]{12,400}'(?!\w)"),
+)
+_SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；]|\n+")
+_DEVANAGARI = re.compile(r"[\u0900-\u097f]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+_OTHER_SCRIPTS = {"ru": re.compile(r"[\u0400-\u04ff]"), "ko": re.compile(r"[\uac00-\ud7af]"), "ar": re.compile(r"[\u0600-\u06ff]")}
+_WORD = re.compile(r"[^\W\d_]+")
+LATIN_LANGUAGES = ("de", "es", "fr", "pt")
+
+
+def fold(text: str) -> str:
+    """Lower case, full-width forms and Latin accents taken off, quotes and dashes made plain; as long as the text given."""
+    return "".join(map(_fold_char, text.translate(_TRANSLATE)))
+
+
+def _fold_char(char: str) -> str:
+    if char < "\x80":
+        return char.lower()
+    flat = unicodedata.normalize("NFKC", char)
+    if len(flat) == 1:
+        base = unicodedata.normalize("NFD", flat)
+        if "\u0041" <= base[0] <= "\u024f" and len(base) > 1:
+            flat = base[0]
+        char = flat
+    low = char.lower()
+    return low if len(low) == 1 else char
+
+
+def guess_language(folded: str) -> str:
+    """ISO 639-1 code: by script, else by counting small words; "en" where nothing speaks against it."""
+    if _DEVANAGARI.search(folded):
+        return "hi"
+    if _KANA.search(folded):
+        return "ja"
+    if _HAN.search(folded):
+        return "zh"
+    for code, script in _OTHER_SCRIPTS.items():
+        if script.search(folded):
+            return code
+    words = _WORD.findall(folded)
+    scores = {
+        code: sum(word in vocabulary(code).words("language.small_words") for word in words)
+        for code in ("en", *LATIN_LANGUAGES, "hi")
+    }
+    best = max(scores, key=lambda code: scores[code])
+    return best if scores[best] > scores["en"] else "en"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request as every reader sees it. `typed` and `text` are of one length."""
+
+    typed: str
+    text: str
+    """Folded, with quoted text and injected instructions blanked out."""
+    folded: str
+    """Folded, nothing blanked out."""
+    language: str
+    injected: bool
+
+    @cached_property
+    def words(self) -> Vocabulary:
+        """English and the language of the text, merged."""
+        return vocabulary(self.language)
+
+    @cached_property
+    def sentences(self) -> list[tuple[int, int]]:
+        """(start, end) of each sentence of `text`."""
+        cuts = [0, *(m.end() for m in _SENTENCE.finditer(self.text)), len(self.text)]
+        return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if self.text[a:b].strip(" \n·")]
+
+    def sentence_at(self, at: int) -> tuple[int, int]:
+        """The sentence that holds position `at`."""
+        return next(((a, b) for a, b in self.sentences if a <= at < b), (0, len(self.text)))
+
+    def finds(self, key: str) -> bool:
+        """Whether the cue list `key` has a hit anywhere."""
+        return self.words.rx(key).search(self.text) is not None
+
+
+def read_text(prompt: str) -> Reading:
+    """Fold, guess the language, blank out what is quoted or injected."""
+    typed = prompt[:MAX_CHARS].replace("\x00", " ")
+    typed = _unwrap(typed)
+    folded = fold(typed)
+    language = guess_language(folded)
+    words = vocabulary(language)
+    text = _without_quotes(folded, words)
+    clean = _without_injections(text, words)
+    return Reading(typed, clean, folded, language, clean != text)
+
+
+def _unwrap(typed: str) -> str:
+    """A request that stands in quotes as a whole is a request."""
+    bare = typed.strip()
+    if len(bare) > 2 and bare[0] in "\"'“«「" and bare[-1] in "\"'”»」" and not any(q in bare[1:-1] for q in '"“”«»「」'):
+        return bare[1:-1]
+    return typed
+
+
+def _without_quotes(text: str, words: Vocabulary) -> str:
+    """Long quotes and quotes that give orders or figures are data; a short quoted name or style is not."""
+    for pattern in _QUOTES:
+        for match in pattern.finditer(text):
+            inside = match[0].strip("\"'`«»「」『』")
+            cjk = len(_HAN.findall(inside)) + len(_KANA.findall(inside))
+            name_like = (
+                len(inside.split()) <= 4
+                and cjk <= 10
+                and not re.search(r"\d", inside)
+                and not words.rx("injection.orders").search(inside)
+            )
+            if not name_like:
+                text = _blank(text, match.start(), match.end())
+    return text
+
+
+def _without_injections(text: str, words: Vocabulary) -> str:
+    """From the words of an injected order to the end of its sentence nothing is read."""
+    for match in words.rx("injection.orders").finditer(text):
+        cut = _SENTENCE.search(text, match.end())
+        text = _blank(text, match.start(), cut.end() if cut else len(text))
+    return text
+
+
+def _blank(text: str, start: int, end: int) -> str:
+    return text[:start] + "".join("\n" if c == "\n" else BLANK for c in text[start:end]) + text[end:]
