@@ -244,4 +244,4 @@ def _money(time: Interval, quoted: Price, source: NumberSource) -> MoneyRange:
 
 
 def _round(amount: Decimal) -> Decimal:
-    return amount.quantize(SMALL if amount < Decimal("0.1") else CENT, rounding=ROUND_HALF_UP)
+    return amount.quantize(SMALL if amount < 1 else CENT, rounding=ROUND_HALF_UP)

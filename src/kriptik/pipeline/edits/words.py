@@ -1,0 +1,264 @@
+"""The vocabulary of plan edits: patterns in English, and how the commonest phrases of other languages say the same."""
+
+import re
+
+FOREIGN: tuple[tuple[str, str], ...] = (
+    # German
+    (r"kleiner(?:es|em|en|e)?\s+modell", "smaller model"),
+    (r"modell\s+kleiner", "model smaller"),
+    (r"gr(?:ö|oe)(?:ss|ß)er(?:es|em|en|e)?\s+modell", "bigger model"),
+    (r"\b(?:billiger|g(?:ü|ue)nstiger|preiswerter)\w*", "cheaper"),
+    (r"\bschneller\w*", "faster"),
+    (r"\bepochen?\b", "epochs"),
+    (r"\blernrate\b", "learning rate"),
+    (r"\bbatch-?gr(?:ö|oe)(?:ss|ß)e\b", "batch size"),
+    (r"\b(?:keine|ohne)\s+cloud\b", "no cloud"),
+    (r"\bverdopp(?:le|eln|elt)\w*", "double"),
+    (r"\bhalbier(?:e|en|t)\b", "halve"),
+    (r"\bh(?:ö|oe)chstens\b|\bmaximal\b", "at most"),
+    (r"\bohne\b|\bkeine?n?\b|\bnicht\b", "no"),
+    (r"\bstattdessen\b", "instead"),
+    (r"\b(?:mehr|mehrere)\s+daten\b", "more data"),
+    (r"\bh(?:ö|oe)here\s+aufl(?:ö|oe)sung", "higher resolution"),
+    # Spanish, Portuguese
+    (r"\bmodelo\s+(?:m[aá]s\s+peque[nñ]o|menor)\b|\bmenor\s+modelo\b", "smaller model"),
+    (r"\bmodelo\s+(?:m[aá]s\s+grande|mayor|maior)\b", "bigger model"),
+    (r"\bm[aá]s\s+barat[oa]\b|\bmais\s+barat[oa]\b", "cheaper"),
+    (r"\bm[aá]s\s+r[aá]pid[oa]\b|\bmais\s+r[aá]pid[oa]\b", "faster"),
+    (r"\b[ée]pocas?\b", "epochs"),
+    (r"\btasa\s+de\s+aprendizaje\b|\btaxa\s+de\s+aprendizado\b", "learning rate"),
+    (r"\btama[nñ]o\s+de(?:l)?\s+(?:lote|batch)\b|\btamanho\s+do\s+(?:lote|batch)\b", "batch size"),
+    (r"\bsin\s+(?:la\s+)?nube\b|\bsem\s+(?:a\s+)?nuvem\b", "no cloud"),
+    (r"\bcomo\s+m[aá]ximo\b|\bno\s+m[aá]ximo\b", "at most"),
+    (r"\bm[aá]s\s+datos\b|\bmais\s+dados\b", "more data"),
+    (r"\bsin\b|\bsem\b", "no"),
+    (r"\ben\s+lugar\s+de\b|\bem\s+vez\s+de\b", "instead of"),
+    # French
+    (r"\bmod[eè]le\s+plus\s+petit\b|\bplus\s+petit\s+mod[eè]le\b", "smaller model"),
+    (r"\bmod[eè]le\s+plus\s+gr(?:and|os)\b", "bigger model"),
+    (r"\bmoins\s+ch[eè]re?\b", "cheaper"),
+    (r"\bplus\s+(?:rapide|vite)\b", "faster"),
+    (r"\b[ée]poques?\b", "epochs"),
+    (r"\btaux\s+d['’]apprentissage\b", "learning rate"),
+    (r"\btaille\s+de\s+(?:lot|batch)\b", "batch size"),
+    (r"\b(?:sans|pas\s+de)\s+cloud\b", "no cloud"),
+    (r"\bau\s+plus\b", "at most"),
+    (r"\bplus\s+de\s+donn[ée]es\b", "more data"),
+    (r"\bsans\b|\bpas\s+de\b", "no"),
+    (r"\bau\s+lieu\s+de\b", "instead of"),
+    # Hindi (in Latin letters and its own)
+    (r"\bsast[aie]\b|सस्ता", "cheaper"),
+    (r"\bchh?ot[aei]\s+model\b|छोटा\s*मॉडल", "smaller model"),
+    (r"\bbad[aei]\s+model\b|बड़ा\s*मॉडल", "bigger model"),
+    (r"\bjald[iy]\b|तेज़", "faster"),
+    # Chinese, Japanese
+    (r"(?:更|小一点的?|小さ(?:い|な|め)の?)?小(?:一点)?的?模型|小さ(?:い|な)モデル", " smaller model "),
+    (r"更?大(?:一点)?的?模型|大き(?:い|な)モデル", " bigger model "),
+    (r"(?:更|再)?便宜(?:一点|点)?|もっと安く|安く", " cheaper "),
+    (r"更快|快一点|もっと速く|速く|早く", " faster "),
+    (r"(?:个|個)?(?:轮|epoch)|エポック", " epochs "),
+    (r"学习率|学習率", " learning rate "),
+    (r"批(?:次|量|处理)?大小|バッチサイズ", " batch size "),
+    (r"不(?:要|用)云|クラウド(?:なし|は使わない)", " no cloud "),
+    (r"不超过|最多|以内|以下", " at most "),
+)
+"""Tried in order on the lowered text; the English reading does the rest. Figures and names need no translation."""
+FOREIGN_PATTERNS = tuple((re.compile(pattern), english) for pattern, english in FOREIGN)
+
+NUMBER_WORDS = {
+    "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "twelve": 12, "sixteen": 16, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100, "couple": 2, "pair": 2, "dozen": 12,  # noqa: E501
+    "ein": 1, "eine": 1, "zwei": 2, "drei": 3, "vier": 4, "acht": 8, "dos": 2, "tres": 3, "deux": 2, "trois": 3, "duas": 2,
+}  # fmt: skip
+
+NOUNS: dict[str, str] = {
+    "batch_size": r"(?:effective\s+|global\s+|micro[- ]?)?batch(?:es)?(?:[ _-]?size)?|\bbs\b",
+    "learning_rate": r"learning[ _-]?rate|\blr\b|step[ -]size",
+    "warmup_ratio": r"warm[- ]?up(?:\s+ratio)?",
+    "weight_decay": r"weight[ _-]decay",
+    "dropout": r"dropout",
+    "alpha": r"\balpha\b",
+    "rank": r"(?:lora[ _-])?\brank\b|\br(?=\s*=\s*\d)",
+    "epochs": r"epochs?\b|passes\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
+    "max_steps": r"(?:max(?:imum)?[ _-]?)?(?:training\s+|optimizer\s+)?(?:steps\b|iterations\b)",
+    "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",
+    "resolution": r"resolution|\bpx\b|\bpixels?\b",
+    "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b",
+    "cost": r"\bcosts?\b|\bprice\b|\bbill\b|\bexpenses?\b|\bmoney\b",
+    "time": r"training\s+time|\btime\b|\bduration\b|\bruntime\b|\bwait\b",
+    "vram": r"\bv?ram\b|(?:gpu\s+)?memory(?:\s+(?:use|usage|footprint))?",
+    "gpu": r"\bgpus?\b|graphics?\s+cards?|\bcards?\b|\bhardware\b|\binstances?\b|\bmachine\b|\baccelerators?\b",
+    "data_amount": r"training\s+(?:data|set|examples)|\bdata(?:[ -]?set)?s?\b|\bexamples?\b|\bsamples?\b|\brows?\b|\bimages?\b|\bphotos?\b"  # noqa: E501
+    r"|\bpictures?\b|\bclips?\b|\bsongs?\b|\btracks?\b|\brecordings?\b|\bpairs\b|\bconversations\b|\bdialogues\b",
+    "tier": r"\btier\b",
+    "quality": r"\bquality\b|\baccuracy\b|\bperformance\b|\bresults?\b",
+    "model": r"(?:base[ -]|language\s+)?\bmodels?\b|\bllm\b|\bnetwork\b|\bparam(?:eter)?s?\b|\bcheckpoint\b",
+    "method": r"\bmethod\b|\btechnique\b",
+    "provider": r"\bprovider\b|\bhost(?:er)?\b",
+}  # fmt: skip
+"""Setting or axis → how people call it; the first that matches a place wins, so the specific come first."""
+NOUN_PATTERNS = {name: re.compile(pattern) for name, pattern in NOUNS.items()}
+
+LESS = re.compile(
+    r"\b(?:smaller|smallest|small|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
+    r"shrink|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
+    r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|too\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
+)
+MORE = re.compile(
+    r"\b(?:bigger|biggest|larger|largest|large|big|higher|highest|greater|longer|more|increas(?:e|ing)|raise|bump|boost|extend|expand|upgrade|"
+    r"stronger|strongest|more\s+powerful|more\s+capable|smarter|beefier|heavier|scale\s+up|turn\s+up|upsize|"
+    r"too\s+(?:small|low|short|few|weak|little|dumb|tiny)|add|another|extra|additional|up)\b"
+)
+EXTREME = re.compile(r"\b(?:smallest|tiniest|lowest|minimal|minimum|cheapest|biggest|largest|highest|maximum|strongest|fastest)\b")
+HALVE = re.compile(r"\b(?:halv(?:e|ing|ed)|half(?!\s+an?\s+hour)|by\s+50\s*%|50\s*%\s+(?:less|fewer|smaller|lower|cheaper))\b")
+DOUBLE = re.compile(r"\b(?:doubl(?:e|ing|ed)|twice|by\s+100\s*%)\b")
+TRIPLE = re.compile(r"\b(?:tripl(?:e|ing|ed)|three\s+times\s+(?:as|the|more))\b")
+QUARTER = re.compile(r"\b(?:quarter(?:ed|ing)?)\b")
+TIMES = re.compile(
+    r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b"
+)
+PERCENT = re.compile(r"(?:by\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)")
+
+CHEAPER = re.compile(
+    r"\b(?:cheap(?:er|est|ly)?|less\s+expensive|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
+    r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|on\s+a\s+shoestring|"  # noqa: E501
+    r"(?:way\s+)?over\s+(?:my|our)\s+budget|can'?t\s+afford|spend\s+less|pay\s+less|less\s+money|budget\s+is\s+tight)\b"
+)
+FASTER = re.compile(
+    r"\b(?:fast(?:er|est)?|quick(?:er|est|ly)?|speed(?:ier)?(?:\s+(?:it|this|things|training))?(?:\s+up)?|sooner|too\s+slow|"
+    r"takes?\s+(?:way\s+)?too\s+long|less\s+time|in\s+a\s+hurry|hurry|asap|accelerate)\b"
+)
+SLOWER = re.compile(
+    r"\b(?:slower\s+is\s+(?:fine|ok(?:ay)?)|(?:can|may)\s+(?:take|run)\s+longer|no\s+(?:hurry|rush)|not\s+in\s+a\s+(?:hurry|rush)|"
+    r"take\s+(?:your|its)\s+time|don'?t\s+mind\s+(?:waiting|if\s+it\s+(?:takes|is)\s+(?:longer|slower))|time\s+(?:is\s+not|isn'?t)\s+(?:critical|an?\s+issue))\b"
+)
+BETTER = re.compile(
+    r"\b(?:better\s+(?:quality|results?|accuracy|model|answers|output)|(?:higher|best|improve(?:\s+the)?|more|maximum|top)\s+(?:quality|accuracy)|"
+    r"more\s+accurate|smarter|improve\s+(?:it|the\s+results?))\b"
+)
+WORSE_IS_FINE = re.compile(r"\b(?:lower|less)\s+quality\s+(?:is\s+)?(?:fine|ok(?:ay)?|acceptable)|good\s+enough\b")
+LESS_MEMORY = re.compile(
+    r"\b(?:less|lower|reduce(?:\s+the)?|save|cut(?:\s+the)?|too\s+much)\s+(?:gpu\s+)?(?:v?ram|memory)|out\s+of\s+(?:gpu\s+)?memory|\boom\b|"
+    r"(?:doesn'?t|won'?t|does\s+not|will\s+not)\s+fit\b"
+)
+NEGATION = re.compile(
+    r"(?:\bno|\bnot|n't|\bnever|\bwithout|\bavoid|\binstead\s+of|\brather\s+than|\bdrop|\bskip|\bremove|\bexclude|\bditch|\bforget|\bstop\s+using|"
+    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap\s+out|\breplace|\bfrom|\bover)\s+"
+    r"(?:(?:the|a|an|any|on|in|to|use|using|with|it|go|run|running|do|doing|be|want|need|train|training|for|via|at|my|our|really|that|stage|step)\s+)*$"
+)
+KEEP = re.compile(
+    r"\b(?:keep|don'?t\s+(?:change|touch|alter|modify|mess\s+with)|do\s+not\s+(?:change|touch|alter|modify)|leave|same|stick\s+with|"
+    r"without\s+(?:changing|touching)|not\s+the|maintain)\s+(?:using\s+)?(?:the\s+|my\s+|our\s+|this\s+|that\s+|same\s+|current\s+|existing\s+)*"
+    r"(?P<noun>(?:base\s+)?model|method|data(?:\s?set)?|gpus?|hardware|budget|settings?|config\w*|epochs?|batch(?:\s+size)?|learning\s+rate|lr|"
+    r"provider|rank|resolution|quality|tier|rest|everything(?:\s+else)?)\b(?!\s+(?:under|below|at|to|within|around|near|<|≤|small|smaller|low|cheap))"
+)
+KEEP_AXES = {
+    "model": ("base_model",), "base model": ("base_model",), "method": ("method",), "data": ("data_source", "data_rows"),
+    "dataset": ("data_source", "data_rows"), "gpu": ("gpu", "gpu_count"), "gpus": ("gpu", "gpu_count"), "hardware": ("gpu", "gpu_count", "provider"),  # noqa: E501
+    "budget": ("budget_max_usd",), "epoch": ("epochs",), "epochs": ("epochs",), "batch": ("micro_batch", "accumulation"),
+    "batch size": ("micro_batch", "accumulation"), "learning rate": ("learning_rate",), "lr": ("learning_rate",), "provider": ("provider",),  # noqa: E501
+    "rank": ("lora",), "resolution": ("resolution",), "quality": ("tier", "base_model"), "tier": ("tier",),
+}  # fmt: skip
+
+PROVIDERS: dict[str, str] = {
+    "runpod": r"run[ -]?pod",
+    "modal": r"\bmodal(?:\.com|\s+labs)?\b",
+    "lambda": r"\blambda(?:\s?labs)?\b",
+    "vast": r"\bvast(?:\.?ai)?\b",
+    "aws": r"\baws\b|\bamazon\b|\bsage\s?maker\b|\bec2\b",
+    "gcp": r"\bgcp\b|google\s+cloud|\bvertex\b",
+    "azure": r"\bazure\b",
+    "colab": r"\bcolab\b",
+    "kubernetes": r"\bkubernetes\b|\bk8s\b",
+    "local": r"\blocal(?:ly)?\b|on[- ]prem(?:ises?)?\b|\b(?:my|our|this)\s+(?:own\s+)?(?:machine|laptop|computer|pc|server|servers|workstation|desktop|box|rig|"  # noqa: E501
+    r"mac(?:book)?|hardware|gpu|card)\b|\bin[- ]house\b|\bself[- ]host(?:ed)?\b|\boffline\b|\bhere\s+on\s+this\b",
+}
+PROVIDER_PATTERNS = {name: re.compile(pattern) for name, pattern in PROVIDERS.items()}
+NO_CLOUD = re.compile(
+    r"\b(?:no|without|not\s+(?:in|on|using|use)|avoid|don'?t\s+(?:use|want)|never|nothing\s+in|off)\s+(?:the\s+|any\s+|a\s+)?cloud|cloud[- ]free|not\s+leave\s+(?:our|my)|"  # noqa: E501
+    r"(?:nothing|data|it)\s+(?:may|must|should|can)(?:\s+not|n'?t)?\s+leave"
+)
+CLOUD = re.compile(r"\b(?:in|on|to|use|using|with)\s+(?:the\s+|a\s+)?cloud\b|\brent(?:ed|ing)?\s+(?:a\s+|some\s+)?gpus?\b")
+CPU = re.compile(r"\bcpu(?:[- ]only)?\b|\bno\s+gpus?\b|\bwithout\s+(?:a\s+|any\s+)?gpus?\b|don'?t\s+have\s+a\s+gpu")
+
+SOURCES: dict[str, str] = {
+    "huggingface": r"hugging\s?face|\bhf\s+(?:data\w*|hub)|(?:data\s?set\w*|data)\s+(?:from|on)\s+(?:the\s+)?(?:hf|hub)|public\s+data\s?sets?|from\s+the\s+hub",  # noqa: E501
+    "synthetic": r"synthetic(?:ally)?|generat(?:e|ed|ing)\s+(?:the\s+|some\s+|more\s+|training\s+)*(?:data|examples|pairs|samples)|ai[- ]generated\s+data",  # noqa: E501
+    "web_search": r"(?:search|scrape|crawl)\w*\s+(?:the\s+)?(?:web|internet)|\bweb\s+(?:search|data|scrap\w+)|from\s+the\s+(?:web|internet)",  # noqa: E501
+    "hybrid": r"\bhybrid\s+(?:data|mix|dataset)?|mix(?:\s+of)?\s+(?:my|our|own|real|public|synthetic)\b.*|\bmix(?:ed)?\s+data",
+    "user_upload": r"\b(?:my|our)\s+own\s+(?:data|files?|examples|rows|documents|images|recordings)|\b(?:i(?:'ll|\s+will|\s+can)?|we(?:'ll|\s+will|\s+can)?)\s+upload|"  # noqa: E501
+    r"\bupload\s+(?:my|our)|\buse\s+(?:my|our)\s+(?:data|files?|uploads?|examples)",
+}
+SOURCE_PATTERNS = {name: re.compile(pattern) for name, pattern in SOURCES.items()}
+
+METHODS: tuple[tuple[str, str], ...] = (
+    ("full_finetune_fsdp", r"\bfsdp\d?\b"),
+    ("deepspeed_infinity", r"(?:zero|deepspeed)[- ]?infinity"),
+    ("deepspeed_zero3", r"zero[- ]?(?:stage\s*)?3\b"),
+    ("deepspeed_zero2", r"zero[- ]?(?:stage\s*)?2\b"),
+    ("deepspeed_zero1", r"zero[- ]?(?:stage\s*)?1\b"),
+    ("full_finetune_deepspeed", r"\bdeepspeed\b"),
+    ("megatron_lm", r"\bmegatron(?:-lm)?\b"),
+    ("3d_parallelism", r"3d[- ]parallel\w*"),
+    ("hybrid_lora_dpo", r"\bhybrid_lora_dpo\b"),
+    ("hybrid_full_rlhf", r"\bhybrid_full_rlhf\b"),
+    ("hybrid_moe_alignment", r"\bhybrid_moe_alignment\b"),
+    ("qdora", r"\bq-?dora\b"),
+    ("qlora", r"\bq-?lora\b|\b4[- ]?bit\b|\bquanti[sz]ed?\b|\bquanti[sz]ation\b|\bnf4\b"),
+    ("adalora", r"\bada-?lora\b"),
+    ("longlora", r"\blong-?lora\b"),
+    ("relora", r"\bre-?lora\b"),
+    ("dora", r"\bdora\b"),
+    ("vera", r"\bvera\b"),
+    ("mora", r"\bmora\b"),
+    ("galore", r"\bga-?lore\b"),
+    ("lora", r"\blora\b(?!\s*(?:rank|alpha|dropout|r\b))|\badapters?\b"),
+    (
+        "full_finetune",
+        r"\bfull(?:[- ]|\s+model\s+|\s+parameter\s+|\s+weight\s+)?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b",  # noqa: E501
+    ),
+    ("diffusion_dpo", r"\bdiffusion[- ]dpo\b"),
+    ("dpo", r"\bdpo\b|direct\s+preference"),
+    ("orpo", r"\borpo\b"),
+    ("kto", r"\bkto\b"),
+    ("simpo", r"\bsimpo\b"),
+    ("grpo", r"\bgrpo\b"),
+    ("rlvr", r"\brlvr\b|verifiable\s+rewards?"),
+    ("rlaif", r"\brlaif\b"),
+    ("constitutional_ai", r"\bconstitutional(?:[- ]ai)?\b"),
+    ("rlhf_ppo", r"\brlhf(?:_ppo)?\b|\bppo\b"),
+    ("moe_diffusion", r"\bmoe[_ -]diffusion\b|\bmixture\s+of\s+experts\b|\bmoe\b"),
+    ("dreambooth", r"\bdream\s?booth\b"),
+    ("textual_inversion", r"\btextual[_ ]inversion\b"),
+    ("voice_clone", r"\bvoice[_ ]clon\w+\b"),
+    ("temporal_adaptation", r"\btemporal[_ ](?:adapt\w+|adapter|lora)\b"),
+    ("contrastive", r"\bcontrastive\b"),
+    ("reward_model", r"\breward[_ ]model\b"),
+)
+METHOD_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in METHODS)
+APPEND = re.compile(
+    r"\b(?:add|then|followed\s+by|afterwards?|after\s+that|plus|also\s+(?:do|run|use)|on\s+top|append|finish\s+with|second\s+stage|extra\s+stage|and\s+then)\b"
+)
+
+TIERS: dict[str, str] = {
+    "flagship": r"\bflagship\b|state[- ]of[- ]the[- ]art|\bsota\b|best\s+possible\s+quality|top[- ]tier|world[- ]class",
+    "professional": r"\bprofessional\b|\bproduction(?:[- ](?:ready|grade|quality))?\b|\bpro\s+(?:tier|level|quality)\b|enterprise[- ]grade",  # noqa: E501
+    "consumer": r"\bconsumer\b|\bhobby(?:ist)?\b|\bquick\s+(?:test|fine|experiment|version|run)\w*|\bjust\s+a\s+(?:test|experiment|prototype|demo)\b",  # noqa: E501
+    "research": r"\bresearch\s+(?:tier|grade|level)\b",
+}
+TIER_PATTERNS = {name: re.compile(pattern) for name, pattern in TIERS.items()}
+OPTIONS = re.compile(
+    r"\b(?P<key>economy|recommended|best)\s+(?:option|plan|one)\b|\b(?:option|plan)\s+(?P<key2>economy|recommended|best)\b"
+)
+RESET = re.compile(
+    r"\b(?:recommended|default|original|standard)\s+(?:settings?|config\w*|values|hyper\s?param\w*)|\breset\s+(?:the\s+)?(?:settings?|config\w*|everything)"
+)
+ALERT = re.compile(
+    r"\b(?:alert|notify|warn|tell|ping|email|text)\b(?:\s+me|\s+us)?[^.;,]{0,30}?\b(?:at|when|after|from)\s+(?:it\s+(?:hits|reaches)\s+|about\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)"
+)
+FREEZE = re.compile(
+    r"\b(?:freeze|stop|pause|halt)\b[^.;,]{0,30}?\b(?:at|when|after)\s+(?:it\s+(?:hits|reaches)\s+|about\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)"
+)
+OTHER_CAPABILITY = re.compile(
+    r"\b(?:make|turn|change|switch)\s+(?:it|this)\s+(?:into|to|in)?\s*(?:an?\s+)?(?:video|image|music|voice|speech|code|coding|embedding|chat)\s+(?:model|generator|bot)\b"
+)
