@@ -231,8 +231,8 @@ def _change(before: Choices, work: Work, case: Case) -> Change:
     old, new = estimate(before, case.rows, case.site), estimate(after, work.case.rows, work.case.site)
     changes = _choice_changes(before, after, work)
     if changes:
-        cause: TileCategory = next((change.tile for change in changes if change.asked), changes[0].tile)
-        changes += _estimate_changes(before, after, old, new, cause)
+        first: PlanChange = next((change for change in changes if change.asked), changes[0])
+        changes += _estimate_changes(before, after, old, new, first.tile)
     affected = {change.tile for change in changes}
     return Change(after, work.case, changes, [tile for tile in TILE_ORDER if tile in affected], work.notes)
 

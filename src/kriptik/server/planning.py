@@ -4,12 +4,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kriptik.catalogue.load import find_gpu, find_model, load_catalogue
+from kriptik.catalogue.proof import method_statuses
+from kriptik.data import prepare
+from kriptik.data.readers import read_records
+from kriptik.pipeline import edit, job
+from kriptik.pipeline.contract import make_contract
+from kriptik.pipeline.intent.parser import OfflineParser
+from kriptik.pipeline.plan.build import build_plan
+from kriptik.pipeline.plan.choose import choose
+from kriptik.pipeline.plan.known import is_known
+from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
+from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
-from kriptik.spec.errors import KriptikError
+from kriptik.spec.data import DataReport
+from kriptik.spec.errors import BadInputError, NotFoundError
+from kriptik.spec.intent import HardwareLimit, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
-from kriptik.spec.plan import ImplementationTile, PlanChange, PlanModification, TileCategory, TrainingImplementationPlan
+from kriptik.spec.plan import (
+    ImplementationTile,
+    PlanChange,
+    PlanModification,
+    TileCategory,
+    TrainingImplementationPlan,
+)
 from kriptik.store.tables import Dataset
+
+SEED = 0
+SAMPLES = 3
+HELD_OUT_READ = 200
+"""Held-out rows looked at for sample prompts."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +48,65 @@ class Edited:
 
 
 def dataset_for(core: Core, user_id: str, dataset_id: str | None) -> Dataset | None:
-    raise _missing()
+    """The person's dataset; None where none is named. 404 for one that is not theirs."""
+    if not dataset_id:
+        return None
+    with core.db.read() as session:
+        row = session.get(Dataset, dataset_id)
+        if row is None or row.user_id != user_id:
+            raise NotFoundError("dataset_not_found", "There is no such dataset.", "Upload the rows, or choose a built-in sample.")
+        session.expunge(row)
+        return row
 
 
 def from_words(
     core: Core, user_id: str, prompt: str, dataset: Dataset | None, *, existing_model: str | None
 ) -> tuple[TrainingContract, TrainingImplementationPlan]:
-    raise _missing()
+    """Reads a request and plans it. 422 `not_a_training_request` or `needs_clarification` where there is nothing to plan."""
+    intent = OfflineParser().parse(prompt)
+    if not intent.is_training_request:
+        raise BadInputError(
+            "not_a_training_request",
+            "This does not ask for a model to be trained.",
+            'Say what the model should learn, for example: "Fine-tune a small Llama for customer support, budget $20".',
+        )
+    if existing_model and intent.base_model is None:
+        intent = intent.model_copy(update={"base_model": existing_model})
+    return _planned(core, user_id, prompt, intent, dataset)
 
 
 def from_selections(
     core: Core, user_id: str, selections: dict[str, Any], dataset: Dataset | None
 ) -> tuple[TrainingContract, TrainingImplementationPlan]:
-    raise _missing()
+    """The wizard's selections, planned. Unknown names are refused with what there is."""
+    _known("capability", selections["capability"], selections["capability"] in load_catalogue().capabilities)
+    if (model := selections.get("base_model")) is not None:
+        _known("base_model", model, find_model(model) is not None)
+    if (method := selections.get("method")) is not None:
+        _known("method", method, is_known(method))
+    if (gpu := selections.get("gpu")) is not None:
+        _known("gpu", gpu, find_gpu(gpu) is not None)
+    prompt = selections.get("prompt", "").strip()
+    read = OfflineParser().parse(prompt) if prompt else TrainingIntent.model_validate({"is_training_request": True})
+    limit = {"cpu_only": True} if gpu == "cpu" else {"gpu": gpu}
+    hardware = HardwareLimit.model_validate(limit) if gpu else None
+    given = {
+        "capability": selections["capability"],
+        "base_model": model,
+        "methods": [method] if method else None,
+        "hardware": hardware,
+        "provider": selections.get("provider"),
+        "budget_max_usd": selections.get("budget_max_usd"),
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    body = read.model_dump() | {"is_training_request": True, "needs_clarification": False, "question": None}
+    try:
+        intent = TrainingIntent.model_validate(body | chosen)
+    except ValueError as error:
+        raise BadInputError(
+            "unknown_provider", f"There is no provider {given['provider']!r}.", "See the plan's choices."
+        ) from error
+    return _planned(core, user_id, prompt or _words_for(intent), intent, dataset)
 
 
 def edit_tile(
@@ -46,34 +117,138 @@ def edit_tile(
     tile: ImplementationTile,
     modification: PlanModification,
 ) -> Edited:
-    raise _missing()
+    """Changes one tile; what depends on it follows."""
+    case = _case(core, user_id, plan)
+    result = edit.edit_tile(plan, case, tile.category, modification, now=core.clock())
+    return _edited(core, contract, case, result)
 
 
 def edit_words(core: Core, user_id: str, contract: TrainingContract, plan: TrainingImplementationPlan, words: str) -> Edited:
-    raise _missing()
+    """Changes a plan in plain English."""
+    case = _case(core, user_id, plan)
+    result = edit.edit_words(plan, case, words, now=core.clock())
+    return _edited(core, contract, case, result)
 
 
 def prepare_rows(
     core: Core, user_id: str, plan: TrainingImplementationPlan, folder: Path
 ) -> tuple[DataRef | None, list[SamplePrompt]]:
-    raise _missing()
+    """The plan's rows, checked, split and written under `folder`, and three held-out prompts. 422 `data_missing` without data."""
+    dataset = dataset_for(core, user_id, plan.choices.dataset_id)
+    if dataset is None:
+        needs = ", ".join(str(need).replace("_", " ") for need in _needs(plan))
+        raise BadInputError(
+            "data_missing",
+            f"No rows are attached to this plan; {plan.choices.method} needs {needs or 'rows to train on'}.",
+            "Upload a file or choose a built-in sample, then attach it to the data tile.",
+        )
+    source = Path(dataset.path)
+    prepared = prepare.prepare(
+        source,
+        folder,
+        name=source.name,
+        seed=SEED,
+        capability=plan.choices.capability,
+        licence=dataset.licence,
+        source_name=dataset.name,
+        dataset_id=dataset.id,
+    )
+    rows = []
+    if prepared.eval_path:
+        for place, record in enumerate(read_records(Path(prepared.eval_path))):
+            if place >= HELD_OUT_READ:
+                break
+            rows.append(record.value)
+    return prepared.ref(), job.sample_prompts(rows, SAMPLES)
 
 
 def stages(plan: TrainingImplementationPlan) -> list[Stage]:
-    raise _missing()
+    """The run's stages."""
+    return job.plan_stages(plan)
 
 
 def modality(plan: TrainingImplementationPlan) -> Modality:
-    raise _missing()
+    """What the run is about."""
+    return job.plan_modality(plan)
 
 
 def precision(plan: TrainingImplementationPlan) -> Precision:
-    raise _missing()
+    """How the base weights are held."""
+    return job.plan_precision(plan)
 
 
 def run_name(plan: TrainingImplementationPlan) -> str:
-    raise _missing()
+    """The run's name in lists."""
+    return job.plan_name(plan)
 
 
-def _missing() -> KriptikError:
-    return KriptikError("planner_missing", "The planner is not wired yet.", status=501)
+def site_of(core: Core) -> Site:
+    """What is set up here: providers, this machine, its price, and what trains."""
+    local = core.providers.get("local")
+    machine = None
+    if local is not None:
+        offers = local.offers()
+        best = max(offers, key=lambda o: (o.gpu != "cpu", o.gpu_count), default=None)
+        if best is not None:
+            gpu = find_gpu(best.gpu)
+            memory = best.gpu_memory_gb if best.gpu != "cpu" else best.memory_gb
+            cores = core.settings.threads or best.cpu_cores
+            machine = Machine(gpu=gpu.id if gpu else "cpu", gpu_count=best.gpu_count, memory_gb=memory, cores=cores)
+    return Site(
+        providers=frozenset(core.providers),
+        machine=machine or Machine(cores=core.settings.threads or 2),
+        local_price=core.settings.local_price_per_hour,
+        statuses={status.id: status for status in method_statuses()},
+    )
+
+
+def _planned(
+    core: Core, user_id: str, prompt: str, intent: TrainingIntent, dataset: Dataset | None
+) -> tuple[TrainingContract, TrainingImplementationPlan]:
+    case = Case(intent, site_of(core), _rows(dataset))
+    chosen = choose(intent, case.site, case.rows)
+    now, contract_id = core.clock(), new_id()
+    plan = build_plan(
+        chosen.choices,
+        case,
+        plan_id=new_id(),
+        contract_id=contract_id,
+        user_id=user_id,
+        prompt=prompt,
+        now=now,
+        assumed=chosen.assumed,
+    )
+    return make_contract(plan, case, contract_id=contract_id, now=now, assumed=chosen.assumed), plan
+
+
+def _case(core: Core, user_id: str, plan: TrainingImplementationPlan) -> Case:
+    return Case(plan.intent, site_of(core), _rows(dataset_for(core, user_id, plan.choices.dataset_id)))
+
+
+def _edited(core: Core, contract: TrainingContract, case: Case, result: "edit.Edit") -> Edited:
+    contract_id = new_id()
+    plan = result.plan.model_copy(update={"contract_id": contract_id})
+    fresh = make_contract(plan, case, contract_id=contract_id, now=core.clock(), parent=contract)
+    return Edited(contract=fresh, plan=plan, changes=result.changes, affected=result.affected)
+
+
+def _rows(dataset: Dataset | None) -> Rows | None:
+    if dataset is None:
+        return None
+    return rows_of(dataset.id, dataset.name, DataReport.model_validate(dataset.report), dataset.licence)
+
+
+def _needs(plan: TrainingImplementationPlan) -> list[str]:
+    facts = next(tile.facts for tile in plan.tiles if tile.category == "data")
+    needs = facts.get("rowNeeds")
+    return [str(need) for need in needs] if isinstance(needs, list) else []
+
+
+def _known(field: str, value: str, known: bool) -> None:
+    if not known:
+        raise BadInputError(f"unknown_{field}", f"There is no {field.replace('_', ' ')} {value!r}.", "See the catalogue's lists.")
+
+
+def _words_for(intent: TrainingIntent) -> str:
+    what = load_catalogue().capabilities[intent.capability or "custom"].title.lower()
+    return f"Train a model for {what}" + (f" from {intent.base_model}" if intent.base_model else "")
