@@ -13,7 +13,7 @@ from kriptik.pipeline.plan.known import (
     model_of,
     pipeline_of,
 )
-from kriptik.pipeline.plan.reasons import gpu_reason, method_reason, model_reason
+from kriptik.pipeline.plan.reasons import dollars, gpu_reason, method_reason, model_reason
 from kriptik.pipeline.plan.settings import Volume
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.catalogue import TrainingPipeline
@@ -95,7 +95,7 @@ def success_criteria(choices: Choices) -> list[SuccessCriterion]:
             metric="spend_usd",
             comparison="at_most",
             value=float(choices.budget_max_usd),
-            sentence=f"The run costs at most ${choices.budget_max_usd}, or what you raise the limit to.",
+            sentence=f"The run costs at most {dollars(choices.budget_max_usd)}, or what you raise the limit to.",
         ),
     ]
     if any(entry.category == "alignment" and "preferences" in entry.data_types for entry in entries(choices.method)):

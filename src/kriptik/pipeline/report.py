@@ -1,10 +1,12 @@
 """Run → report: what was measured, nothing else. Pure; the server gathers the nouns, `report_pages` draws them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from pydantic import JsonValue
 
 from kriptik.spec.budget import LedgerEntry
 from kriptik.spec.contract import SuccessCriterion, TrainingContract
@@ -28,6 +30,15 @@ class Measured:
     now: datetime
 
 
+@dataclass(frozen=True)
+class Fact:
+    """A measured figure that a criterion may ask for. `limit` wins over the contract's (a cap that was raised since)."""
+
+    value: float
+    sentence: str
+    limit: float | None = None
+
+
 def build_report(contract: TrainingContract, plan: TrainingImplementationPlan, job: JobDetail, measured: Measured) -> RunReport:
     """The report of a run in whatever state it is; what was not measured is None or empty."""
     result = job.result
@@ -42,7 +53,7 @@ def build_report(contract: TrainingContract, plan: TrainingImplementationPlan, j
         method=job.method,
         data=_data(measured.data),
         held_out_loss=loss,
-        criteria=[check(criterion, loss) for criterion in contract.success_criteria],
+        criteria=[check(criterion, loss, _facts(job, measured.data)) for criterion in contract.success_criteria],
         side_by_side=side_by_side(job.samples),
         spend_usd=job.current_spend,
         max_budget_usd=job.max_budget,
@@ -89,8 +100,11 @@ def held_out_loss(before: EvalResult | None, after: EvalResult | None) -> HeldOu
     )
 
 
-def check(criterion: SuccessCriterion, loss: HeldOutLoss | None) -> CriterionResult:
+def check(criterion: SuccessCriterion, loss: HeldOutLoss | None, facts: Mapping[str, Fact] | None = None) -> CriterionResult:
     """A criterion of the contract against what was measured; unmeasured is neither passed nor failed."""
+    fact = (facts or {}).get(criterion.metric)
+    if fact is not None:
+        return _check_fact(criterion, fact)
     if criterion.metric != "held_out_loss" or loss is None:
         sentence = f"{criterion.sentence} Not measured in this run."
         return CriterionResult(criterion=criterion, measured=None, passed=None, sentence=sentence)
@@ -103,6 +117,25 @@ def check(criterion: SuccessCriterion, loss: HeldOutLoss | None) -> CriterionRes
         shown = f"is {measured:.3f}"
     verdict = "Reached" if passed else "Not reached"
     return CriterionResult(criterion=criterion, measured=measured, passed=passed, sentence=f"{verdict}: held-out loss {shown}.")
+
+
+def _check_fact(criterion: SuccessCriterion, fact: Fact) -> CriterionResult:
+    limit = criterion.value if fact.limit is None else fact.limit
+    passed = fact.value <= limit if criterion.comparison == "at_most" else fact.value >= limit
+    sentence = f"{'Reached' if passed else 'Not reached'}: {fact.sentence}."
+    return CriterionResult(criterion=criterion, measured=fact.value, passed=passed, sentence=sentence)
+
+
+def _facts(job: JobDetail, data: DataRef | None) -> dict[str, Fact]:
+    """What is measured beside the loss, by the metric's name in the contract."""
+    spend, cap = float(job.current_spend), float(job.max_budget)
+    found = {"spend_usd": Fact(spend, f"${spend:.4f} spent of ${cap:.2f} allowed", limit=cap)}
+    if data is not None:
+        found["overlap_rows"] = Fact(data.overlap_rows, f"{data.overlap_rows} held-out rows occur in the training rows")
+    after = job.result.eval_after if job.result else None
+    for name, value in (after.custom if after else {}).items():
+        found.setdefault(name, Fact(value, f"{name.replace('_', ' ')} is {value:.3g} on held-out rows"))
+    return found
 
 
 def side_by_side(samples: Sequence[QualitySample]) -> list[SideBySide]:
@@ -121,7 +154,7 @@ def _drop(rows: Sequence[tuple[float, float, int]]) -> float | None:
     return 1 - after / before if before > 0 else None
 
 
-def _data(data: DataRef | None) -> dict[str, str | int]:
+def _data(data: DataRef | None) -> dict[str, JsonValue]:
     if data is None:
         return {}
     return {

@@ -18,7 +18,7 @@ from kriptik.pipeline.plan.known import (
 )
 from kriptik.pipeline.plan.moves import swap, why_not
 from kriptik.pipeline.plan.options import options_of
-from kriptik.pipeline.plan.reasons import prose
+from kriptik.pipeline.plan.reasons import dollars, prose
 from kriptik.pipeline.plan.settings import steps_of
 from kriptik.pipeline.plan.site import Case
 from kriptik.pipeline.plan.tiles import tiles_of
@@ -111,6 +111,8 @@ def nearest(choices: Choices, case: Case) -> str:
 
 def _unproved(choices: Choices, case: Case) -> str:
     """With nothing to start here, at least the method that trains elsewhere."""
+    if approvable_parts(choices, case.site) is None:
+        return f"Set up {choices.provider}, or choose a model that this machine can train."
     for method in method_candidates(choices.capability, "consumer", case.intent, case.rows):
         trial = choices.model_copy(update={"method": method})
         if method != choices.method and approvable_parts(trial, case.site) is None:
@@ -163,7 +165,7 @@ def detailed_steps(choices: Choices, estimate: Estimate, case: Case) -> list[str
             f"Stage {index + 1}, {stage.name} ({axes}): {count:,} updates at learning rate {settings.learning_rate:g}.{wait}"
         )
     steps += [
-        f"Tell you at {choices.notify_at_percent:g} % of ${choices.budget_max_usd} and freeze with a verified checkpoint at"
+        f"Tell you at {choices.notify_at_percent:g} % of {dollars(choices.budget_max_usd)} and freeze with a verified checkpoint at"
         f" {choices.freeze_at_percent:g} %.",
         "Measure again on the same held-out rows, save the result, end what bills, write the report.",
     ]
@@ -210,8 +212,8 @@ def _warnings(choices: Choices, estimate: Estimate, case: Case) -> list[str]:
         found.append("The request contradicts itself: this is the nearest plan, not all of it.")
     if choices.budget_max_usd < Decimal(str(estimate.cost_usd.likely or 0)):
         found.append(
-            f"The likely cost of ${estimate.cost_usd.likely} is above the limit of ${choices.budget_max_usd}: the run would be"
-            " frozen on the way. See the economy option."
+            f"The likely cost of {dollars(estimate.cost_usd.likely or 0)} is above the limit of {dollars(choices.budget_max_usd)}:"
+            " the run would be frozen on the way. See the economy option."
         )
     if intent.deadline_hours is not None and estimate.time_hours.likely > intent.deadline_hours:
         found.append(

@@ -110,7 +110,7 @@ def choose(intent: TrainingIntent, site: Site, rows: Rows | None, *, tier: str |
     choices = _first_fitting(intent, bare, names, rows, site)
     if intent.budget_max_usd is None:
         choices = choices.model_copy(update={"budget_max_usd": default_budget(choices, rows, site)})
-        assumed.append(f"No budget was named: a cap of ${choices.budget_max_usd:,} is proposed from the estimate.")
+        assumed.append(f"No budget was named: a cap of ${choices.budget_max_usd:,.0f} is proposed from the estimate.")
     if rows is None and (intent.data is None or intent.data.amount is None):
         assumed.append("No data was attached: time and cost assume the amount that the tier usually takes.")
     return Chosen(choices, assumed)
@@ -251,8 +251,11 @@ def _first_fitting(intent: TrainingIntent, bare: Choices, names: list[str], rows
     first: Choices | None = None
     cheapest: tuple[Decimal, Choices] | None = None
     cap = intent.budget_max_usd
+    small = capability_of(bare.capability).small_pick
     for name in names[:12]:
         made = with_method(intent, bare.model_copy(update={"base_model": name}), rows, site)
+        if name == small and made.provider != "local" and name != names[-1] and not intent.base_model:
+            continue
         first = first or made
         need, time = need_and_hours(made, rows, site)
         cost = price(made.provider, made.gpu, made.gpu_count, site).per_hour * Decimal(str(time))

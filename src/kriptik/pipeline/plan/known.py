@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from kriptik.catalogue.load import find_model, load_catalogue
@@ -69,6 +69,7 @@ class StagePoint:
     requires_approval: bool = False
 
 
+@lru_cache(maxsize=512)
 def model_of(name: str) -> Model:
     """The model of that id or name; a path or unknown name is taken as it is, its size guessed from the name."""
     entry = load_catalogue().models.get(name) or find_model(name)
@@ -139,6 +140,12 @@ def real_id(entry: MethodEntry) -> str:
 
 def stage_points(method: str, capability: str, gpu_count: int = 1, model: Model | None = None) -> list[StagePoint]:
     """The stages of a choice, every axis set. A stage that leaves its adaptation open goes on with that of the one before."""
+    return list(_stage_points(method, capability, gpu_count, model.id if model else None))
+
+
+@lru_cache(maxsize=2048)
+def _stage_points(method: str, capability: str, gpu_count: int, model_id: str | None) -> tuple[StagePoint, ...]:
+    model = model_of(model_id) if model_id else None
     home = capability_of(capability)
     pipeline = pipeline_of(method)
     found: list[StagePoint] = []
@@ -163,7 +170,7 @@ def stage_points(method: str, capability: str, gpu_count: int = 1, model: Model 
                     requires_approval=bool(step and step.requires_approval),
                 )
             )
-    return found
+    return tuple(found)
 
 
 def uses(method: str, other: str) -> bool:

@@ -1,5 +1,7 @@
 """Why each axis is what it is, and a plan in prose. Derived from request and choices, so that they never drift apart."""
 
+from decimal import Decimal
+
 from kriptik.catalogue.load import correction
 from kriptik.pipeline.plan.choose import named_method, pinned
 from kriptik.pipeline.plan.cost import gpu_of
@@ -73,6 +75,13 @@ def limits_of(choices: Choices) -> str:
     return weak[0] if weak else "Judge it by the held-out rows at the end."
 
 
+def dollars(amount: Decimal | float) -> str:
+    """ "$0.0599", "$12.50", "$8,000": as many places as the sum needs."""
+    value = Decimal(str(amount))
+    places = 4 if 0 < value < Decimal("0.1") else 0 if value == value.to_integral_value() or value >= 1000 else 2
+    return f"${value:,.{places}f}"
+
+
 def prose(choices: Choices, estimate: Estimate, rows: int, source: str) -> str:
     """The plan in one paragraph."""
     gpu = gpu_of(choices.gpu)
@@ -82,8 +91,10 @@ def prose(choices: Choices, estimate: Estimate, rows: int, source: str) -> str:
     return (
         f"{model_of(choices.base_model).title} is trained by {method_title(choices.method)} on {data} ({source}),"
         f" on {count} of {where}."
-        f" It takes about {_hours(estimate.time_hours.likely)} and ${estimate.cost_usd.min}–${estimate.cost_usd.max};"
-        f" the run freezes before ${choices.budget_max_usd} is passed. Held-out rows, before and after, decide whether it worked."
+        f" It takes about {_hours(estimate.time_hours.likely)} and"
+        f" {dollars(estimate.cost_usd.min)}–{dollars(estimate.cost_usd.max)};"
+        f" the run freezes before {dollars(choices.budget_max_usd)} is passed."
+        " Held-out rows, before and after, decide whether it worked."
     )
 
 
@@ -97,5 +108,6 @@ def _strength(choices: Choices) -> str:
 
 def _hours(value: float) -> str:
     if value < 1.5:
-        return f"{max(1, round(value * 60))} minutes"
+        minutes = max(1, round(value * 60))
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
     return f"{value:.1f} hours" if value < 48 else f"{value / 24:.1f} days"

@@ -23,7 +23,7 @@ from kriptik.pipeline.plan.moves import (
 )
 from kriptik.pipeline.plan.options import with_epochs
 from kriptik.pipeline.plan.place import recommended
-from kriptik.pipeline.plan.reasons import gpu_reason, method_reason, model_reason
+from kriptik.pipeline.plan.reasons import dollars, gpu_reason, method_reason, model_reason
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.plan import Alternative, Choices, Estimate, ImplementationTile, PlanOption, TileCategory
 
@@ -329,7 +329,7 @@ def _budget(now: Now, estimate: Estimate, options: list[PlanOption]) -> Implemen
         "pricesAsOf": cost.prices_as_of,
     }
     named = now.case.intent.budget_max_usd is not None or "budget_max_usd" in choices.custom_settings
-    title = f"At most ${choices.budget_max_usd:,}; estimate ${cost.min}–${cost.max}"
+    title = f"At most {dollars(choices.budget_max_usd)}; estimate {dollars(cost.min)}–{dollars(cost.max)}"
     why = (
         f"{'Your limit' if named else 'Proposed from the estimate'}. You are told at {choices.notify_at_percent:g} %, the run is"
         f" frozen at {choices.freeze_at_percent:g} % with everything kept, and nothing is spent before you authorize it."
