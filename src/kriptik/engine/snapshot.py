@@ -109,7 +109,10 @@ def read_state(store: Checkpoints, name: str, rank: int, device: torch.device) -
 
 
 def put_back(store: Checkpoints, name: str, bundle: Bundle) -> None:
-    """Copies the checkpoint's tensors into the bundle. Raises WorkerError if one has no place."""
+    """Copies the checkpoint's tensors into the bundle. Raises WorkerError if one has no place.
+
+    What came back differs from the base: it goes into the next checkpoints too, even if nothing touches it again.
+    """
     saved = store.tensors(name, "model")
     places = dict(named(bundle)) | dict(_buffers(bundle))
     missing = [one for one in saved if one in places and places[one].shape != saved[one].shape] or [
@@ -124,6 +127,7 @@ def put_back(store: Checkpoints, name: str, bundle: Bundle) -> None:
     with torch.no_grad():
         for key, tensor in saved.items():
             places[key].copy_(tensor)
+    bundle.touch(*(places[key] for key in saved))
 
 
 def queue_of(state: dict[str, Any]) -> list[Update]:
