@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from kriptik.engine.base import find_base
 from kriptik.engine.cursor import into_updates
-from kriptik.engine.export import write_result
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.rng import reseed
 from kriptik.engine.text import documents
 from kriptik.engine.text.chat import encode_prompt, encode_row
 from kriptik.engine.text.heads import TextOutput, defer, log_probs
 from kriptik.engine.text.packing import pack, single_rows
+from kriptik.engine.text.result import write_result
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
 

@@ -1,0 +1,83 @@
+"""Leaving the result in the ecosystem's format: the adapter, and the whole model with it merged, with a model card."""
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kriptik.engine.interfaces import Adaptation, Bundle, Exported
+from kriptik.spec.errors import WorkerError
+from kriptik.spec.job import TrainJob
+
+PARITY = 1e-3
+"""Largest difference of logits between adapter and merged model, relative to the largest logit; fp32 rounding is far below."""
+
+
+def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) -> Exported:
+    """Writes `result/adapter` (where there is one) and `result/model`; the trainee stays bit-unchanged.
+
+    Merging works on a copy: adding an update to weights and taking it away again would not give the same bits.
+    """
+    part, result = run_dir / ".result", run_dir / "result"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    trainee: Any = bundle.trainee
+    merge = getattr(trainee, "merge_and_unload", None) is not None
+    try:
+        if merge:
+            adaptation.save(bundle, part / "adapter")
+            _write_card(part / "adapter", job, adapter=True)
+            merged: Any = copy.deepcopy(trainee).merge_and_unload()
+            _must_agree(trainee, merged, bundle.tokenizer)
+        else:
+            merged = trainee
+        merged.save_pretrained(part / "model", safe_serialization=True)
+        bundle.tokenizer.save_pretrained(part / "model")
+        _write_card(part / "model", job, adapter=False)
+        shutil.rmtree(result, ignore_errors=True)
+        part.rename(result)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise WorkerError("disk_full", f"The result could not be written: {error}.", "Free disk space, then retry.") from error
+    size = sum(file.stat().st_size for file in result.rglob("*") if file.is_file())
+    return Exported("result/adapter" if merge else None, "result/model", size)
+
+
+def _must_agree(trainee: Any, merged: Any, tokenizer: Any) -> None:
+    """Raises WorkerError if the merged model does not answer as the adapted one does."""
+    ids = tokenizer("The quick brown fox jumps over the lazy dog.", add_special_tokens=False)["input_ids"][:32] or [0]
+    device = next(trainee.parameters()).device
+    modes = [(module, module.training) for module in trainee.modules()]
+    trainee.eval()
+    merged.eval()
+    try:
+        with torch.no_grad():
+            one, two = (model(input_ids=torch.tensor([ids], device=device)).logits.float() for model in (trainee, merged))
+    finally:
+        for module, training in modes:
+            module.training = training
+    off = float((one - two).abs().max() / one.abs().max().clamp_min(1e-6))
+    if off > (PARITY if one.dtype == torch.float32 and next(trainee.parameters()).dtype == torch.float32 else 0.05):
+        step = "Use the adapter with its base; report this as a fault."
+        raise WorkerError("merge_differs", f"The merged model's logits are off by {off:.1e}.", step)
+
+
+def _write_card(folder: Path, job: TrainJob, *, adapter: bool) -> None:
+    methods = " → ".join(stage.method for stage in job.stages)
+    data = job.data
+    lines = [
+        "---",
+        f"base_model: {job.base_model.id}",
+        "library_name: " + ("peft" if adapter else "transformers"),
+        "---",
+        f"# {job.base_model.id}, fine-tuned ({methods})",
+        "",
+        f"- Base model: {job.base_model.id}; its licence goes on to apply.",
+        f"- Method: {methods}",
+    ]
+    if data:
+        lines.append(f"- Data: {data.source or 'own rows'}, {data.train_rows} rows. Licence: {data.licence or 'not stated'}.")
+    lines.append("- Made with KripTik; the run's report has the measured losses.")
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
