@@ -131,6 +131,7 @@ class TestLocal(ProviderSuite):
     def test_a_recycled_process_number_is_never_touched(self, provider, folder, spec_for):
         made = provider.create(spec_for("kt-a-1-g1", "print('x')"))
         self.exited(provider, made)
+        self.until(lambda: not local._keeper_lives(folder / made.name))
         stranger = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
         try:
             home = folder / made.name
@@ -159,7 +160,7 @@ class TestLocal(ProviderSuite):
         program = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])"
         made = provider.create(spec_for("kt-a-1-g1", program))
         self.exited(provider, made)
-        assert len(marked(folder)) == 1
+        self.until(lambda: len(marked(folder)) == 1)  # the keeper leaves a moment after it wrote the exit code
         provider.terminate(made.id)
         assert not marked(folder)
 

@@ -12,6 +12,7 @@ from kriptik.spec.catalogue import DataRequirement
 from kriptik.spec.data import Example, Finding, FixName, Row, RowKind, Severity, Sufficiency
 
 EXAMPLES = 3
+LEAST_ROWS = 4
 _DAMAGE = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|â€|[ÃÂ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œž]")
 """Replacement marks, control characters, and UTF-8 that was once read as Windows-1252 ("Ã¤", "â€™")."""
 _MARKUP = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|start_header_id|user|assistant)\|>|\[/?INST\]|<</?SYS>>|</s>")
@@ -41,6 +42,7 @@ SENTENCES: dict[str, tuple[Severity, str, FixName | None]] = {
     "chat_markup": ("warning", "{n} {rows} {hold} a chat template's control marks as text; the template adds its own.", None),
     "files_left_out": ("info", "Files of the archive without rows, left out: {n}.", None),
     "no_held_out": ("warning", "No row can be held out: all of them hang together. The result cannot be measured.", None),
+    "hardly_any_rows": ("error", "{n} usable {rows}: {what}.", None),
     "few_rows": ("warning", "{n} usable {rows}: {what}.", None),
 }
 """What there is to find: severity, sentence, and the fix that `prepare` knows."""
@@ -112,13 +114,16 @@ class Doctor:
         usable = len(split.sides) - split.sides.count(None)
         if usable > 1 and not split.count("eval"):
             self.note("no_held_out")
-        if need.tier == "too_few":
+        if usable < LEAST_ROWS:
+            self.note("hardly_any_rows", count=usable)
+            self._few = f"nothing can be learnt from fewer than {LEAST_ROWS}"
+        elif need.tier == "too_few":
             self.note("few_rows", count=usable)
             self._few = f"at least {need.need} are needed for a result worth its money"
 
     def _finding(self, code: str, found: _Count) -> Finding:
         severity, sentence, fix = SENTENCES[code]
-        kinds = ", ".join(f"{kind} {count}" for kind, count in self._kinds.most_common())
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._kinds.items()))
         what = kinds if code.startswith("personal") else self._few
         one = found.count == 1
         verbs = {name: one_form if one else name for name, one_form in VERBS.items()}

@@ -115,7 +115,7 @@ def prepare(
             report, sides = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
             if not report.ready:
-                raise DataError("data_not_ready", "; ".join(f.sentence for f in report.findings if f.severity == "error"))
+                raise DataError("data_not_ready", report.findings[0].sentence, "Add rows and upload the file again.")
             hashes = _write(rows.spool, sides, made)
         prepared = PreparedData(
             train_path=str(folder / "train.jsonl"),

@@ -4,6 +4,7 @@ Rows that share a question or an answer, or are nearly the same, form one group 
 side follows from the seed and the group's own key, so neither the order of the rows nor the process matters.
 """
 
+import re
 import zlib
 from array import array
 from collections import Counter
@@ -29,6 +30,7 @@ MOST_COMPARED = 200_000
 LOOKED_AT = 4_000
 """Characters of a row that count for similarity."""
 EMPTY = 0xFFFFFFFF
+_BETWEEN = re.compile(r"""(?<!\S)["'“”„‘’¿¡]+|[.,!?;:…"'“”‘’]+(?!\S)""")
 
 
 @dataclass(frozen=True)
@@ -81,15 +83,19 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
 
 
 def exact_form(row: Row) -> str:
-    """The form in which two rows are the same row: every text with its role, white space and case aside."""
+    """The form in which two rows are the same row: every text with its role; white space, case and punctuation between words
+    aside. Signs inside words stay, since they carry the meaning of "2+2" and of code."""
     if "text" in row:
-        return " ".join(row["text"].casefold().split())
+        return _plain(row["text"])
     pieces = []
     for part in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(part, ()):
-            said = " ".join(turn["content"].casefold().split())
-            pieces.append("\x1f".join((part, turn["role"], said, str(turn.get("tool_calls", "")))))
+            pieces.append("\x1f".join((part, turn["role"], _plain(turn["content"]), str(turn.get("tool_calls", "")))))
     return "\x1e".join([*pieces, str(row.get("label", ""))])
+
+
+def _plain(value: str) -> str:
+    return " ".join(_BETWEEN.sub("", value.casefold()).split())
 
 
 def split_rows(

@@ -1,0 +1,111 @@
+"""Data sets on this server: a file is checked before a row says that it is there; the file then lies where `path` says.
+
+`prepare` of `kriptik.data` is called with that path and the row's name when a plan is approved.
+"""
+
+import contextlib
+from pathlib import Path
+
+from kriptik.data import builtin, prepare
+from kriptik.server.core import Core
+from kriptik.server.uploads import Upload
+from kriptik.spec.base import new_id
+from kriptik.spec.data import DataOrigin, DataReport, Dataset
+from kriptik.spec.errors import ConflictError
+from kriptik.store import datasets, tables
+
+
+def incoming(core: Core) -> Path:
+    """A fresh name for a file on its way in."""
+    folder = core.data_dir / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / new_id()
+
+
+def keep_upload(core: Core, user_id: str, upload: Upload, capability: str | None) -> Dataset:
+    """Checks a received file and keeps it. Raises `DataError` for what cannot be trained on; nothing is kept then."""
+    return _keep(core, user_id, upload.path, upload.name, "upload", "", capability)
+
+
+def keep_sample(core: Core, user_id: str, name: str) -> Dataset:
+    """A built-in sample as a data set of this user; asked for twice, it is the same one."""
+    sample = builtin.find_sample(name)
+    path = incoming(core)
+    try:
+        builtin.export(sample, path)
+        with core.db.read() as session:
+            found = datasets.same(session, user_id, "builtin", name, prepare.file_sha256(path))
+        if found is not None and Path(found.path).is_file():
+            return as_noun(found)
+        return _keep(core, user_id, path, name, "builtin", sample.licence, None)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def remove(core: Core, user_id: str, dataset_id: str) -> None:
+    """Forgets a data set and deletes its file. Runs keep their own prepared copy; an undecided plan that uses it says 409."""
+    with core.db.write() as session:
+        row = datasets.get(session, user_id, dataset_id)
+        if datasets.wanted(session, user_id, dataset_id):
+            raise ConflictError("data_in_plan", "A plan that waits for approval uses this data set.", "Reject the plan first.")
+        path = Path(row.path)
+        session.delete(row)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
+def as_noun(row: tables.Dataset) -> Dataset:
+    """The row as people see it."""
+    report = DataReport.model_validate(row.report)
+    sample = builtin.SAMPLES.get(row.name) if row.source == "builtin" else None
+    return Dataset(
+        id=row.id,
+        name=row.name,
+        format=report.format,
+        rows=row.rows,
+        columns=list(report.columns.values()),
+        bytes=row.bytes,
+        sha256=row.sha256,
+        source=row.source,  # type: ignore[arg-type]
+        licence=row.licence,
+        credit=sample.credit if sample else None,
+        created_at=row.created_at,
+        report=report,
+    )
+
+
+def _keep(
+    core: Core, user_id: str, received: Path, name: str, source: DataOrigin, licence: str, capability: str | None
+) -> Dataset:
+    dataset_id = new_id()
+    read_as = name if source == "upload" else f"{name}.jsonl"
+    checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", capability=capability)
+    report = checked.report.model_copy(update={"dataset_id": dataset_id})
+    home = core.data_dir / "sources" / dataset_id
+    home.mkdir(parents=True)
+    path = home / f"source{Path(read_as).suffix.lower()}"
+    try:
+        received.rename(path)
+        with core.db.write() as session:
+            row = tables.Dataset(
+                id=dataset_id,
+                user_id=user_id,
+                name=name,
+                source=source,
+                path=str(path),
+                rows=report.rows,
+                bytes=checked.bytes,
+                sha256=checked.sha256,
+                licence=licence,
+                report=report.document(),
+                created_at=core.clock(),
+            )
+            session.add(row)
+            session.flush()
+            return as_noun(row)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            home.rmdir()
+        raise
