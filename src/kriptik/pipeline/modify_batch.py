@@ -10,10 +10,10 @@ from kriptik.pipeline.plan.choose import choose, default_budget
 from kriptik.pipeline.plan.cost import estimate
 from kriptik.pipeline.plan.data import assumed_rows
 from kriptik.pipeline.plan.known import capability_of, is_known, model_of
-from kriptik.pipeline.plan.place import provider_for, with_recipe
+from kriptik.pipeline.plan.place import place, with_recipe
 from kriptik.pipeline.plan.site import CLOUD_ORDER, Case, Site
 from kriptik.spec.errors import KriptikError
-from kriptik.spec.intent import TrainingIntent
+from kriptik.spec.intent import HardwareLimit, TrainingIntent
 from kriptik.spec.plan import Choices
 
 SITE = Site(providers=frozenset({"local", *CLOUD_ORDER}))
@@ -72,7 +72,9 @@ def start_of(start: Mapping[str, Any]) -> tuple[Choices, Case]:
         update["method"] = _text(start.get("method"))
     gpu, count = _gpu(start.get("gpu"))
     if gpu:
-        update |= {"gpu": gpu, "gpu_count": count, "provider": provider_for(gpu, SITE, count)}
+        trial = chosen.model_copy(update=update)
+        where = place(trial, HardwareLimit.model_validate({"gpu": gpu, "count": count}), None, None, None, SITE)
+        update |= {"gpu": where.gpu, "gpu_count": where.count, "provider": where.provider}
     if isinstance(given := start.get("gpu_count"), int) and not isinstance(given, bool) and given > 0:
         update["gpu_count"] = given
     if (provider := _text(start.get("provider"))) in load_catalogue_providers():
@@ -128,10 +130,10 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _gpu(value: Any) -> tuple[str | None, int]:
-    """ "2x A100" → the catalogue's id and how many."""
+def _gpu(value: Any) -> tuple[str | None, int | None]:
+    """The catalogue's id and how many, from "2x A100"; None for a number that is not there."""
     text = _text(value).casefold().replace("×", "x")
-    count = 1
+    count: int | None = None
     for separator in ("x ", " x", "x"):
         head, mark, tail = text.partition(separator)
         if mark and head.strip().isdigit():
@@ -141,4 +143,4 @@ def _gpu(value: Any) -> tuple[str | None, int]:
             text, count = head.strip(), int(tail)
             break
     found = find_gpu(text) or find_gpu(text.replace("_", " ")) if text else None
-    return (found.id, max(1, count)) if found else (None, 1)
+    return (found.id, count or None) if found else (None, None)

@@ -8,7 +8,7 @@ from kriptik.pipeline.edits.words import NUMBER_WORDS
 
 NUMBER = r"(?:\d+(?:[.,]\d+)*(?:\s?e\s?-?\d+)?|\.\d+)"
 _WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
-QUANTITY = re.compile(rf"(?P<digits>{NUMBER})\s?(?P<scale>k|m|mio|million|thousand|grand)?(?![a-z0-9])|\b(?P<word>{_WORDS})\b")
+QUANTITY = re.compile(rf"(?P<digits>-?{NUMBER})\s?(?P<scale>k|m|mio|million|thousand|grand)?(?![a-z0-9])|\b(?P<word>{_WORDS})\b")
 _SCALES = {"k": 1e3, "thousand": 1e3, "grand": 1e3, "m": 1e6, "mio": 1e6, "million": 1e6}
 PARAMS = re.compile(rf"({NUMBER})\s?-?(b|bn|billion)\b(?!\s*tokens)|({NUMBER})\s?-?(?:m|million)\s*(?:param\w*|model)")
 DURATION = re.compile(
@@ -63,7 +63,7 @@ def _money_pattern() -> tuple[re.Pattern[str], dict[str, str]]:
                 before.setdefault(word.casefold(), rate.code)
     front = "|".join(re.escape(s) for s in sorted(before, key=len, reverse=True))
     back = "|".join(re.escape(s) + (r"(?!\w)" if s.isascii() else "") for s in sorted(after, key=len, reverse=True))
-    scaled = rf"{NUMBER}(?:\s?(?:k|thousand|grand|million))?"
+    scaled = rf"(?:{NUMBER}|\b(?:{_WORDS}))(?:\s?(?:k|thousand|grand|million))?"
     pattern = rf"(?<!\w)(?P<front>{front})\s?(?P<a>{scaled})(?![a-z\d])|(?P<b>{scaled})\s?(?P<back>{back})"
     return re.compile(pattern), {**after, **before}
 

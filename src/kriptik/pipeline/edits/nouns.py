@@ -16,13 +16,18 @@ _AFTER = re.compile(
     + r")\b)"
 )
 _BEFORE = re.compile(
-    r"(?P<n>" + figures.NUMBER + r"\s?(?:k|m)?|\b(?:" + "|".join(words.NUMBER_WORDS) + r"))\s+(?P<rel>more|extra|additional|fewer|less)?\s*"  # noqa: E501
+    r"(?P<n>(?:(?<=\s)-)?" + figures.NUMBER + r"\s?(?:k|m)?|\b(?:" + "|".join(words.NUMBER_WORDS) + r"))\s+(?P<rel>more|extra|additional|fewer|less)?\s*"  # noqa: E501
     r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+)?|complete\s+|text\s+|chat\s+)*$"
 )  # fmt: skip
 _LONGER = re.compile(
     r"\btrain(?:ing)?\s+(?:it\s+|the\s+model\s+)?(?:for\s+)?(?:a\s+(?:bit|little)\s+|much\s+)?(?P<op>longer|more|less|shorter)\b|\b(?P<op2>longer|shorter|more|less)\s+training\b(?!\s+(?:data|examples|set|time))"
 )
 _TO_ANYWHERE = re.compile(r"\bto\s+(?P<n>" + figures.NUMBER + r"\s?(?:k)?)(?![a-z0-9%])")
+_ALONE = re.compile(
+    r"^\s*(?:like|say|about|around|maybe|to|just|only|make\s+it|use|it\s+to)?\s*(?P<n>"
+    + figures.NUMBER
+    + r"\s?k?)(?:\s+tokens)?\s*(?:please|pls|instead)?\s*$"
+)
 _REACH = 28
 Op = tuple[str, object]
 COUNTED = {
@@ -59,20 +64,39 @@ def train_longer(text: Text) -> None:
 def read_clauses(text: Text, clauses: list[tuple[int, int]]) -> None:
     """What each clause asks of the nouns in it. A noun without a verb takes that of the clause before ("lower the lr and rank")."""
     carried: Op | None = None
+    spoken: str | None = None
     for start, end in clauses:
         nouns = _nouns(text.text, start, end)
         if not nouns:
-            _bare(text, start, end)
+            if not _bare_figure(text, spoken, start, end):
+                _bare(text, start, end)
             continue
         for place, (name, first, last) in enumerate(nouns):
             left = nouns[place - 1][2] if place else start
             right = nouns[place + 1][1] if place + 1 < len(nouns) else end
             op = _op(text.text, name, left, first, last, right)
             op = op or (carried if name in COUNTED or name in ("data_amount", "budget") else None)
-            if op is None or (text.negated(first) and op[0] == "set" and name not in COUNTED):
+            spoken = name if name in COUNTED else spoken
+            if op is None or op[0] == "not" or (text.negated(first) and op[0] == "set" and name not in COUNTED):
                 continue
             carried = op if op[0] in ("less", "more", "scale") else None
             _add(text, name, op, text.text[left:right].strip(), left, right)
+
+
+def _bare_figure(text: Text, name: str | None, start: int, end: int) -> bool:
+    """A figure alone belongs to the setting named before it: "not 3 epochs but 5", "longer context, like 8k"."""
+    found = _ALONE.match(text.text[start:end])
+    value = figures.value_of(found["n"]) if found else None
+    if found is None or value is None or name is None:
+        return False
+    text.take(start, end, Ask(name, "set", thousands(name, found["n"], value), text.text[start:end].strip()))
+    return True
+
+
+def thousands(name: str, digits: str, value: float) -> float:
+    """ "8k" of context is 8,192 tokens."""
+    exact = name == "seq_len" and digits.strip().endswith("k") and value / 1000 in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    return value * 1.024 if exact else value
 
 
 def _nouns(text: str, start: int, end: int) -> list[tuple[str, int, int]]:
@@ -93,12 +117,14 @@ def _op(text: str, name: str, left: int, first: int, last: int, right: int) -> O
     if figure and not (name in ("model", "quality", "cost", "time", "vram", "provider", "method") or figure["n"] in ("a", "an")):
         value = figures.value_of(figure["n"])
         if value is not None and not re.match(r"\s*%", after[figure.end() :]):
-            return ("set", value)
+            return ("set", thousands(name, figure["n"], value))
     figure = _BEFORE.search(before)
     if figure and name not in ("model", "quality", "learning_rate", "cost", "time", "vram", "provider", "method", "budget"):
         value = figures.value_of(figure["n"])
         small = figure["n"] in ("a", "an", "one", "single") and name == "data_amount"
         if value is not None and not small and not (name == "gpu" and value > 512):
+            if re.search(r"\bnot\s+$", before[: figure.start()]):
+                return ("not", value)
             if figure["rel"]:
                 return ("add", value if figure["rel"] in ("more", "extra", "additional") else -value)
             if figure["n"] not in ("a", "an"):
@@ -119,6 +145,8 @@ def _scale(text: str) -> Op | None:
     """Halve, double, times three, 20 % less."""
     if words.HALVE.search(text):
         return ("scale", 0.5)
+    if words.QUADRUPLE.search(text):
+        return ("scale", 4.0)
     if words.TRIPLE.search(text):
         return ("scale", 3.0)
     less = bool(words.LESS.search(text)) or bool(re.search(r"\b(?:cheaper|off)\b", text))

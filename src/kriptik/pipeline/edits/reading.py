@@ -10,14 +10,16 @@ from kriptik.catalogue.load import find_gpu, load_catalogue
 from kriptik.catalogue.names import key_of, sized_name
 from kriptik.pipeline.edits import figures, words
 from kriptik.pipeline.edits.nouns import read_clauses, train_longer
-from kriptik.pipeline.edits.text import SPLIT, Ask, Text, clause_before
+from kriptik.pipeline.edits.text import SPLIT, TAKEN, Ask, Text, clause_before
 
 _ORDERS = re.compile(
     r"\b(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)*(?:previous|prior|above|earlier)\b[^.;\n]*"
     r"|\b(?:skip|bypass|without|no\s+need\s+for)\s+(?:the\s+|any\s+|my\s+)?approval\b"
     r"|\b(?:auto-?)?(?:approve|authori[sz]e)\b(?:\s+(?:it|this|the\s+plan|automatically|immediately|now))*"
 )
-_CORRECTION = re.compile(r"\b(?:no\s+wait|wait\s+no|actually\s+no|scratch\s+that|sorry|i\s+mean|correction|rather|oops)\b[,:]?")
+_CORRECTION = re.compile(
+    r"\b(?:no\s+wait|wait\s+no|actually\s+no|scratch\s+that|sorry|i\s+mean|correction|rather(?!\s+than)|oops|no,?\s+make\s+(?:that|it)|make\s+that|no,)\b[,:]?"
+)
 _SIZE_LIMIT = re.compile(
     r"(?:under|below|less\s+than|smaller\s+than|at\s+most|no\s+(?:more|bigger|larger)\s+than|max(?:imum)?(?:\s+of)?|up\s+to|<)\s*$"
 )
@@ -25,6 +27,9 @@ _BUDGET_ADD = re.compile(r"\b(?:add|another|extra|more|additional|by)\s*$")
 _TIME_LIMIT = re.compile(
     r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
 )  # fmt: skip
+_QUESTION = re.compile(
+    r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|is\s+it|does|do\s+(?:you|i))\b[^.!]*\?\s*$"
+)
 _GENERIC = {
     "base",
     "large",
@@ -44,6 +49,7 @@ _GENERIC = {
     "local",
     "adapter",
 }
+_COUNTED_GPU = re.compile(r"(?<![\w.])(\d{1,3})\s*[x×]\s*(?=[a-z]{1,4}\d)")
 _COUNT = r"(?:\d{1,3}|" + "|".join(w for w in words.NUMBER_WORDS if w != "hundred") + r")"
 _BEFORE_GPU = re.compile(rf"(?P<n>{_COUNT})\s*(?:x|×|\*)?\s*(?:nvidia\s+|geforce\s+|rtx\s+|of\s+(?:the\s+|those\s+)?)?$")
 _AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*)\s*(\d{1,3})\b")
@@ -52,6 +58,8 @@ _AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*)\s*(\d{1,3})\b")
 def read_edit(prompt: str) -> list[Ask]:
     """Everything that was understood, in the order in which it is to be applied."""
     text = Text(fold(prompt))
+    if _QUESTION.match(text.text):
+        return []
     for step in (_orders, _keep, _marks, _models, _methods, _gpus, _providers, _sources, _money, _sizes, _limits, _tiers):
         step(text)
     if not any(ask.axis == "method" and ask.op == "use" for ask in text.asks):
@@ -75,12 +83,13 @@ def fold(prompt: str) -> str:
     )
     for pattern, english in words.FOREIGN_PATTERNS:
         text = pattern.sub(english, text)
+    text = _COUNTED_GPU.sub(r"\1 x ", text)
     return _CORRECTION.sub(" ; ", f" {text} ")
 
 
 def _clauses(text: str) -> list[tuple[int, int]]:
     cuts = [0, *(found.end() for found in SPLIT.finditer(text)), len(text)]
-    return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip()]
+    return [(start, end) for start, end in pairwise(cuts) if text[start:end].strip(" " + TAKEN)]
 
 
 def _orders(text: Text) -> None:
@@ -153,13 +162,15 @@ def _take_model(text: Text, start: int, end: int, name: str) -> None:
 
 def _methods(text: Text) -> None:
     found: list[tuple[int, Ask]] = []
+    for one in list(words.ONE_STAGE.finditer(text.text)):
+        text.take(one.start(), one.end(), Ask("method", "single", None, one[0].strip()))
     for name, pattern in words.METHOD_PATTERNS:
         for match in list(pattern.finditer(text.text)):
-            if not text.text[match.start() : match.end()].strip():
+            if TAKEN in text.text[match.start() : match.end()]:
                 continue
             if text.negated(match.start()):
                 op = "exclude"
-            elif words.APPEND.search(clause_before(text.text, match.start())) or re.search(
+            elif words.APPEND.search(_clause_around(text.text, match.start())) or re.search(
                 r"\b(?:then|\+|followed\s+by)\s*$", text.text[: match.start()]
             ):
                 op = "append"
@@ -168,6 +179,12 @@ def _methods(text: Text) -> None:
             found.append((match.start(), Ask("method", op, name, match[0].strip())))
             text.take(match.start(), match.end())
     text.asks += [ask for _place, ask in sorted(found, key=lambda f: f[0])]
+
+
+def _clause_around(text: str, place: int) -> str:
+    """The clause that a place is in."""
+    tail = SPLIT.search(text, place)
+    return clause_before(text, place) + text[place : tail.start() if tail else len(text)]
 
 
 def _gpus(text: Text) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from kriptik.pipeline.edits import words
 
+TAKEN = "·"
+"""Stands where something was understood: neither a word nor a space, so that nothing is read across it."""
 SPLIT = re.compile(r"[;\n]|[.!?](?=\s|$)|,(?!\d)|\s(?:and|but|then|also|plus|while|yet|und|aber|y|pero|et|mais|e)\s|\s[&+]\s")
 
 
@@ -29,7 +31,7 @@ class Text:
         """Blank a place; keep what it asked."""
         if ask is not None:
             self.asks.append(ask)
-        self.text = self.text[:start] + " " * (end - start) + self.text[end:]
+        self.text = self.text[:start] + TAKEN * (end - start) + self.text[end:]
 
     def negated(self, start: int) -> bool:
         """Whether the words right before a place rule it out."""

@@ -137,6 +137,9 @@ def _near_models(work: Work) -> list[str]:
 def edit_method(work: Work, ask: Ask, asks: list[Ask]) -> None:
     name = str(ask.value)
     current = members(work.choices.method)
+    if ask.op == "single":
+        _single(work, ask)
+        return
     if ask.op == "exclude":
         _without(work, ask, asks, name)
         return
@@ -177,6 +180,21 @@ def _without(work: Work, ask: Ask, asks: list[Ask], name: str) -> None:
             work.set(ask.words, method=method)
             return
     raise BadInputError("no_method", "Every method that makes sense here would be ruled out.", "Allow at least one method.")
+
+
+def _single(work: Work, ask: Ask) -> None:
+    """Of several stages only the first; a whole pipeline is exchanged for the best single stage."""
+    choices = work.choices
+    if pipeline_of(choices.method) is not None:
+        trial = moves.simpler(choices, work.case)
+        if trial is not None:
+            work.asked["method"] = ask.words
+            work.reasons.update(dict.fromkeys(differing(choices, trial), "one stage needs less"))
+            work.choices = trial.model_copy(update={"tier": choices.tier})
+        return
+    parts = {"hybrid_lora_dpo": ["lora"], "hybrid_full_rlhf": ["full_finetune"]}.get(choices.method) or members(choices.method)
+    if parts[0] != choices.method:
+        work.set(ask.words, method=parts[0])
 
 
 def _check_method(work: Work, wanted: str) -> None:

@@ -57,6 +57,7 @@ FOREIGN: tuple[tuple[str, str], ...] = (
     (r"(?:更|再)?便宜(?:一点|点)?|もっと安く|安く", " cheaper "),
     (r"更快|快一点|もっと速く|速く|早く", " faster "),
     (r"(?:个|個)?轮|エポック", " epochs "),
+    (r"改(?:成|为)|设(?:为|成)|を|にして|に変更|にする", " to "),
     (r"学习率|学習率", " learning rate "),
     (r"批(?:次|量|处理)?大小|バッチサイズ", " batch size "),
     (r"不(?:要|用)云|クラウド(?:なし|は使わない)", " no cloud "),
@@ -78,11 +79,11 @@ NOUNS: dict[str, str] = {
     "weight_decay": r"weight[ _-]decay",
     "dropout": r"dropout",
     "alpha": r"\balpha\b",
-    "rank": r"(?:lora[ _-])?\brank\b|\br(?=\s*=\s*\d)",
-    "epochs": r"epochs?\b|passes\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
+    "rank": r"\b(?:lora[ _-]?)?rank\b|\br\s*(?==?\s*\d)",
+    "epochs": r"epochs?\b|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
     "max_steps": r"(?:max(?:imum)?[ _-]?)?(?:training\s+|optimizer\s+)?(?:steps\b|iterations\b)",
-    "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",
-    "resolution": r"resolution|\bpx\b|\bpixels?\b",
+    "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?s?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",  # noqa: E501
+    "resolution": r"resolution|\bres\b|\bpx\b|\bpixels?\b",
     "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b",
     "cost": r"\bcosts?\b|\bprice\b|\bbill\b|\bexpenses?\b|\bmoney\b",
     "time": r"training\s+time|\btime\b|\bduration\b|\bruntime\b|\bwait\b",
@@ -100,7 +101,7 @@ NOUNS: dict[str, str] = {
 NOUN_PATTERNS = {name: re.compile(pattern) for name, pattern in NOUNS.items()}
 
 LESS = re.compile(
-    r"\b(?:smaller|smallest|small|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
+    r"\b(?:smaller|smallest|small|smol|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
     r"shrink|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
     r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|too\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
 )
@@ -113,6 +114,7 @@ EXTREME = re.compile(r"\b(?:smallest|tiniest|lowest|minimal|minimum|cheapest|big
 HALVE = re.compile(r"\b(?:halv(?:e|ing|ed)|half(?!\s+an?\s+hour)|by\s+50\s*%|50\s*%\s+(?:less|fewer|smaller|lower|cheaper))\b")
 DOUBLE = re.compile(r"\b(?:doubl(?:e|ing|ed)|twice|by\s+100\s*%)\b")
 TRIPLE = re.compile(r"\b(?:tripl(?:e|ing|ed)|three\s+times\s+(?:as|the|more))\b")
+QUADRUPLE = re.compile(r"\bquadrupl(?:e|ing|ed)\b")
 QUARTER = re.compile(r"\b(?:quarter(?:ed|ing)?)\b")
 TIMES = re.compile(
     r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b"
@@ -122,7 +124,7 @@ PERCENT = re.compile(r"(?:by\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)")
 CHEAPER = re.compile(
     r"\b(?:cheap(?:er|est|ly)?|less\s+expensive|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
     r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|on\s+a\s+shoestring|"  # noqa: E501
-    r"(?:way\s+)?over\s+(?:my|our)\s+budget|can'?t\s+afford|spend\s+less|pay\s+less|less\s+money|budget\s+is\s+tight)\b"
+    r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|spend\s+less|pay\s+less|less\s+money|budget\s+is\s+tight)\b"
 )
 FASTER = re.compile(
     r"\b(?:fast(?:er|est)?|quick(?:er|est|ly)?|speed(?:ier)?(?:\s+(?:it|this|things|training))?(?:\s+up)?|sooner|too\s+slow|"
@@ -138,7 +140,7 @@ BETTER = re.compile(
 )
 WORSE_IS_FINE = re.compile(r"\b(?:lower|less)\s+quality\s+(?:is\s+)?(?:fine|ok(?:ay)?|acceptable)|good\s+enough\b")
 LESS_MEMORY = re.compile(
-    r"\b(?:less|lower|reduce(?:\s+the)?|save|cut(?:\s+the)?|too\s+much)\s+(?:gpu\s+)?(?:v?ram|memory)|out\s+of\s+(?:gpu\s+)?memory|\boom\b|"
+    r"\b(?:less|lower|reduce(?:\s+the)?|save|cut(?:\s+the)?|too\s+much)\s+(?:gpu\s+)?(?:v?ram|memory)|out\s+of\s+(?:gpu\s+)?memory|\boom(?:s|ed|ing)?\b|"
     r"(?:doesn'?t|won'?t|does\s+not|will\s+not)\s+fit\b"
 )
 NEGATION = re.compile(
@@ -236,6 +238,10 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("reward_model", r"\breward[_ ]model\b"),
 )
 METHOD_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in METHODS)
+ONE_STAGE = re.compile(
+    r"\b(?:only\s+|just\s+)?(?:a\s+)?(?:one|single)\s+stage\b|\b(?:drop|skip|remove|without|no)\s+(?:that|the\s+last|the\s+second|the\s+other)\s+stages?\b|"
+    r"\b(?:no|don'?t\s+have(?:\s+any)?|without)\s+preference\s+(?:pairs|data|step|stage)"
+)
 APPEND = re.compile(
     r"\b(?:add|then|followed\s+by|afterwards?|after\s+that|plus|also\s+(?:do|run|use)|on\s+top|append|finish\s+with|second\s+stage|extra\s+stage|and\s+then)\b"
 )

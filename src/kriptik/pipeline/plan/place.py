@@ -43,7 +43,9 @@ def place(
     if limit.gpu:
         found = find_gpu(limit.gpu)
         gpu = found.id if found else "A100-80GB"
-        count = limit.count or _count_that_fits(choices, gpu, provider, rows, site, least)
+        count = (
+            limit.count or (pipeline.gpu_count if pipeline else 0) or _count_that_fits(choices, gpu, provider, rows, site, least)
+        )
         return Place(provider or provider_for(gpu, site, count), gpu, count)
     if provider == "local":
         machine = site.machine
