@@ -35,13 +35,14 @@ SCRIPTS = (
 OTHER = "other"
 _WEIGHT = {word: 1 / sum(word in words for words in WORDS.values()) for words in WORDS.values() for word in words}
 """A word that many languages share tells little."""
+_LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def guess(text: str) -> str:
     """ISO 639-1 code, or "other" where it is unsure."""
     piece = text[:LOOKED_AT].lower()
-    letters = sum(c.isalpha() for c in piece)
+    letters = len(_LETTER.findall(piece))
     for code, script in SCRIPTS:
         if letters and len(script.findall(piece)) > 0.2 * letters:
             return code

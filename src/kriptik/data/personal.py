@@ -35,6 +35,8 @@ def _swedish(found: str) -> bool:
     return 1 <= int(digits[2:4]) <= 12 and 1 <= int(digits[4:6]) <= 31 and _luhn(digits)
 
 
+_WORTH_A_LOOK = re.compile(r"[\d@]")
+
 KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("email", re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+\b"), lambda _: True),
     ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _iban),
@@ -50,7 +52,7 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 def mask(text: str) -> tuple[str, list[str]]:
     """The text with what is personal replaced by [email], [phone] …, and the kinds found."""
     kinds: list[str] = []
-    if not any(c.isdigit() or c == "@" for c in text):
+    if not _WORTH_A_LOOK.search(text):
         return text, kinds
     for kind, pattern, check in KINDS:
 
