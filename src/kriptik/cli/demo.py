@@ -6,6 +6,7 @@ measured in this run. The budget is set so low that the run freezes in the middl
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -167,7 +168,7 @@ def start_server(home: Path, log: Path) -> tuple[str, str]:
     """Starts a server of its own (it ends by itself when idle) and waits until it answers → (address, sign-in link)."""
     home.mkdir(parents=True, exist_ok=True)
     os.environ["KRIPTIK_HOME"] = str(home)
-    (home / "server.json").unlink(missing_ok=True)
+    end_earlier(home)
     environment = os.environ | {"KRIPTIK_LOCAL_PRICE_PER_HOUR": PRICE_PER_HOUR, "COLUMNS": "300", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "kriptik.cli.main", "up", "--port", "0", "--idle-exit", str(KEEP_SERVER_MINUTES)]
     with log.open("w") as sink:
@@ -183,6 +184,21 @@ def start_server(home: Path, log: Path) -> tuple[str, str]:
             return json.loads((home / "server.json").read_text())["url"], link
         time.sleep(0.2)
     raise KriptikError("server_slow", "The server did not start in 60 s.", "See build/demo-server.log.")
+
+
+def end_earlier(home: Path, limit_s: float = 15) -> None:
+    """Ends the server that an earlier demo left running on this home, if it still answers."""
+    note = home / "server.json"
+    try:
+        known = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return
+    if _answers(known["url"] + "/"):
+        os.kill(known["pid"], signal.SIGTERM)
+        end = time.monotonic() + limit_s
+        while note.is_file() and time.monotonic() < end:
+            time.sleep(0.1)
+    note.unlink(missing_ok=True)
 
 
 def show_data(dataset: dict[str, Any]) -> None:
