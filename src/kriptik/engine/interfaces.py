@@ -217,7 +217,10 @@ class Modality:
         raise NotImplementedError
 
     def token_log_probs(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Tensor]:
-        """`tokens`: log-probabilities of the supervised tokens and their mask, both [bins, length]."""
+        """`tokens`: log-probabilities of the supervised tokens and their mask, both [rows, length].
+
+        At the temperature `extra['temperature']` (1): that of the policy that sampled them.
+        """
         raise NotImplementedError
 
     def decode(self, bundle: Bundle, encoded: Encoded) -> str:

@@ -47,7 +47,7 @@ def factors_of(run):
 
 
 def by_hand(job):
-    """(losses, weights at the end, names of those that moved) of a reference that knows no adapter: W + scale × B·A as plain tensors, rows one by one."""
+    """(losses, weights at the end, names of those that moved) of W + scale × B·A as plain tensors, rows one by one."""
     run = stage.load(job, Text)
     session, place = stage.open_stage(run, 0, None)
     session.total = STEPS

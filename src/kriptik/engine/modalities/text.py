@@ -124,7 +124,7 @@ class Text(Modality):
 
     def token_log_probs(self, output: TextOutput, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """See Modality: one line per row, as long as the row with the most learnt tokens."""
-        flat = log_probs(output, micro.extra["targets"])
+        flat = log_probs(output, micro.extra["targets"], micro.extra.get("temperature", 1.0))
         parts = flat.split(micro.extra["counts"])
         padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
         lengths = torch.tensor(micro.extra["counts"], device=flat.device)
