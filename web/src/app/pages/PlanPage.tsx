@@ -3,6 +3,8 @@ import { useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { type Authorization, Authorize, problems } from "../../features/budget/Authorize";
 import { DataPicker } from "../../features/data/DataPicker";
+import { HaveNeed } from "../../features/data/DatasetCard";
+import { needOf } from "../../features/data/need";
 import { Changes, Modify } from "../../features/plan/Modify";
 import { Options } from "../../features/plan/Options";
 import { Pipeline } from "../../features/plan/Pipeline";
@@ -61,6 +63,10 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
     data: <DataPicker compact picked={null} onPick={(data) => data && custom("data", data.id)} />,
     config: <Settings key={plan.updatedAt} settings={plan.choices.settings} busy={state.busy} onSave={(value) => custom("config", value)} />,
   };
+  const drawings: typeof extra = {
+    method: <Pipeline method={plan.choices.method} title={plan.summary.selectedMethod} pipeline={plan.pipeline} />,
+    data: <div className="mt-4"><HaveNeed need={needOf(plan.tiles.find((tile) => tile.category === "data")?.facts ?? {})} /></div>,
+  };
   return (
     <div className="grid gap-6">
       <Summary made={made} />
@@ -83,7 +89,7 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
       {state.editProblem && <ErrorBox problem={state.editProblem} kept="The plan is as it was." />}
       <div aria-busy={state.busy} className="grid gap-4 md:grid-cols-2 lg:grid-cols-3">
         {plan.tiles.filter((tile) => tile.category !== "budget").map((tile, at) => (
-          <TileCard key={tile.id} tile={tile} at={at} moved={state.moved.has(tile.category)} busy={state.busy} locked={locked} onEdit={(change) => edit(tile.id, change)} drawing={tile.category === "method" && <Pipeline method={plan.choices.method} pipeline={plan.pipeline} />}>
+          <TileCard key={tile.id} tile={tile} at={at} moved={state.moved.has(tile.category)} busy={state.busy} locked={locked} onEdit={(change) => edit(tile.id, change)} drawing={drawings[tile.category]}>
             {extra[tile.category]}
           </TileCard>
         ))}
@@ -99,7 +105,7 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
           </section>
         ))}
       </div>
-      <Options plan={plan} busy={state.busy} locked={locked} onPick={(option) => void state.say(optionWords(option, plan))} />
+      <Options plan={plan} busy={state.busy} locked={locked} onPick={(option) => edit("budget", { type: "select_alternative", value: option.key, nlpPrompt: null })} />
       {approve.isError && <ErrorBox problem={toProblem(approve.error)} kept="Nothing was started or charged." />}
       {!locked && (
         <div className="sticky bottom-0 z-20 -mx-4 border-t border-edge bg-ink-950/95 px-4 py-3 sm:-mx-6 sm:px-6">
@@ -113,17 +119,6 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
       )}
     </div>
   );
-}
-
-/** An option differs from the plan in a few choices; it is taken in the words a person would use. */
-function optionWords(option: Schemas["PlanOption"], plan: Plan): string {
-  const wanted = option.choices;
-  const parts = [
-    ...(wanted.baseModel !== plan.choices.baseModel ? [`use ${wanted.baseModel}`] : []), ...(wanted.method !== plan.choices.method ? [`use the method ${wanted.method}`] : []),
-    ...(wanted.gpu !== plan.choices.gpu ? [`run on ${wanted.gpuCount} ${wanted.gpu}`] : []),
-    ...(wanted.settings.epochs !== plan.choices.settings.epochs ? [`train for ${wanted.settings.epochs} epochs`] : []),
-  ];
-  return parts.join(" and ") || option.title;
 }
 
 function Decided({ plan }: { plan: Plan }) {

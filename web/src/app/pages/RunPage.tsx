@@ -102,10 +102,10 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
       <div className="grid items-start gap-4 lg:grid-cols-2">
         <div className="grid min-w-0 gap-4">
           {!early && !ended && <CurrentData run={run} />}
-          {run.state !== "completed" && <Samples samples={run.samples} />}
+          {run.state === "completed" ? budget : <Samples samples={run.samples} />}
         </div>
         <div className="grid min-w-0 gap-4">
-          {!early && budget}
+          {!early && run.state !== "completed" && budget}
           {!early && checkpoints}
         </div>
       </div>

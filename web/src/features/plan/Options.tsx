@@ -1,8 +1,9 @@
 import type { Schemas } from "../../lib/api";
-import { words } from "../../lib/format";
 import { Badge } from "../../ui/Badge";
 import { Button } from "../../ui/Button";
 import { costRange, hoursRange } from "./Summary";
+
+const KEYS: Record<Schemas["PlanOption"]["key"], string> = { economy: "Economy", recommended: "Recommended", best: "Best" };
 
 /** Two or three whole plans at different prices. */
 export function Options({ plan, busy, locked, onPick }: { plan: Schemas["TrainingImplementationPlan"]; busy: boolean; locked: boolean; onPick: (option: Schemas["PlanOption"]) => void }) {
@@ -19,12 +20,12 @@ export function Options({ plan, busy, locked, onPick }: { plan: Schemas["Trainin
         {plan.options.map((option) => (
           <li key={option.key} className={`card flex min-w-0 flex-col p-4 sm:p-5 ${same(option) ? "border-signal/60" : ""}`}>
             <div className="flex flex-wrap items-center justify-between gap-2">
-              <h3 className="font-semibold">{option.title}</h3>
-              {same(option) ? <Badge tone="signal" icon="check">In this plan</Badge> : option.key === "recommended" && <Badge tone="signal" icon="spark">Recommended</Badge>}
+              <span className="text-xs text-low">{KEYS[option.key]}</span>
+              {same(option) && <Badge tone="signal" icon="check">In this plan</Badge>}
             </div>
-            <p className="num mt-2 text-lg">{costRange(option.costUsd)}</p>
+            <h3 className="mt-1 text-base font-semibold text-pretty">{option.title}</h3>
+            <p className="num mt-2 text-lg font-semibold">{costRange(option.costUsd)}</p>
             <p className="num text-xs text-low">{hoursRange(option.timeHours)}</p>
-            <p className="mt-2 text-xs break-words text-mid">{option.choices.baseModel}, {words(option.choices.method)}, {option.choices.gpuCount > 1 ? `${option.choices.gpuCount} × ` : ""}{option.choices.gpu}</p>
             <p className="mt-2 text-sm text-mid">{option.expectedQuality}</p>
             {option.limits && <p className="mt-1 text-xs text-low">{option.limits}</p>}
             {!locked && !same(option) && (

@@ -11,8 +11,8 @@ const PLAIN: [RegExp, string][] = [
 const inWords = (method: string): string => PLAIN.find(([pattern]) => pattern.test(method))?.[1] ?? "train";
 
 /** The pipeline drawn as its stages, with a plain word under each. */
-export function Pipeline({ method, pipeline }: { method: string; pipeline: Schemas["TrainingPipeline"] | null | undefined }) {
-  const stages = pipeline?.stages ?? [{ name: "", method, estimatedHours: 0, config: {}, requiresApproval: false }];
+export function Pipeline({ method, title, pipeline }: { method: string; title: string; pipeline: Schemas["TrainingPipeline"] | null | undefined }) {
+  const stages = pipeline?.stages ?? [{ name: title, method, estimatedHours: 0, config: {}, requiresApproval: false }];
   return (
     <ol aria-label="Training stages" className="mt-3 flex flex-wrap items-stretch gap-2">
       {stages.map((stage, at) => (

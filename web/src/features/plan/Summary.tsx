@@ -12,6 +12,9 @@ const SOURCES: Record<string, string> = {
 export const hoursRange = (time: Schemas["Interval"]): string => range(time.low * 3600, time.high * 3600, duration);
 export const costRange = (cost: Schemas["MoneyRange"]): string => range(cost.min, cost.max, money);
 
+/** A hub name without its owner. */
+export const shortName = (id: string): string => id.split("/").at(-1) ?? id;
+
 /** What was asked, what it became, and what it takes. */
 export function Summary({ made }: { made: Schemas["Planned"] }) {
   const { plan, contract } = made;
@@ -19,7 +22,7 @@ export function Summary({ made }: { made: Schemas["Planned"] }) {
   const facts: [string, string, (string | undefined)?][] = [
     ["Time", hoursRange(estimate.timeHours), SOURCES[estimate.timeHours.source ?? "analytic"]],
     ["Cost", costRange(estimate.costUsd), estimate.costUsd.pricesAsOf ? `prices of ${estimate.costUsd.pricesAsOf}` : `${money(estimate.pricePerHour)} per hour`],
-    ["Model", summary.selectedModel],
+    ["Model", shortName(summary.selectedModel)],
     ["Method", words(summary.selectedMethod)],
     ["Runs on", summary.gpuRequirement],
     ["Memory", range(estimate.vramGb.low, estimate.vramGb.high, (gb) => `${gb < 10 ? gb.toFixed(1) : gb.toFixed(0)} GB`)],

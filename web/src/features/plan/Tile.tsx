@@ -20,13 +20,13 @@ export function TileCard({
   tile, at, moved, busy, locked, onEdit, drawing, children,
 }: { tile: Tile; at: number; moved: boolean; busy: boolean; locked: boolean; onEdit: (edit: Edit) => void; drawing?: ReactNode; children?: ReactNode }) {
   const [open, setOpen] = useState(false);
-  const facts = factRows(tile.facts);
+  const facts = factRows(tile.category, tile.facts);
   const changeable = !locked && (tile.alternatives.length > 0 || Boolean(children));
   return (
     <m.section
       aria-labelledby={`tile-${tile.category}`} initial={{ opacity: 0, y: 8 }} animate={{ opacity: 1, y: 0 }}
       transition={{ duration: 0.2, delay: Math.min(at, 6) * 0.03 }}
-      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : ""}`}
+      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2" : ""}`}
     >
       <header className="flex items-start justify-between gap-3">
         <div className="flex items-center gap-2.5">

@@ -22,9 +22,32 @@ function show(key: string, value: unknown): string {
   return typeof value === "object" ? "" : String(value);
 }
 
-/** The simple facts of a tile as rows of name and value. */
-export function factRows(facts: Record<string, unknown>): [string, string][] {
-  return Object.entries(facts).map(([key, value]): [string, string] => [factName(key), show(key, value)]).filter(([, value]) => value !== "");
+type Facts = Record<string, unknown>;
+type Rows = [string, unknown][];
+
+const object = (value: unknown): Facts => (typeof value === "object" && value !== null ? (value as Facts) : {});
+
+/** Which facts of a tile a person wants to see, in order. What is not named here stays in the tile's own sentences. */
+const SHOWN: Record<string, (facts: Facts) => Rows> = {
+  model: (f) => [
+    ["Size", typeof f.paramsB === "number" ? (f.paramsB < 1 ? `${Math.round(f.paramsB * 1000)} M` : `${f.paramsB} B`) : ""], ["Licence", f.licence],
+    ["Commercial use", f.commercial], ["Terms to accept", f.gated ? "yes, on its hub" : ""], ["Strong at", f.strengths], ["Weak at", f.weaknesses],
+  ],
+  method: (f) => [["Ruled out by you", f.excluded]],
+  data: (f) => [["Attached", f.dataset], ["Licence", f.licence], ["Formats", f.formats], ["Quality", f.quality]],
+  gpu: (f) => [
+    ["Needs", typeof f.needGb === "number" ? `about ${f.needGb.toFixed(f.needGb < 10 ? 1 : 0)} GB` : ""], ["Has", typeof f.vramGb === "number" && f.vramGb ? `${f.vramGb.toFixed(0)} GB` : ""],
+    ["Price", typeof f.pricePerHour === "number" ? `$${f.pricePerHour.toFixed(2)} per hour` : ""], ["Provider", f.provider], ["Fits", f.fits === false ? "no" : "yes"], ["Price from", f.priceSource],
+  ],
+  config: (f) => [
+    ["Epochs", f.maxSteps ? "" : f.epochs], ["Steps", f.maxSteps], ["Learning rate", f.learningRate], ["Rows per step", f.effectiveBatch], ["Longest row", `${String(f.maxSeqLen)} tokens`],
+    ["LoRA rank", object(f.lora).rank], ["Schedule", f.schedule], ["Changed by you", f.custom],
+  ],
+};
+
+/** The facts of a tile as rows of name and value. */
+export function factRows(category: string, facts: Facts): [string, string][] {
+  return (SHOWN[category]?.(facts) ?? []).map(([name, value]): [string, string] => [name, show(name, value)]).filter(([, value]) => value !== "" && value !== "undefined tokens");
 }
 
 /** A value before or after an edit, in few words. */
