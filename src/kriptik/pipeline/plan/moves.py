@@ -253,6 +253,8 @@ def _place_follows(
 
 def _settings_follow(before: Choices, after: Choices, case: Case, asked: frozenset[str], reasons: Reasons) -> Choices:
     """Settings whose recommendation moved, move; the others keep their value."""
+    if _same_start(before, after):
+        return after
     old, new = recommended(before, case.rows), recommended(after, case.rows)
     update: dict[str, object] = {}
     for name in FOLLOWING:
@@ -267,6 +269,15 @@ def _settings_follow(before: Choices, after: Choices, case: Case, asked: frozens
         return after
     settings = StageSettings.model_validate({**after.settings.model_dump(), **_dumped(update)})
     return after.model_copy(update={"settings": settings})
+
+
+def _same_start(before: Choices, after: Choices) -> bool:
+    """Whether only later stages differ: what the settings are for, the first stage, is the same."""
+    fields = ("base_model", "gpu", "gpu_count", "data_rows", "dataset_id", "resolution", "capability", "tier")
+    if any(getattr(before, name) != getattr(after, name) for name in fields):
+        return False
+    first = [stage_points(c.method, c.capability, c.gpu_count, model_of(c.base_model))[:1] for c in (before, after)]
+    return bool(first[0]) and [s.point for s in first[0]] == [s.point for s in first[1]]
 
 
 def _dumped(update: dict[str, object]) -> dict[str, object]:

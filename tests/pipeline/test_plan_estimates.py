@@ -1,0 +1,115 @@
+"""Memory, time and money: against published figures, as intervals, and moving the right way."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planning_help import CLOUD, FAQ, laptop
+
+from kriptik.pipeline.plan.cost import estimate, price
+from kriptik.pipeline.plan.place import Place, at
+from kriptik.pipeline.plan.site import Machine, Site
+from kriptik.spec.job import StageSettings
+from kriptik.spec.plan import Choices
+
+
+def choices(model="meta-llama/Llama-3.1-8B-Instruct", method="lora", gpu="A100-80GB", count=1, provider="runpod", **rest):
+    made = Choices(
+        capability="text_generation",
+        tier="consumer",
+        base_model=model,
+        method=method,
+        gpu=gpu,
+        gpu_count=count,
+        provider=provider,
+        data_source="user_upload",
+        budget_max_usd=Decimal(10),
+        **{"data_rows": 40_000, **rest},
+    )
+    return at(made, Place(provider, gpu, count), None)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "stated"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "qlora", (5, 14)),
+        ("meta-llama/Llama-3.1-8B-Instruct", "lora", (16, 24)),
+        ("Qwen/Qwen3-32B", "qlora", (22, 32)),
+        ("meta-llama/Llama-3.3-70B-Instruct", "qlora", (40, 48)),
+    ],
+)
+def test_memory_agrees_with_published_tables(model, method, stated):
+    need = estimate(choices(model, method), None, CLOUD).vram_gb
+    assert need.low <= stated[1] and stated[0] <= need.high, "the interval meets what trainers state"
+    assert need.high / need.low < 4
+
+
+def test_full_fine_tuning_takes_about_sixteen_bytes_per_parameter():
+    need = estimate(choices(method="full_finetune", gpu="H100", count=8), None, CLOUD).vram_gb.likely / 8
+    assert 110 <= need <= 170
+
+
+def test_time_agrees_with_the_worked_example():
+    taken = estimate(choices(method="qlora", gpu="RTX4090", data_rows=int(9.6e6 / 250 / 0.9 / 2)), None, CLOUD)
+    assert taken.time_hours.low <= 1.7 + 0.3 <= taken.time_hours.high
+
+
+def test_a_laptop_is_priced_as_the_operator_says():
+    local = choices("HuggingFaceTB/SmolLM2-135M-Instruct", gpu="cpu", provider="local")
+    free = estimate(local, FAQ, laptop("0"))
+    dear = estimate(local, FAQ, laptop("6"))
+    assert free.cost_usd.max == 0 and free.price_per_hour == 0
+    assert dear.price_per_hour == 6 and dear.cost_usd.likely > 0
+    assert price("local", "H100", 8, laptop("6")).per_hour == 6, "whatever is in the machine"
+
+
+def test_modal_bills_cores_and_memory_besides():
+    assert price("modal", "H100", 1, CLOUD).per_hour == pytest.approx(Decimal("4.84"), abs=Decimal("0.02"))
+
+
+def test_an_unknown_price_is_called_a_guess():
+    quoted = price("colab", "H100", 1, CLOUD)
+    assert not quoted.known and "no price on record" in quoted.source
+    assert estimate(choices(gpu="H100", provider="colab"), None, CLOUD).cost_usd.source == "guess"
+
+
+def test_more_cores_are_faster_and_too_little_memory_is_said():
+    local = choices("HuggingFaceTB/SmolLM2-1.7B-Instruct", gpu="cpu", provider="local")
+    two = estimate(local, FAQ, Site(machine=Machine(memory_gb=64, cores=2)))
+    eight = estimate(local, FAQ, Site(machine=Machine(memory_gb=64, cores=8)))
+    assert eight.time_hours.likely < two.time_hours.likely
+    small = estimate(local, FAQ, Site(machine=Machine(memory_gb=4, cores=2)))
+    assert not small.fits and "GB" in small.why_not
+
+
+def test_attached_rows_make_the_estimate_analytic_not_a_guess():
+    local = choices("HuggingFaceTB/SmolLM2-135M-Instruct", gpu="cpu", provider="local", data_rows=None)
+    assert estimate(local, None, laptop()).time_hours.source == "guess"
+    attached = local.model_copy(update={"dataset_id": "ds"})
+    assert estimate(attached, FAQ, laptop()).time_hours.source == "analytic"
+
+
+MODELS = ["HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-4B", "meta-llama/Llama-3.3-70B-Instruct"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    model=st.sampled_from(MODELS),
+    method=st.sampled_from(["lora", "qlora", "dora", "full_finetune", "dora+dpo", "rlvr"]),
+    gpu=st.sampled_from(["RTX4090", "A100-80GB", "H100"]),
+    count=st.sampled_from([1, 2, 8]),
+    rows=st.integers(1, 200_000),
+    epochs=st.floats(0.1, 20),
+)
+def test_intervals_are_ordered_and_more_work_never_costs_less(model, method, gpu, count, rows, epochs):
+    made = choices(model, method, gpu, count, data_rows=rows)
+    some = made.model_copy(update={"settings": made.settings.model_copy(update={"epochs": epochs})})
+    more = made.model_copy(update={"settings": made.settings.model_copy(update={"epochs": epochs * 2})})
+    first, second = estimate(some, None, CLOUD), estimate(more, None, CLOUD)
+    for taken in (first, second):
+        for interval in (taken.time_hours, taken.vram_gb, taken.disk_gb):
+            assert 0 <= interval.low <= interval.likely <= interval.high
+        assert 0 <= taken.cost_usd.min <= taken.cost_usd.likely <= taken.cost_usd.max
+    assert first.time_hours.likely <= second.time_hours.likely and first.cost_usd.likely <= second.cost_usd.likely
+    assert StageSettings.model_validate(some.settings.model_dump()) == some.settings

@@ -1,0 +1,136 @@
+"""The six tiles, the whole options, the contract and the job behind a plan."""
+
+import pytest
+from planning_help import CLOUD, FAQ, NOW, intent, laptop, plan_of
+
+from kriptik.catalogue.load import load_catalogue
+from kriptik.pipeline.contract import make_contract
+from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
+from kriptik.pipeline.plan.moves import cost_of
+from kriptik.spec.plan import TILE_ORDER
+
+WISHES = [
+    intent(base_model="SmolLM2", quality_tier="consumer", budget_max_usd=1),
+    intent("chat", quality_tier="professional"),
+    intent("music_generation", quality_tier="flagship"),
+    intent("image_generation", data={"type": "image", "amount": 50, "unit": "images"}),
+    intent("voice_cloning", data={"type": "audio", "amount": 5, "unit": "minutes"}),
+    intent("embeddings"),
+]
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=lambda w: w.capability)
+@pytest.mark.parametrize("site", [laptop(), laptop("0"), CLOUD], ids=["laptop", "free", "cloud"])
+def test_six_tiles_with_alternatives_and_effects(wish, site):
+    plan, case = plan_of(wish, site)
+    assert [tile.category for tile in plan.tiles] == list(TILE_ORDER)
+    for tile in plan.tiles:
+        assert tile.recommendation and tile.description
+        assert tile.value not in [a.value for a in tile.alternatives]
+        least = 1 if tile.category == "budget" else 2
+        assert len(tile.alternatives) >= least, tile.category
+        for alternative in tile.alternatives:
+            assert alternative.price_effect_usd is not None and alternative.time_effect_hours is not None
+            assert alternative.available == (alternative.why_not is None)
+            if not alternative.available:
+                assert len(alternative.why_not) > 10
+    assert cost_of(plan.choices, case) >= 0
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=lambda w: w.capability)
+def test_two_or_three_options_rising_in_price(wish):
+    plan, _case = plan_of(wish)
+    assert 2 <= len(plan.options) <= 3
+    prices = [option.cost_usd.likely for option in plan.options]
+    assert prices == sorted(prices) and len(set(prices)) == len(prices)
+    middle = next(option for option in plan.options if option.key == "recommended")
+    assert middle.choices == plan.choices
+    for option in plan.options:
+        assert option.expected_quality and option.limits
+        if wish.base_model:
+            assert option.choices.base_model == plan.choices.base_model, "what was named is the same in all"
+
+
+def test_the_method_tile_says_every_axis():
+    plan, _case = plan_of(intent(base_model="SmolLM2"), rows=FAQ)
+    stages = next(t for t in plan.tiles if t.category == "method").facts["stages"]
+    assert stages[0] == {
+        "name": "LoRA",
+        "method": "lora",
+        "adaptation": "lora",
+        "objective": "causal_lm",
+        "strategy": "single",
+        "hours": None,
+    }
+
+
+def test_data_tile_compares_have_and_need():
+    plan, _case = plan_of(intent(base_model="SmolLM2"), rows=FAQ)
+    facts = next(t for t in plan.tiles if t.category == "data").facts
+    assert facts["have"] == 497 and facts["need"] == 200 and facts["verdict"] == "enough" and facts["dataset"] == "faq"
+    empty, _case = plan_of(intent(base_model="SmolLM2"))
+    assert next(t for t in empty.tiles if t.category == "data").facts["have"] == 0
+    assert any(question.field == "data" for question in empty.pending_decisions)
+
+
+def test_a_contract_is_measurable_and_versions_name_their_parent():
+    plan, case = plan_of(intent(base_model="SmolLM2", budget_max_usd=1), rows=FAQ)
+    first = make_contract(plan, case, contract_id="c", now=NOW, assumed=["No quality was named."])
+    assert first.version == 1 and first.parent_id is None and not first.locked
+    assert {c.metric for c in first.success_criteria} >= {"held_out_loss", "overlap_rows", "spend_usd"}
+    assert first.recommended_base_models[0].id == first.selected_base_model and len(first.recommended_base_models) >= 3
+    assert len(first.recommended_methods) >= 3 and first.selected_method == "lora"
+    assert first.data_requirements and first.implementation_plan == plan.detailed_steps
+    second = make_contract(plan, case, contract_id="d", now=NOW, parent=first)
+    assert second.version == 2 and second.parent_id == "c" and second.assumptions == first.assumptions
+    assert second.content_hash() != first.content_hash()
+
+
+def test_a_pipeline_is_the_contracts_selected_method():
+    plan, case = plan_of(intent("music_generation", quality_tier="flagship"))
+    contract = make_contract(plan, case, contract_id="c", now=NOW)
+    assert contract.selected_method.required_gpu == "H100_CLUSTER_8"
+    assert contract.selected_method.total_estimated_hours == 120
+
+
+def test_stages_have_every_axis_and_look_at_held_out_rows_on_the_way():
+    plan, _case = plan_of(intent(base_model="SmolLM2", budget_max_usd=1), rows=FAQ)
+    (stage,) = plan_stages(plan, FAQ)
+    assert (stage.point.adaptation, stage.point.objective, stage.point.strategy) == ("lora", "causal_lm", "single")
+    assert stage.settings.eval_every and stage.settings.sample_every and stage.settings.checkpoint_every_s <= 300
+    assert plan_modality(plan) == "text" and plan_precision(plan) == "fp32"
+    assert plan_name(plan) == "a request"
+
+
+@pytest.mark.parametrize("method", sorted(load_catalogue().methods))
+def test_every_method_becomes_stages_without_an_open_axis(method):
+    entry = load_catalogue().methods[method]
+    plan, _case = plan_of(intent(entry.capabilities[0], methods=[method]), CLOUD)
+    stages = plan_stages(plan)
+    assert len(stages) == len(entry.stages) and [s.index for s in stages] == list(range(len(stages)))
+    for stage, point in zip(stages, entry.stages, strict=True):
+        assert stage.point.adaptation and stage.point.objective and stage.point.strategy
+        assert point.adaptation in (None, stage.point.adaptation)
+        assert stage.point.options == point.options
+    assert plan.choices.gpu_count >= entry.min_gpus
+
+
+def test_composed_methods_go_on_with_the_adapter_of_the_stage_before():
+    plan, _case = plan_of(intent("chat", methods=["dora", "dpo"]), CLOUD)
+    first, second = plan_stages(plan)
+    assert plan.choices.method == "dora+dpo"
+    assert first.point.adaptation == second.point.adaptation == "dora" and second.point.objective == "dpo"
+    assert second.settings.learning_rate < first.settings.learning_rate
+
+
+def test_sample_prompts_are_held_out_questions():
+    rows = [
+        {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}], "key": str(i)} for i in range(9)
+    ]
+    samples = sample_prompts(rows, 3)
+    assert [s.messages[-1]["content"] for s in samples] == ["q0", "q3", "q6"] and samples[0].expected == "a0"
+    assert sample_prompts([{"messages": [{"role": "user", "content": "no answer"}]}]) == []
+    pair = {"prompt": [{"role": "user", "content": "p"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": []}
+    assert sample_prompts([pair])[0].expected == "good"
+    text = {"text": "one two three four five six seven eight nine ten"}
+    assert sample_prompts([text])[0].messages[0]["content"] == "one two three four five"
