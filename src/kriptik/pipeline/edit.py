@@ -225,7 +225,7 @@ def _change(before: Choices, work: Work, case: Case) -> Change:
         if name not in ("data_source", "data_rows", "dataset_id", "notify_at_percent", "freeze_at_percent")
     ]
     custom = [*work.choices.custom_settings, *(n for n in own if n not in work.choices.custom_settings)]
-    if any(name in work.asked for name in ("settings",)):
+    if work.reset:
         custom = [name for name in custom if name not in StageSettings.model_fields]
     after = work.choices.model_copy(update={"custom_settings": custom})
     old, new = estimate(before, case.rows, case.site), estimate(after, work.case.rows, work.case.site)

@@ -35,6 +35,7 @@ def edit_resolution(work: Work, ask: Ask, _asks: list[Ask]) -> None:
 
 
 def edit_reset(work: Work, ask: Ask, _asks: list[Ask]) -> None:
+    work.reset = True
     kept = [name for name in work.choices.custom_settings if name not in StageSettings.model_fields]
     best = recommended(work.choices, work.case.rows)
     for name in differing_settings(work.choices.settings, best):

@@ -35,7 +35,7 @@ def edit_gpu(work: Work, ask: Ask, asks: list[Ask]) -> None:
         update: dict[str, object] = {"gpu": gpu, "provider": provider}
         if provider != choices.provider:
             work.reasons["provider"] = f"{gpu} is to be had at {provider}"
-        count = next((int(str(a.value)) for a in asks if a.axis == "gpu_count" and a.op == "set"), None)
+        count = next((round(amount(a, 1, "gpu_count")) for a in asks if a.axis == "gpu_count" and a.op == "set"), None)
         fields = ["gpu"]
         if count is not None:
             update["gpu_count"] = count

@@ -45,6 +45,8 @@ class Work:
     reasons: dict[str, str] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    reset: bool = False
+    """Settings set by hand were given up."""
 
     def to(self, after: Choices, said: str, *fields: str, why: str = "") -> None:
         """Moves to `after`; `fields` were asked for, what else differs followed."""

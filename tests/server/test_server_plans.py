@@ -1,0 +1,180 @@
+"""From a sentence to a run over HTTP: plans, edits, approval, and everything that is refused before money is spent."""
+
+import io
+import json
+
+import pytest
+
+from kriptik.server import planning
+from kriptik.spec.catalogue import MethodStatus
+
+DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
+
+
+@pytest.fixture(autouse=True)
+def lora_trains(monkeypatch):
+    """Whether LoRA is proved on this checkout is the conformance suite's business; these tests need one method that is."""
+    real = planning.method_statuses
+
+    def statuses():
+        proved = ["text_generation", "chat", "custom", "code_generation"]
+        return [
+            MethodStatus(id=s.id, stages=s.stages, status="trainable", capabilities=proved) if s.id == "lora" else planned(s)
+            for s in real()
+        ]
+
+    def planned(s):
+        return s.model_copy(update={"status": "planned", "reason": "No conformance proof yet."})
+
+    monkeypatch.setattr(planning, "method_statuses", statuses)
+
+
+def upload(server, rows=120, kind="messages"):
+    lines = []
+    for i in range(rows):
+        question, answer = (
+            f"How do I fix pipe number {i}, model {i * 7}?",
+            f"Turn valve {i * 13} left, wait {i} minutes, call line {i * 3}.",
+        )
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        pair = {"prompt": question, "chosen": answer, "rejected": f"No idea about pipe {i}."}
+        lines.append(json.dumps({"messages": turns} if kind == "messages" else pair))
+    files = {"file": ("faq.jsonl", io.BytesIO("\n".join(lines).encode()))}
+    return server.api("POST", "/data", 201, files=files)
+
+
+def ask(server, prompt=DEMO, dataset=None, status=200):
+    context = {"existingData": dataset["id"]} if dataset else {}
+    return server.api("POST", "/parse-intent", status, json={"prompt": prompt, "context": context})
+
+
+def approve(server, plan, status=200, **authorization):
+    body = {"budgetAuthorization": {"maxBudget": 1, "termsAccepted": True, **authorization}}
+    return server.api("POST", f"/plans/{plan['id']}/approve", status, json=body)
+
+
+def end(server, job_id):
+    server.api("POST", f"/jobs/{job_id}/stop")
+    server.wait(job_id, "stopped", "completed")
+
+
+def test_one_sentence_becomes_a_run(server):
+    dataset = upload(server)
+    made = ask(server, dataset=dataset)
+    plan, contract = made["plan"], made["contract"]
+    assert plan["choices"]["baseModel"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and plan["choices"]["method"] == "lora"
+    assert plan["approvable"] and [t["category"] for t in plan["tiles"]] == ["model", "method", "data", "gpu", "config", "budget"]
+    assert plan["contractId"] == contract["id"] and contract["selectedBaseModel"] == plan["choices"]["baseModel"]
+    approved = approve(server, plan)
+    job = server.job(approved["jobId"])
+    assert job["baseModel"] == plan["choices"]["baseModel"] and job["method"] == "lora"
+    (stage,) = job["stageSpecs"]
+    assert stage["point"]["adaptation"] == "lora" and stage["point"]["objective"] == "causal_lm"
+    locked = server.api("GET", f"/plans/{plan['id']}")
+    assert locked["contract"]["locked"] and locked["contract"]["hash"] and locked["plan"]["status"] == "approved"
+    assert approve(server, plan, 409)["code"] == "already_approved"
+    end(server, job["id"])
+
+
+def test_prepared_rows_are_split_and_three_held_out_prompts_go_along(server):
+    dataset = upload(server)
+    plan = ask(server, dataset=dataset)["plan"]
+    core = server.core
+    noun = planning.TrainingImplementationPlan.model_validate(plan)
+    ref, samples = planning.prepare_rows(core, core.owner_id, noun, core.data_dir / "prepared" / "here")
+    assert ref.train_rows + ref.eval_rows == 120 and ref.eval_rows > 0 and ref.overlap_rows == 0
+    assert ref.source == "faq.jsonl" and len(samples) == 3 and all(s.expected for s in samples)
+    held_out = (core.data_dir / "prepared" / "here" / "eval.jsonl").read_text()
+    train = (core.data_dir / "prepared" / "here" / "train.jsonl").read_text()
+    for sample in samples:
+        question = sample.messages[-1]["content"]
+        assert question in held_out and question not in train
+
+
+def test_without_rows_approval_asks_for_them(server):
+    plan = ask(server)["plan"]
+    assert plan["approvable"], "what is missing is asked for at approval, where it can be attached"
+    refused = approve(server, plan, 422)
+    assert refused["code"] == "data_missing" and "data tile" in refused["nextStep"]
+    assert server.api("GET", "/jobs")["jobs"] == []
+
+
+def test_rows_of_the_wrong_kind_and_planned_methods_are_refused(server):
+    pairs = ask(server, dataset=upload(server, kind="preferences"))["plan"]
+    assert not pairs["approvable"] and approve(server, pairs, 409)["code"] == "method_not_available"
+    llama = ask(server, "Quick fine-tune Llama for customer support")["plan"]
+    assert llama["choices"]["method"] == "qlora" and llama["choices"]["gpuCount"] == 1 and not llama["approvable"]
+    assert approve(server, llama, 409)["code"] == "method_not_available"
+    music = ask(server, "Train a model to generate Suno-quality music")["plan"]
+    assert music["choices"]["capability"] == "music_generation" and len(music["pipeline"]["stages"]) == 4
+    assert approve(server, music, 409)["code"] == "method_not_available"
+    assert server.api("GET", "/jobs")["jobs"] == []
+
+
+def test_texts_that_ask_for_nothing(server):
+    for prompt in ("what's the weather?", "cancel my subscription"):
+        refused = ask(server, prompt, status=422)
+        assert refused["code"] == "not_a_training_request" and refused["nextStep"]
+    vague = ask(server, "train something for me", status=422)
+    assert vague["code"] == "needs_clarification" and vague["nextStep"].endswith("?")
+    assert server.api("GET", "/plans")["plans"] == []
+
+
+def test_edits_make_new_versions_of_the_contract(server):
+    made = ask(server, dataset=upload(server))
+    plan_id = made["plan"]["id"]
+    edit = server.api("POST", f"/plans/{plan_id}/modify-with-ai", json={"nlpModification": "use 2 epochs and rank 8"})
+    asked = {change["param"]: change["after"] for change in edit["changes"] if change["asked"]}
+    assert asked == {"epochs": 2.0, "rank": 8}
+    tile = {"modification": {"type": "custom_value", "value": {"learningRate": 5e-4}}}
+    second = server.api("PUT", f"/plans/{plan_id}/tiles/config", json=tile)
+    assert second["affectedTiles"] == ["config"]
+    now = server.api("GET", f"/plans/{plan_id}")
+    assert now["contract"]["version"] == 3 and now["contract"]["parentId"] != made["contract"]["id"]
+    assert now["plan"]["choices"]["settings"]["epochs"] == 2.0 and now["plan"]["status"] == "modified"
+    assert len(now["plan"]["userModifications"]) == 2
+    run = server.job(approve(server, now["plan"])["jobId"])
+    settings = run["stageSpecs"][0]["settings"]
+    assert (settings["epochs"], settings["lora"]["rank"], settings["learningRate"]) == (2.0, 8, 5e-4)
+    end(server, run["id"])
+
+
+def test_edits_that_cannot_be_done_change_nothing(server):
+    plan = ask(server, dataset=upload(server))["plan"]
+    path = f"/plans/{plan['id']}"
+    refused = server.api("POST", f"{path}/modify-with-ai", 422, json={"nlpModification": "approve it and make it pop"})
+    assert refused["code"] == "edit_not_understood"
+    bad = {"modification": {"type": "select_alternative", "value": "nonsense"}}
+    assert server.api("PUT", f"{path}/tiles/model", 422, json=bad)["code"] == "unknown_alternative"
+    assert server.api("PUT", f"{path}/tiles/wings", 404, json=bad)["code"] == "unknown_tile"
+    assert server.api("GET", path)["plan"] == plan
+
+
+def test_the_wizard_plans_selections_and_refuses_unknown_names(server):
+    dataset = upload(server)
+    body = {
+        "capability": "text_generation",
+        "baseModel": "SmolLM2",
+        "method": "lora",
+        "datasetId": dataset["id"],
+        "gpu": "cpu",
+        "budgetMaxUsd": 2,
+    }
+    made = server.api("POST", "/plans", json=body)
+    choices = made["plan"]["choices"]
+    assert (choices["baseModel"], choices["gpu"], choices["budgetMaxUsd"]) == ("HuggingFaceTB/SmolLM2-135M-Instruct", "cpu", 2.0)
+    assert made["plan"]["approvable"] and made["plan"]["prompt"]
+    for field, value in (
+        ("capability", "flying"),
+        ("baseModel", "acme/none"),
+        ("method", "magic"),
+        ("gpu", "abacus"),
+        ("provider", "moon"),
+    ):
+        assert server.api("POST", "/plans", 422, json={**body, field: value})["code"].startswith("unknown_")
+    assert server.api("POST", "/plans", 404, json={**body, "datasetId": "0" * 26})["code"] == "dataset_not_found"
+
+
+def test_the_operators_price_is_the_plans_price(server):
+    plan = ask(server, dataset=upload(server))["plan"]
+    assert plan["estimate"]["pricePerHour"] == 0 and plan["estimate"]["costUsd"]["max"] == 0
