@@ -155,6 +155,7 @@ class Life:
             sys.stderr.write(f"Ended hard: {self.control.override}; the engine did not stop in its time.\n")
             text = f"The training did not stop in time ({self.control.override}); the process was ended."
             step = "Nothing after the last checkpoint was kept: resume from there."
+            self.emitter.silence()
             self.spool.append(WorkerState(state="failed", code=self.control.override, message=text, next_step=step))
             self.spool.sync()
             if self.outbox:

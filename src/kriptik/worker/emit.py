@@ -39,6 +39,7 @@ class Emitter:
         self._sample: CurrentSample | None = None
         self._metrics_at = self._sample_at = -math.inf
         self._said: set[str] = set()
+        self._silent = False
         self.left_out = 0
         """Events dropped over the cap."""
 
@@ -46,6 +47,8 @@ class Emitter:
         """Takes one event. Metrics and current samples may wait for their second; all others go at once, after them."""
         self._guard()
         with self._lock:
+            if self._silent:
+                return
             if isinstance(body, Metrics):
                 self._metrics = body if self._metrics is None else merged(self._metrics, body)
                 self._settle(force=False)
@@ -59,7 +62,14 @@ class Emitter:
     def tick(self) -> None:
         """Lets go what has waited long enough; called about once a second."""
         with self._lock:
-            self._settle(force=False)
+            if not self._silent:
+                self._settle(force=False)
+
+    def silence(self, wait_s: float = 0.5) -> None:
+        """Takes nothing more: the last word is said past an engine that goes on. A call in progress gets `wait_s` to end."""
+        self._silent = True
+        if self._lock.acquire(timeout=wait_s):
+            self._lock.release()
 
     def finish(self) -> None:
         """Lets go everything, and says what was left out."""
@@ -88,7 +98,7 @@ class Emitter:
         if fit is not None:
             self._append(fit)
         if odd:
-            self._say(f"odd {body.type}", f"Not a finite number in {body.type}: {', '.join(odd)}. Said once.")
+            self._say(f"odd {body.type} {odd}", f"Not a finite number in {body.type}: {', '.join(odd)}. Said once.")
         if self._over():
             limit = f"{self._cap / 1e6:.0f} MB"
             self._say("cap", f"The events of this run are over {limit}: metrics come every {THINNED_EVERY_S:.0f} s from here on.")
