@@ -25,8 +25,10 @@ from kriptik.spec.errors import KriptikError
 PROMPT = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 SAMPLE = "zaragoza-construction-faq"
 PRICE_PER_HOUR = "6.00"
-FIRST_CAP_SHARE = 0.55
-"""Share of the estimate that is authorised first, so that the run meets its budget about half way."""
+MIDDLE = 0.55
+"""Where the budget is met: this share of what the smoke test says is still to come."""
+LEAST_CAP = 0.30
+"""Dollars; set-up and smoke test alone take about a minute."""
 ALERT_PERCENT, FREEZE_PERCENT = 60, 90
 KEEP_SERVER_MINUTES = 30
 console = Console(highlight=False)
@@ -58,8 +60,7 @@ def run_demo(build: Path) -> dict[str, Any]:
     chapter("2  The plan")
     console.print(show.plan_view(made["plan"]))
     estimate = made["plan"]["estimate"]["costUsd"]
-    likely = estimate.get("likely") or (estimate["min"] + estimate["max"]) / 2
-    first_cap = max(0.05, round(likely * FIRST_CAP_SHARE, 2))
+    first_cap = max(LEAST_CAP, round(estimate["max"], 2))
     chapter("3  Approved with a small budget")
     console.print(
         f"Cap {show.money(first_cap)} (estimate {show.money(estimate['min'])}–{show.money(estimate['max'])}); "
@@ -103,7 +104,7 @@ def train_through_freezes(client: Client, job_id: str, cap: float) -> tuple[RunV
 def fit_cap(client: Client, job_id: str, cap: float) -> float:
     """After the smoke test: puts the cap where the measured estimate says the middle of the run is."""
     budget = client.get(f"/jobs/{job_id}/budget")
-    middle = round(budget["currentSpend"] + (budget["estimatedTotalSpend"] - budget["currentSpend"]) * FIRST_CAP_SHARE, 2)
+    middle = round(budget["currentSpend"] + (budget["estimatedTotalSpend"] - budget["currentSpend"]) * MIDDLE, 2)
     if abs(middle - cap) < 0.01:
         return cap
     try:
