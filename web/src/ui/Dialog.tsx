@@ -14,7 +14,10 @@ export function Dialog({
     const dialog = ref.current;
     if (dialog && !dialog.open) dialog.showModal();
     // Focus begins at the top of a full page, so that it is read from its beginning.
-    if (full) dialog?.focus();
+    if (full && dialog) {
+      dialog.focus();
+      dialog.scrollTop = 0;
+    }
     return () => dialog?.close();
   }, [full]);
   return (

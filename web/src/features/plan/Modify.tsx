@@ -23,7 +23,7 @@ export function Modify({ onSend, busy, problem }: { onSend: (words: string) => P
         <input
           aria-label="Change in plain English" value={words} maxLength={20_000} onChange={(event) => setWords(event.target.value)}
           placeholder="I want a smaller model, and keep it under $2"
-          className="h-11 min-w-0 flex-1 rounded-field border border-line bg-ink-950 px-3 text-sm placeholder:text-low focus-visible:outline-offset-0"
+          className="h-11 w-full min-w-0 shrink-0 rounded-field sm:w-auto sm:flex-1 border border-line bg-ink-950 px-3 text-sm placeholder:text-low focus-visible:outline-offset-0"
         />
         <Button type="submit" look="plain" icon="arrow" busy={busy} disabled={!words.trim()}>{busy ? "Recalculating" : "Change the plan"}</Button>
       </form>

@@ -39,7 +39,7 @@ export function TileCard({
       <p className="mt-1 text-sm break-words text-mid">{tile.description}</p>
       {drawing}
       {facts.length > 0 && (
-        <dl className="mt-3 grid gap-1 text-sm">
+        <dl className={`mt-3 grid gap-x-10 gap-y-1 text-sm ${tile.category === "config" || open ? "md:grid-cols-2" : ""}`}>
           {facts.slice(0, open ? 20 : 5).map(([name, value]) => (
             <div key={name} className="flex justify-between gap-4">
               <dt className="shrink-0 text-low">{name}</dt>

@@ -19,12 +19,16 @@ export interface Mark {
   at: number;
   name: string;
   colour: "info" | "hold" | "low";
+  /** A tick at the foot instead of a line from top to bottom. */
+  tick?: boolean;
 }
 
 const COLOURS = { signal: "#5ee0c4", info: "#7cc0ff", hold: "#f2b866", mid: "#b3bec9", low: "#8f9baa" };
 const HEIGHT = 190;
 const REDRAW_MS = 500;
 const TABLE_ROWS = 12;
+const TICK = 9;
+const MOST_DOTS = 25;
 const FONT = '11px "JetBrains Mono Variable", monospace';
 
 /** A chart on solid ground: a sentence, the curve as evidence, and the same as a table. Redrawn at most twice a second. */
@@ -103,7 +107,7 @@ function options(width: number, lines: Line[], show: Show, log: boolean, marks: 
     series: [
       {},
       ...lines.map((line) => ({
-        label: line.name, stroke: COLOURS[line.colour], width: 1.6, spanGaps: true, points: { show: line.points ?? false, size: 6, fill: COLOURS[line.colour] },
+        label: line.name, stroke: COLOURS[line.colour], width: 1.6, spanGaps: true, points: { show: (plot: uPlot, at: number) => Boolean(line.points) && (plot.data[at] ?? []).filter((value) => value != null).length <= MOST_DOTS, size: 6, fill: COLOURS[line.colour] },
         ...(line.dash && { dash: [6, 4] }), ...(line.right && { scale: "right" }),
       })),
     ],
@@ -116,10 +120,10 @@ function options(width: number, lines: Line[], show: Show, log: boolean, marks: 
             if (left < bbox.left || left > bbox.left + bbox.width) continue;
             ctx.save();
             ctx.strokeStyle = COLOURS[mark.colour];
-            ctx.setLineDash(mark.colour === "low" ? [2, 4] : [4, 3]);
+            ctx.setLineDash(mark.tick ? [] : [4, 3]);
             ctx.lineWidth = 1.2;
             ctx.beginPath();
-            ctx.moveTo(left, bbox.top);
+            ctx.moveTo(left, mark.tick ? bbox.top + bbox.height - TICK : bbox.top);
             ctx.lineTo(left, bbox.top + bbox.height);
             ctx.stroke();
             ctx.restore();
@@ -142,7 +146,7 @@ function Legend({ lines, marks }: { lines: Line[]; marks: Mark[] }) {
       ))}
       {kinds.map((mark) => (
         <li key={mark.name} className="flex items-center gap-1.5">
-          <svg aria-hidden="true" width="6" height="12"><line x1="3" y1="0" x2="3" y2="12" stroke={COLOURS[mark.colour]} strokeWidth="1.5" strokeDasharray="3 2" /></svg>
+          <svg aria-hidden="true" width="6" height="12"><line x1="3" y1={mark.tick ? 5 : 0} x2="3" y2="12" stroke={COLOURS[mark.colour]} strokeWidth="1.5" strokeDasharray={mark.tick ? "" : "3 2"} /></svg>
           {mark.name}
         </li>
       ))}

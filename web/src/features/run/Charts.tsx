@@ -43,7 +43,7 @@ function lossLines(run: RunLive): { x: number[]; lines: Line[] } {
 
 function marksOf(run: RunLive): Mark[] {
   return [
-    ...run.checkpoints.map((item): Mark => ({ at: place(run.curve, item.stage, item.step), name: "checkpoint", colour: "low" })),
+    ...run.checkpoints.map((item): Mark => ({ at: place(run.curve, item.stage, item.step), name: "checkpoint", colour: "low", tick: true })),
     ...run.resumes.map((at): Mark => ({ at, name: "resumed here", colour: "info" })),
   ];
 }
