@@ -11,7 +11,7 @@ from kriptik.pipeline.plan.site import Rows
 from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
 from kriptik.spec.plan import TrainingImplementationPlan
 
-LOOKS = 2
+LOOKS = 1
 """How often a run looks at the held-out rows on the way; it does so at its start and end besides."""
 SHORT_RUN_H = 0.5
 LONGEST_NAME = 80

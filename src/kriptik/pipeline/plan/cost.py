@@ -34,8 +34,11 @@ CPU_SHARE = 0.6
 GPU_SHARE = {"lora": 0.36, "qlora": 0.30, "full": 0.38}
 MEDIA_SHARE = 0.15
 MOE_SHARE = 0.06
-SIDE_WORK = 1.12
-"""Evaluations, samples and checkpoints along the way."""
+SIDE_WORK = 1.05
+"""Checkpoints, logging and waiting along the way."""
+LOOKS = 3
+"""Times the held-out rows are measured and the sample prompts answered: before, half way, after."""
+SAMPLE_TOKENS = 3 * 80
 SPREAD = (0.6, 1.75)
 GUESS_SPREAD = (0.5, 2.2)
 UNPRICED = Decimal(3)
@@ -152,6 +155,7 @@ def hours(
         return _interval(likely, SPREAD, "guess", why), "guess"
     seconds = sum(stage_seconds(choices, model, gpu, stage, settings, volume, site) for stage, settings in stages)
     setup = LOCAL_SETUP_H if choices.provider == "local" else CLOUD_SETUP_H + _load_gb(model) / DOWNLOAD_GB_S / 3600
+    seconds += look_seconds(choices, model, gpu, volume, site)
     likely = seconds * SIDE_WORK / 3600 + setup
     sure = volume.known and not model.guessed
     why = "work per token over the hardware's usual speed, plus set-up, evaluations and checkpoints"
@@ -181,6 +185,15 @@ def stage_seconds(
     flops = factor * model.active_b * 1e9 * tokens_of(settings, volume, choices.gpu_count)
     power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count * _scaling(choices.gpu_count)
     return flops / power
+
+
+def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, site: Site) -> float:
+    """Seconds of looking: forward passes over the held-out rows, and answers, whose speed is that of reading the weights."""
+    share = CPU_SHARE if gpu.id == "cpu" else GPU_SHARE["lora"]
+    power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count
+    measure = 2.0 * model.active_b * 1e9 * volume.held_out * volume.tokens_per_row / power
+    reading = 2.0 * SAMPLE_TOKENS * model.active_b * 4.0 / gpu.bandwidth_gb_s
+    return LOOKS * (measure + reading)
 
 
 def peak(gpu: GpuEntry, machine: Machine | None) -> float:

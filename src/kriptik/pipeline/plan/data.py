@@ -23,6 +23,7 @@ ROW_TOKENS = {
 """Tokens, patches or codec frames of a usual row: an image of 1024 px has 4,096 patches of 16 px, a 5 s clip about 32,000."""
 RESOLUTION = 1024
 TRAIN_SHARE = 0.9
+MOST_HELD_OUT = 500
 SOURCES = {
     "user_upload": "your own upload",
     "huggingface": "a dataset from Hugging Face",
@@ -66,11 +67,18 @@ def volume_of(choices: Choices, rows: Rows | None) -> Volume:
     if choices.capability in ("image_generation", "video_generation") and choices.resolution:
         weight *= (choices.resolution / RESOLUTION) ** 2
     if rows is not None and choices.dataset_id == rows.dataset_id:
-        return Volume(max(1, rows.train_rows), max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens))
+        held_out = max(0, rows.rows - rows.train_rows)
+        return Volume(max(1, rows.train_rows), max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens), held_out=held_out)
     longest = 1024 if choices.capability in TEXT_CAPABILITIES else int(min(weight * 2, 4096))
     if choices.data_rows is not None:
-        return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest)
-    return Volume(max(1, int(assumed_rows(choices) * TRAIN_SHARE)), weight, longest, known=False)
+        return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest, held_out=held_out_of(choices.data_rows))
+    assumed = assumed_rows(choices)
+    return Volume(max(1, int(assumed * TRAIN_SHARE)), weight, longest, known=False, held_out=held_out_of(assumed))
+
+
+def held_out_of(rows: int) -> int:
+    """Rows that are held out of so many: a tenth, at most 500."""
+    return min(round(rows * (1 - TRAIN_SHARE)), MOST_HELD_OUT)
 
 
 def assumed_rows(choices: Choices) -> int:

@@ -27,6 +27,8 @@ class Volume:
     tokens_per_row: float
     longest: int
     known: bool = True
+    held_out: int = 0
+    """Rows that are only measured on."""
 
     @property
     def tokens(self) -> float:
