@@ -4,7 +4,7 @@ PY := .venv/bin/python
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
-.PHONY: help demo serve test test-unit test-slow conformance check bench lock clean
+.PHONY: help demo serve web web-api web-test test test-unit test-slow conformance check bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,10 +18,24 @@ help:  ## this list
 	@touch .venv/.stamp-run $@
 
 demo: .venv/.stamp-run  ## one sentence → a trained model, live, on this machine
+	@$(PY) scripts/build_web.py --soft
+	@$(PY) scripts/build_web.py --soft
 	@$(PY) -m kriptik.cli.demo
 
 serve: .venv/.stamp-run  ## start the server and its web page
+	@$(PY) scripts/build_web.py --soft
+	@$(PY) scripts/build_web.py --soft
 	@$(PY) -m kriptik.cli.main up
+
+web: .venv/.stamp-run  ## build the web page if its sources changed
+	@$(PY) scripts/build_web.py
+
+web-api: .venv/.stamp-dev  ## rewrite the page's typed client from the server's OpenAPI
+	@$(PY) scripts/web_api.py
+
+web-test: .venv/.stamp-dev web  ## the page: types, lint, unit tests, and the journeys in a real browser
+	@cd web && node node_modules/typescript/bin/tsc --noEmit && node node_modules/eslint/bin/eslint.js src && node node_modules/vitest/vitest.mjs run
+	@$(PYTEST) -m browser tests/browser
 
 test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
 	@$(PYTEST) -m "not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed"
@@ -33,8 +47,19 @@ test-unit: .venv/.stamp-dev  ## the quick part of the tests
 test-slow: .venv/.stamp-dev  ## real weights and the slow suites
 	@$(PYTEST) -m "(real_weights or slow) and not browser"
 
+test-browser: .venv/.stamp-dev  ## the web page in a real browser (needs Chromium)
+	@$(PY) scripts/build_web.py
+	@$(PYTEST) -m browser
+
+web: .venv/.stamp-run  ## build the web page
+	@$(PY) scripts/build_web.py
+
+web-api: .venv/.stamp-run  ## generate the page's API client from the server's OpenAPI document
+	@$(PY) scripts/web_api.py
+
 conformance: .venv/.stamp-dev  ## prove every method and rewrite catalogue/proof.json
 	@KRIPTIK_WRITE_PROOF=1 $(PYTEST) -m conformance
+	@$(PY) scripts/catalogue_docs.py
 
 check: .venv/.stamp-dev  ## lint, types, layers, house rules, stale proofs
 	@mkdir -p build
