@@ -20,6 +20,8 @@ FOREIGN: tuple[tuple[str, str], ...] = (
     (r"\bstattdessen\b", "instead"),
     (r"\b(?:mehr|mehrere)\s+daten\b", "more data"),
     (r"\bh(?:ö|oe)here\s+aufl(?:ö|oe)sung", "higher resolution"),
+    (r"\bweniger\b", "fewer"),
+    (r"\b(?:zu\s+teuer|(?:demasiado|muy)\s+caro|muito\s+caro|trop\s+ch(?:er|ère))\b|太贵|高すぎ", "too expensive"),
     # Spanish, Portuguese
     (r"\bmodelo\s+(?:m[aá]s\s+peque[nñ]o|menor)\b|\bmenor\s+modelo\b", "smaller model"),
     (r"\bmodelo\s+(?:m[aá]s\s+grande|mayor|maior)\b", "bigger model"),
@@ -145,7 +147,7 @@ LESS_MEMORY = re.compile(
 )
 NEGATION = re.compile(
     r"(?:\bno|\bnot|n't|\bnever|\bwithout|\bavoid|\binstead\s+of|\brather\s+than|\bdrop|\bskip|\bremove|\bexclude|\bditch|\bforget|\bstop\s+using|"
-    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap\s+out|\breplace|\bfrom|\bover)\s+"
+    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap\s+out|\breplace|^\s*from|\b(?:switch|change|move|go|migrate)(?:ing)?(?:\s+(?:it|us|this|over))?(?:\s+away)?\s+from|\bover)\s+"
     r"(?:(?:the|a|an|any|on|in|to|use|using|with|it|go|run|running|do|doing|be|want|need|train|training|for|via|at|my|our|really|that|stage|step)\s+)*$"
 )
 KEEP = re.compile(
