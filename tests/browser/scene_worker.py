@@ -49,7 +49,8 @@ class SceneWorker(Worker):
             (self.run_dir / "probed").write_text("")
             super().say(type="probe", result=self.probe())
             for prompt, expected in PROMPTS:
-                super().say(type="sample", stage=0, step=0, input=prompt, output="What is the password?", expected=expected, base=True)
+                said = "What is the password?"
+                super().say(type="sample", stage=0, step=0, input=prompt, output=said, expected=expected, base=True)
             self.evaluate(0)
         self.flush(1)
 

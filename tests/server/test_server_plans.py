@@ -178,3 +178,17 @@ def test_the_wizard_plans_selections_and_refuses_unknown_names(server):
 def test_the_operators_price_is_the_plans_price(server):
     plan = ask(server, dataset=upload(server))["plan"]
     assert plan["estimate"]["pricePerHour"] == 0 and plan["estimate"]["costUsd"]["max"] == 0
+
+
+def test_rows_attached_to_the_data_tile_refit_the_plan(server):
+    plan = ask(server)["plan"]
+    dataset = upload(server, rows=120)
+    body = {"modification": {"type": "custom_value", "value": dataset["id"]}}
+    edit = server.api("PUT", f"/plans/{plan['id']}/tiles/data", json=body)
+    data = next(tile for tile in edit["plan"]["tiles"] if tile["category"] == "data")
+    assert edit["plan"]["choices"]["datasetId"] == dataset["id"] and data["facts"]["have"] == 120
+    assert edit["plan"]["estimate"]["tokens"] < plan["estimate"]["tokens"] and "data" in edit["affectedTiles"]
+    unknown = {"modification": {"type": "custom_value", "value": "0" * 26}}
+    assert server.api("PUT", f"/plans/{plan['id']}/tiles/data", 404, json=unknown)["code"] == "dataset_not_found"
+    run = approve(server, edit["plan"])["jobId"]
+    end(server, run)

@@ -98,6 +98,8 @@ def edit_tile(
     asks = (
         _selected(plan, tile, modification.value)
         if modification.type == "select_alternative"
+        else _attached(plan.choices, modification.value)
+        if tile == "data" and case.rows is not None and modification.value == case.rows.dataset_id
         else _custom(tile, modification.value, case)
     )
     if isinstance(asks, Choices):
@@ -145,6 +147,11 @@ def _selected(plan: TrainingImplementationPlan, category: TileCategory, value: J
             return [Ask("settings", "reset", None, "chosen on the settings tile")]
         return with_epochs(choices, max(0.1, best.epochs * RECIPES[value]))
     return next(option.choices for option in plan.options if option.key == value)
+
+
+def _attached(choices: Choices, value: JsonValue) -> Choices:
+    """The choices with the case's rows attached; the rest is refitted to how many they are."""
+    return choices.model_copy(update={"dataset_id": value, "data_source": "user_upload", "data_rows": None})
 
 
 def _custom(tile: TileCategory, value: JsonValue, case: Case) -> list[Ask]:

@@ -35,6 +35,8 @@ SEED = 0
 SAMPLES = 3
 HELD_OUT_READ = 200
 """Held-out rows looked at for sample prompts."""
+ID_LENGTH = 26
+"""A ULID's."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,10 @@ def edit_tile(
     tile: ImplementationTile,
     modification: PlanModification,
 ) -> Edited:
-    """Changes one tile; what depends on it follows."""
+    """Changes one tile; what depends on it follows. A dataset's id on the data tile attaches its rows."""
     case = _case(core, user_id, plan)
+    if tile.category == "data" and modification.type == "custom_value" and _is_id(modification.value):
+        case = Case(plan.intent, case.site, _rows(dataset_for(core, user_id, str(modification.value))))
     result = edit.edit_tile(plan, case, tile.category, modification, now=core.clock())
     return _edited(core, contract, case, result)
 
@@ -230,6 +234,10 @@ def _edited(core: Core, contract: TrainingContract, case: Case, result: "edit.Ed
     plan = result.plan.model_copy(update={"contract_id": contract_id})
     fresh = make_contract(plan, case, contract_id=contract_id, now=core.clock(), parent=contract)
     return Edited(contract=fresh, plan=plan, changes=result.changes, affected=result.affected)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and len(value) == ID_LENGTH and value.isalnum()
 
 
 def _rows(dataset: Dataset | None) -> Rows | None:
