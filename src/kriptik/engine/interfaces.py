@@ -46,6 +46,9 @@ Penalty = Callable[[], Tensor | None]
 class Bundle:
     """What a modality loaded. `trainee` is the one module that is trained; adaptations may replace it (PEFT wraps).
 
+    An adaptation that trains a part takes it out of `parts` into the trainee: what is left in `parts` is frozen, and what it makes
+    of a row may be kept (`Modality.encode`, `collate`); for what was taken out, `collate` hands over the raw inputs.
+
     `parts` names other modules the modality needs (VAE, frozen encoders). `info` goes into run.lock and reports
     (attention, compile, base sha256). Parameter names are those of `trainee.named_parameters()` after `apply`.
     """
@@ -54,6 +57,8 @@ class Bundle:
     tokenizer: Any = None
     parts: dict[str, nn.Module] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+    """Placeholder → the text that stands for it once an adaptation has added tokens to the tokenizer (textual inversion)."""
     modified: dict[int, Tensor] = field(default_factory=dict)
 
     def touch(self, *tensors: Tensor) -> None:
@@ -225,6 +230,13 @@ class Modality:
 
     def decode(self, bundle: Bundle, encoded: Encoded) -> str:
         """`tokens`: the supervised part of a row as text."""
+        raise NotImplementedError
+
+    def add_noise(self, bundle: Bundle, micro: MicroBatch, noise: Tensor, times: Tensor) -> MicroBatch:
+        """`noise`: `extra['clean']` [rows, …] mixed with `noise` at `times` [rows] (0 clean, 1 noise) into the inputs.
+
+        `extra['target']` becomes what this model is to predict; `engine/noise.py` has the usual ones.
+        """
         raise NotImplementedError
 
     def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:

@@ -1,8 +1,8 @@
 """Contrastive learning: each anchor finds its own positive among those of the whole update, over micro-batches and ranks.
 
 Sources: Henderson et al. 2017, "Efficient Natural Language Response Suggestion for Smart Reply" (in-batch negatives); Gao et al.
-2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (cached gradients: embeddings first, without a graph;
-then the loss's gradient with respect to them; then one graph per micro-batch). Settings (`settings.objective`): `temperature`
+2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (cached gradients: embeddings without a graph; the
+loss's gradient with respect to them; one graph per micro-batch). Settings (`settings.objective`): `temperature`
 (0.05), `symmetric` (false; positives look for anchors too).
 """
 
