@@ -65,9 +65,8 @@ def settle(turns: list[Message]) -> tuple[list[Message], list[str]]:
             notes.append("joined_turns")
         else:
             joined.append(turn)
-    start = next((i for i, turn in enumerate(joined) if turn["role"] != "system"), len(joined))
     if any(turn["role"] == "user" for turn in joined):
-        while start < len(joined) and joined[start]["role"] == "assistant":
+        while joined[start := next(i for i, turn in enumerate(joined) if turn["role"] != "system")]["role"] == "assistant":
             del joined[start]
             notes.append("leading_answer")
     if any(turn["role"] == "assistant" for turn in joined):

@@ -17,7 +17,6 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 LOG_LIMIT = 4_000_000
 """Bytes of a log part; past it the log moves to `worker.log.1` and starts again."""
@@ -29,7 +28,8 @@ TRIES = 100
 def main(argv: list[str]) -> int:
     """Keeps one worker; returns 0 also where there is nothing to do (another keeper has it, or it ran or was ended already)."""
     folder, command = Path(argv[0]), argv[argv.index("--") + 1 :]
-    lock = (folder / "lock").open("a")
+    # A bare descriptor, never closed: the lock is let go by the end of the process itself and not a moment before.
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     if not _take(lock):
         return 0
     if any((folder / name).exists() for name in ("started.json", "ending.json", "exit.json")):
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _take(lock: IO[str]) -> bool:
+def _take(lock: int) -> bool:
     """Takes the lock unless another keeper has it. Who only asks whether a keeper lives holds it for a moment: hence the tries."""
     for _ in range(TRIES):
         try:

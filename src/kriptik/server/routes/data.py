@@ -37,7 +37,7 @@ class DatasetList(Noun):
     next: str | None = None
 
 
-class SampleInfo(Noun):
+class SampleSet(Noun):
     """A data set that comes as an installed package. `credit` is shown wherever its rows are used."""
 
     name: str
@@ -50,10 +50,10 @@ class SampleInfo(Noun):
     installed: bool
 
 
-class SampleList(Noun):
+class SampleSets(Noun):
     """All built-in samples."""
 
-    samples: list[SampleInfo]
+    samples: list[SampleSet]
 
 
 @router.post("", status_code=201, openapi_extra=UPLOAD_BODY)
@@ -80,11 +80,11 @@ def list_data(
 
 
 @router.get("/samples")
-def list_samples(person: PersonDep) -> SampleList:
+def list_sample_sets(person: PersonDep) -> SampleSets:
     """Built-in data sets to try with."""
-    return SampleList(
+    return SampleSets(
         samples=[
-            SampleInfo(
+            SampleSet(
                 name=sample.name,
                 title=sample.title,
                 description=sample.description,
@@ -100,7 +100,7 @@ def list_samples(person: PersonDep) -> SampleList:
 
 
 @router.post("/samples/{name}", status_code=201)
-def take_sample(core: CoreDep, person: PersonDep, name: str) -> Dataset:
+def take_sample_data(core: CoreDep, person: PersonDep, name: str) -> Dataset:
     """A built-in sample as a data set of yours."""
     return datasets.keep_sample(core, person.id, name)
 
