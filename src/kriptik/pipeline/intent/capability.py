@@ -11,10 +11,17 @@ from kriptik.pipeline.intent.vocabulary import Vocabulary, phrase
 CAPABILITIES = ("music_generation", "video_generation", "image_generation", "voice_cloning", "text_generation", "code_generation", "chat", "embeddings", "multimodal", "custom")  # fmt: skip
 WEIGHT = {"artefact": 4.0, "noun": 2.0, "verb": 1.6, "hint": 0.7}
 ROLE = {"output": 1.5, "input": 0.45, None: 1.0}
+TARGET = 1.5
+"""What something is turned into."""
 FIRST = 1.0
 """What stands earlier is likelier the thing asked for."""
 BASE_MODEL, BENCHMARK, METHOD = 2.2, 1.6, 1.5
 METHODS = {"dreambooth": "image_generation", "textual_inversion": "image_generation", "voice_clone": "voice_cloning", "temporal_adaptation": "video_generation", "contrastive": "embeddings"}  # fmt: skip
+_SOURCE = re.compile(
+    r"(?:turn|convert|transform|chang|mak|map|verwandel|convert|transform)\w*\s+(?P<what>[^.;!?]{3,70}?)\s+(?:into|in|en|em)\s"
+    r"|(?:给|把|将)(?P<what2>[^,.]{2,20}?)(?:转|变|生成)"
+)
+"""What is turned into something else is given, not made."""
 ENOUGH = 0.6
 """Less evidence than this is none."""
 
@@ -53,13 +60,18 @@ def weigh(reading: Reading, named: Named, methods: list[str]) -> Evidence:
     blanked = reading.words.rx("mask.misleading").sub(lambda m: "·" * len(m[0]), "".join(text))
     negations = _negated(reading, blanked)
     counted: dict[tuple[str, str], int] = {}
+    sources = [m.span("what") if m["what"] else m.span("what2") for m in _SOURCE.finditer(blanked)]
     for mark in _marks(blanked, reading.words):
         if any(a <= mark.start < b for a, b in negations):
             continue
         role = _role(blanked, mark, reading.words) if mark.kind == "noun" else None
         repeats = counted[mark.capability, mark.kind] = counted.get((mark.capability, mark.kind), 0) + 1
         weight = WEIGHT[mark.kind] * ROLE[role] / repeats
-        if mark.kind in ("artefact", "noun") and not evidence.seen:
+        if any(a <= mark.start and mark.end <= b for a, b in sources):
+            weight *= 0.3
+        elif mark.kind != "hint" and any(b <= mark.start < b + 40 for _, b in sources):
+            weight += TARGET
+        elif mark.kind in ("artefact", "noun") and not evidence.seen:
             weight += FIRST
         evidence.add(mark.capability, weight, blanked[mark.start : mark.end], mark.kind, role)
     if named.base_capability:
@@ -129,7 +141,7 @@ def _negated(reading: Reading, text: str) -> list[tuple[int, int]]:
     """Stretches under "not a …": up to the next comma, "but" or end of the sentence, at most five words."""
     found = []
     for match in reading.words.rx("negation.capability").finditer(text):
-        rest = re.match(r"(?:[^\s,.;!?—]+\s*){1,5}", text[match.end() :].lstrip()) if match.end() < len(text) else None
+        rest = re.match(r"(?:(?!-\s)[^\s,.;!?:—]+\s*){1,5}", text[match.end() :].lstrip()) if match.end() < len(text) else None
         if rest:
             stop = reading.words.rx("negation.stop").search(rest[0])
             found.append((match.start(), match.end() + 1 + (stop.start() if stop else len(rest[0]))))

@@ -9,7 +9,7 @@ from kriptik.pipeline.intent.text import Reading
 from kriptik.spec.intent import HardwareLimit
 
 _GPU = re.compile(
-    r"(?<![a-z0-9])(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?|(?:a|h|b|l|v|t|p)\d{1,3}0?s?(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
+    r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?|l40s|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
 )
 _REAL = re.compile(
     r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*|m\d (?:max|pro|ultra)|dgx.*"
@@ -181,6 +181,7 @@ def _gpu_id(name: str, memory: str | None) -> str:
     entry = find_gpu(f"{name} {memory}GB") if memory else find_gpu(name)
     entry = entry or find_gpu(name)
     if entry is None:
+        name = re.sub(r"^(?=[2-5]0[5-9]0)", "RTX ", name)
         return re.sub(r"\s+", " ", name).upper().replace(" TI", " Ti").replace("SUPER", "Super")
     sized = [g for g in load_catalogue().gpus if g.split("-")[0] == entry.id.split("-")[0]]
     if len(sized) > 1 and "GB" in entry.id and not memory:

@@ -77,14 +77,22 @@ def _bare(reading: Reading) -> Money | None:
     """ "budget 500": a figure without a currency right behind a budget word."""
     text = reading.text
     last = None
+    sums = [m for m in money(text, reading.language) if m.per is None]
     for n in numbers(text, reading.language):
         unit = _UNIT_AFTER.match(text, n.end)
-        if unit and not _PLAIN_AFTER.match(text, n.end):
+        if any(m.start <= n.start < m.end for m in sums) or unit and not _PLAIN_AFTER.match(text, n.end):
             continue
         lead = text[max(0, n.start - 44) : n.start]
         if any(not lead[m.end() :].strip(" :=~,-$") for m in reading.words.rx("money.bare_budget").finditer(lead)):
             last = Money(n.value, None, n.start, n.end, n.low)
+        elif (last or sums) and _corrects_here(reading, n.start):
+            last = Money(n.value, sums[-1].currency if sums else None, n.start, n.end, n.low)
     return last
+
+
+def _corrects_here(reading: Reading, at: int) -> bool:
+    """ "actually 700": the figure follows the words of correction at once."""
+    return before(reading, at, "correction.marks", 24)
 
 
 def deadline(reading: Reading) -> float | None:

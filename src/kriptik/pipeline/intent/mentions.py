@@ -22,7 +22,7 @@ def data(reading: Reading, named: Named) -> DataMention | None:
     source = _source(reading, named, bool(amount))
     if source:
         found["source"] = source
-    kind = found.get("type") or (_loose_type(reading) if source or amount else None)
+    kind = found.get("type") or (_loose_type(reading) if source or amount else None) or _given_type(reading)
     if kind:
         found["type"] = kind
     if form := _format(reading):
@@ -103,6 +103,9 @@ def _counted(reading: Reading, n: Number) -> dict[str, object] | None:
     )
     wider = next((h for h in hits if h[2] in ("preferences", "pairs") and h[0] <= match.end() + 4), None)
     kind = wider[2] if wider else head[2]
+    made_of = re.match(r"\s*(?:of|von|mit|de|d')\s*(?:\w+\s+){0,2}?(?=(.*))", clause[head[3].end() :])
+    if made_of and not wider:
+        kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").match(made_of[1])), kind)
     return {"amount": n.value, "unit": head[3][0].strip(), "type": kind}
 
 
@@ -120,6 +123,21 @@ def _loose_type(reading: Reading) -> str | None:
             if near < 40 and (best is None or (near, -len(match[0])) < best[:2]):
                 best = (near, -len(match[0]), kind)
     return best[2] if best else None
+
+
+_GIVEN = re.compile(r"(?:from|aus|a partir de|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on|scratch on|em cima de)\s+(?:(?!to\b|in\b)[\w']+\s+){0,4}?")
+
+
+def _given_type(reading: Reading) -> str | None:
+    """What the training is said to start from, though nobody says whose it is: "from old voicemails"."""
+    if re.search(r"(?:pairwise|preference|thumbs|chosen|rejected).{0,24}(?:data|pairs|votes|feedback|ratings)", reading.text):
+        return "preferences"
+    for match in _GIVEN.finditer(reading.text):
+        for kind in TYPES:
+            hit = reading.words.rx(f"data.type.{kind}").match(reading.text, match.end())
+            if hit and (kind in MEDIA or "train" in match[0] or "scratch" in match[0]):
+                return kind
+    return None
 
 
 def _source(reading: Reading, named: Named, counted: bool) -> str | None:
@@ -144,7 +162,11 @@ def _source(reading: Reading, named: Named, counted: bool) -> str | None:
 def _own(reading: Reading, counted: bool) -> bool:
     """A possessive or "I have" with a kind of data within a few words, or a path or file of one's own."""
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
-        tail = re.split(r"[.;!?\n]", reading.text[match.start() : match.end() + 40])[0]
+        if counted:
+            return True
+        tail = re.split(r"[.;!?\n,(]", reading.text[match.start() : match.end() + 34])[0]
+        if reading.words.rx("mask.misleading").search(tail):
+            continue
         if re.search(
             r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|archive|catalogue?|history|export|folder|collection|style",
             tail,

@@ -34,8 +34,9 @@ SUFFIX = {
 """Written against or after digits."""
 _DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d+(?:[.,]\d+)?"
 _DIGIT_NUMBER = re.compile(
-    rf"(?<![\d.,{'a-z'}])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
+    rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
 )
+_A_GRAND = re.compile(r"(?<![a-z])a(?= grand(?![a-z]))(?<!half a)")
 _CJK = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _CJK_SCALE = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "萬": 10_000, "億": 100_000_000, "亿": 100_000_000}
 _CJK_NUMBER = re.compile(r"[〇零一二两兩三四五六七八九十百千万萬億亿]+")
@@ -122,6 +123,7 @@ def to_value(digits: str, language: str = "en") -> float:
 def numbers(text: str, language: str = "en") -> list[Number]:
     """All figures, written in digits or in words, ranges joined, never overlapping."""
     found = _digit_numbers(text, language)
+    found += [Number(1.0, m.start(), m.end(), worded=True) for m in _A_GRAND.finditer(text)]
     taken = [(n.start, n.end) for n in found]
     for word in _word_numbers(text, language) + _cjk_numbers(text):
         if all(word.end <= a or word.start >= b for a, b in taken):
@@ -279,7 +281,7 @@ def money(text: str, language: str = "en") -> list[Money]:
     return found
 
 
-_GRAND = re.compile(r"\s*(?:grand|large ones|g's|mille)\b")
+_GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand|large ones|g's|mille)\b")
 
 
 @lru_cache(maxsize=16)

@@ -6,6 +6,8 @@ from kriptik.pipeline.intent.capability import Evidence
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
 
+ASKED, BARE = 3.5, 4.0
+"""Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
     r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question|question|q|also|sorry|dumb question|hola|hallo|bonjour|salut|ola|oi|hii|btw|hi there|hey there|hello there|guys|team|folks|kriptik|你好|请问|すみません|नमस्ते)[\s,:!.\-–]*)*"
@@ -15,7 +17,8 @@ _START = re.compile(
 def is_request(reading: Reading, named: Named, evidence: Evidence, specific: bool) -> bool:
     """`specific`: a budget, method, data or hardware was found, which only a request has."""
     text = reading.text
-    if len(_LETTERS.findall(text)) < 3 or _gibberish(text):
+    known = evidence.scores.get(evidence.best() or "", 0.0) >= BARE or named.base
+    if len(_LETTERS.findall(text)) < 2 or (not known and _gibberish(text)):
         return False
     wanted = False
     for start, end in reading.sentences:
@@ -61,7 +64,8 @@ def _sentence(reading: Reading, sentence: str, named: Named, evidence: Evidence,
         return True
     if artefact and evidence.best():
         return True
-    return True if want and evidence.scores.get(evidence.best() or "", 0.0) >= 3.5 else None
+    score = evidence.scores.get(evidence.best() or "", 0.0)
+    return True if score >= (ASKED if want else BARE) else None
 
 
 def _train_cue(reading: Reading, sentence: str) -> bool:

@@ -6,9 +6,9 @@ Folding keeps length, so that every position in the folded text is the same posi
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
-from kriptik.pipeline.intent.vocabulary import Vocabulary, vocabulary
+from kriptik.pipeline.intent.vocabulary import Vocabulary, own_lists, phrases, vocabulary
 
 MAX_CHARS = 8000
 """A request is a few sentences; of a longer text the beginning is read."""
@@ -66,8 +66,24 @@ def guess_language(folded: str) -> str:
         code: sum(word in vocabulary(code).words("language.small_words") for word in words)
         for code in ("en", *LATIN_LANGUAGES, "hi")
     }
+    if max(scores.values()) - scores["en"] <= 1:
+        for code in scores:
+            scores[code] += 0.7 * _task_words(folded, code)
     best = max(scores, key=lambda code: scores[code])
     return best if scores[best] > scores["en"] else "en"
+
+
+def _task_words(folded: str, code: str) -> int:
+    """How many words of asking and of things to make the text has in a language: a terse request has no small words."""
+    return sum(len(pattern.findall(folded)) for pattern in _own_patterns(code))
+
+
+@cache
+def _own_patterns(code: str) -> list[re.Pattern[str]]:
+    lists = own_lists(code)
+    asking = [e for key in ("request.train", "request.build", "request.wish", "request.artefact", "request.question", "money.cue") for e in lists.get(key, [])]
+    making = [e for key, entries in lists.items() if key.startswith("capability.") and not key.endswith("hint") for e in entries]
+    return [phrases(asking), phrases(making)]
 
 
 @dataclass(frozen=True)

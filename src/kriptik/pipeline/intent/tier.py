@@ -109,6 +109,8 @@ def _hardware_conflict(reading: Reading, intent: TrainingIntent) -> bool:
             return True
     if intent.deadline_hours and intent.deadline_hours <= 2:
         return _said(reading, "tier.scratch") or (big >= 65 and full) or (intent.quality_tier == "research")
+    if full and big >= 13 and hardware is None and re.search(r"laptop|notebook|macbook|my pc|gaming pc", reading.text):
+        return True
     return False
 
 

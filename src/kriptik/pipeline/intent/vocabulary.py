@@ -45,8 +45,8 @@ class Vocabulary:
 @cache
 def vocabulary(language: str = "en") -> Vocabulary:
     """English and, where there is a file for it, `language`. The language's `drop` lists take English entries out."""
-    english, lists = _lists("en"), {}
-    own = _lists(language) if language != "en" else {}
+    english, lists = own_lists("en"), {}
+    own = dict(own_lists(language)) if language != "en" else {}
     dropped = set(own.pop("drop", []))
     for key in {*english, *own}:
         alone = key.startswith("language.")
@@ -91,7 +91,8 @@ def _file(language: str) -> dict[str, Any]:
     return merged
 
 
-def _lists(language: str) -> dict[str, list[str]]:
+def own_lists(language: str) -> dict[str, list[str]]:
+    """The cue lists of one language's own files."""
     found: dict[str, list[str]] = {}
 
     def walk(table: dict[str, Any], prefix: str) -> None:

@@ -1,0 +1,86 @@
+"""Reads the requests with expected fields and scores the parser on them.
+
+A line is `prompt ||| key=value;…`. Keys: no (no request to train), ask (needs clarification), conflict, cpu: flags; the rest in KEYS.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+FLAGS = {"no", "ask", "conflict", "cpu"}
+KEYS = ("cap", "tier", "bar", "base", "m", "x", "usd", "cur", "h", "gpu", "n", "vram", "prov", "dt", "da", "ds", "df", "exp", "lang", "dev", "maxp", "maxgb", "ms", "lic")  # fmt: skip
+
+
+def rows(name):
+    """(prompt, expected fields) of a data file beside this module."""
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if not line.startswith("#"):
+            prompt, _, fields = line.partition("|||")
+            pairs = dict(f.split("=", 1) if "=" in f else (f, True) for f in fields.strip().split(";"))
+            assert set(pairs) <= FLAGS | set(KEYS), line
+            yield prompt.strip(), pairs
+
+
+def flat(contract):
+    """The batch view in the short keys of the data files."""
+    hardware, data, output = (contract.get(k, {}) for k in ("hardware", "data", "output"))
+    currency = contract.get("budget_currency")
+    found = {
+        "no": not contract["is_training_request"],
+        "ask": contract.get("needs_clarification", False),
+        "conflict": contract.get("conflict", False),
+        "cpu": hardware.get("cpu_only", False),
+        "cap": contract.get("capability"),
+        "tier": contract.get("quality_tier"),
+        "bar": contract.get("benchmark_model"),
+        "base": contract.get("base_model"),
+        "m": ",".join(sorted(contract.get("methods", []))),
+        "x": ",".join(sorted(contract.get("excluded_methods", []))),
+        "usd": contract.get("budget_max_usd"),
+        "cur": None if currency == "USD" else currency,
+        "h": contract.get("deadline_hours"),
+        "gpu": hardware.get("gpu"),
+        "n": hardware.get("count"),
+        "vram": hardware.get("vram_gb"),
+        "prov": contract.get("provider"),
+        "dt": data.get("type"),
+        "da": data.get("amount"),
+        "ds": data.get("source"),
+        "df": data.get("format"),
+        "exp": output.get("export"),
+        "lang": output.get("language"),
+        "dev": output.get("target_device"),
+        "maxp": output.get("max_params_b"),
+        "maxgb": output.get("max_size_gb"),
+        "ms": output.get("max_latency_ms"),
+        "lic": output.get("license"),
+    }
+    return {k: v for k, v in found.items() if v is not None and v is not False and v != ""}
+
+
+def same(key, expected, found):
+    """Names by letters and digits, lists as sets, figures to a part in a hundred."""
+    if expected is None or found is None or isinstance(expected, bool):
+        return expected == found
+    if key in ("usd", "h", "n", "vram", "da", "maxp", "maxgb", "ms"):
+        return abs(float(expected) - float(found)) <= 0.01 * max(1.0, float(expected))
+    if key in ("m", "x"):
+        return set(expected.split(",")) == set(found.split(","))
+    return "".join(filter(str.isalnum, str(expected).lower())) == "".join(filter(str.isalnum, str(found).lower()))
+
+
+def score(parser, name):
+    """({field: (right, counted)}, [(prompt, field, expected, found)]). A field counts where it is expected or was found."""
+    right, counted, misses = Counter(), Counter(), []
+    for prompt, expected in rows(name):
+        found = flat(parser.parse(prompt).fields())
+        for key in ("no", "cap", *(k for k in (*FLAGS, *KEYS) if k not in ("no", "cap"))):
+            always = key == "no" or (key == "cap" and "no" not in expected)
+            if not always and key not in expected and key not in found:
+                continue
+            counted[key] += 1
+            ok = same(key, expected.get(key), found.get(key))
+            right[key] += ok
+            if not ok:
+                misses.append((prompt, key, expected.get(key), found.get(key)))
+    return {k: (right[k], counted[k]) for k in counted}, misses
