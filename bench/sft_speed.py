@@ -28,6 +28,8 @@ BUSY = 0.3
 """Load per core above which no figure is taken."""
 LEFT_OUT = 2
 """First updates, while caches and allocator warm up."""
+Mark = tuple[float, float, int]
+"""End of an update: wall clock, processor time of this process, tokens."""
 
 
 def main() -> int:
@@ -82,7 +84,7 @@ def run(side: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         sys.stderr.write(done.stderr[-4000:])
         raise SystemExit(f"{side} failed")
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"{side:8} {found['rate']:7.1f} tokens/s   {found['tokens']} tokens in {found['seconds']:.1f} s"
+    print(f"{side:8} {found['rate']:7.1f} tokens/s ({found['cpu_rate']:.1f} per CPU second)   {found['tokens']} tokens"
           f"   held-out loss {found['loss']:.4f}   peak {found['peak_gb']:.1f} GB")
     return found
 
@@ -130,11 +132,11 @@ def ours(folder: Path, steps: int, held_out: int) -> dict[str, Any]:
     from kriptik.engine.train import train
     from kriptik.spec.events import Desired, Metrics
 
-    marks: list[tuple[float, int]] = []
+    marks: list[Mark] = []
 
     def emit(body: Any) -> None:
         if isinstance(body, Metrics):
-            marks.append((time.perf_counter(), body.tokens))
+            marks.append((time.perf_counter(), time.process_time(), body.tokens))
 
     wanted = Desired(version=1)
     asked = job(folder, steps)
@@ -158,7 +160,7 @@ def theirs(folder: Path, steps: int, held_out: int) -> dict[str, Any]:
 
     base = find_base(job(folder, 1)).folder
     rows = [json.loads(line)["messages"] for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    marks: list[tuple[float, int]] = []
+    marks: list[Mark] = []
     seen = [0]
 
     class Counted(SFTTrainer):
@@ -169,7 +171,7 @@ def theirs(folder: Path, steps: int, held_out: int) -> dict[str, Any]:
 
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **rest):
-            marks.append((time.perf_counter(), seen[0] - sum(tokens for _, tokens in marks)))
+            marks.append((time.perf_counter(), time.process_time(), seen[0] - sum(tokens for *_, tokens in marks)))
 
     config = SFTConfig(
         output_dir=str(folder / "trl"), max_steps=steps, per_device_train_batch_size=SEQUENCES, gradient_accumulation_steps=1,
@@ -189,12 +191,12 @@ def theirs(folder: Path, steps: int, held_out: int) -> dict[str, Any]:
     return {**rate(marks), "peak_gb": peak, "loss": loss(trained, folder, held_out, job(folder, 1))}
 
 
-def rate(marks: list[tuple[float, int]]) -> dict[str, Any]:
-    """Tokens per second between the ends of updates, the first ones left out."""
+def rate(marks: list[Mark]) -> dict[str, Any]:
+    """Tokens per second, and per second of processor time, between the ends of updates; the first ones left out."""
     timed = marks[LEFT_OUT - 1 :] if len(marks) > LEFT_OUT else marks
-    tokens = sum(count for _, count in timed[1:])
-    seconds = timed[-1][0] - timed[0][0]
-    return {"rate": tokens / seconds, "tokens": sum(count for _, count in marks), "seconds": seconds}
+    tokens = sum(count for *_, count in timed[1:])
+    seconds, cpu = (timed[-1][clock] - timed[0][clock] for clock in (0, 1))
+    return {"rate": tokens / seconds, "cpu_rate": tokens / cpu, "tokens": sum(count for *_, count in marks), "seconds": seconds}
 
 
 def loss(model: Any, folder: Path, held_out: int, asked: Any) -> float:

@@ -55,7 +55,7 @@ class Lora(Adaptation):
     def save(self, bundle: Bundle, folder: Path) -> None:
         """See Adaptation: `adapter_config.json` and `adapter_model.safetensors`."""
         model: Any = bundle.trainee
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder, save_embedding_layers=False)  # no embedding is adapted; PEFT would ask the hub to be sure
 
 
 def _adapted(model: Any) -> Iterator[tuple[str, Any]]:

@@ -55,6 +55,7 @@ class Text(Modality):
             ) from error
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.config.use_cache = True
+        model.name_or_path = model.config._name_or_path = self.job.base_model.id  # what saved files name, never a folder here
         info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
         return Bundle(trainee=model, tokenizer=tokenizer, info=info)
 

@@ -16,8 +16,9 @@ PARITY = 1e-3
 
 
 def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) -> Exported:
-    """Writes `result/adapter` (where there is one) and `result/model`; the trainee stays bit-unchanged.
+    """Writes `result/adapter` (where one on the plain base says it all) and `result/model`; the trainee stays bit-unchanged.
 
+    Where base weights moved too (an earlier stage, a restart that merged), an adapter would be right on weights nobody has.
     Merging works on a copy: adding an update to weights and taking it away again would not give the same bits.
     """
     part, result = run_dir / ".result", run_dir / "result"
@@ -25,10 +26,12 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
     part.mkdir(parents=True)
     trainee: Any = bundle.trainee
     merge = getattr(trainee, "merge_and_unload", None) is not None
+    alone = merge and not bundle.modified
     try:
-        if merge:
+        if alone:
             adaptation.save(bundle, part / "adapter")
             _write_card(part / "adapter", job, adapter=True)
+        if merge:
             merged: Any = copy.deepcopy(trainee).merge_and_unload()
             _must_agree(trainee, merged, bundle.tokenizer)
         else:
@@ -42,7 +45,7 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
         shutil.rmtree(part, ignore_errors=True)
         raise WorkerError("disk_full", f"The result could not be written: {error}.", "Free disk space, then retry.") from error
     size = sum(file.stat().st_size for file in result.rglob("*") if file.is_file())
-    return Exported("result/adapter" if merge else None, "result/model", size)
+    return Exported("result/adapter" if alone else None, "result/model", size)
 
 
 def _must_agree(trainee: Any, merged: Any, tokenizer: Any) -> None:
