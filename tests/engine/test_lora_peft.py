@@ -110,11 +110,12 @@ def test_adapters_off_is_the_base_and_folding_in_keeps_the_answers(tmp_path, kin
     assert len(touched) == 14 and not any("lora" in name for name, _ in bundle.trainee.named_parameters())
 
 
-def test_an_adapter_on_moved_weights_is_not_left_as_a_result(tmp_path):
+def test_the_adapter_of_a_later_stage_is_not_left_as_a_result(tmp_path):
     bundle, adaptation = adapted(tmp_path, "lora")
     job = tiny_job(tmp_path)
     first = write_result(bundle, adaptation, tmp_path / "run", job)
-    assert first.adapter_path == "result/adapter" and (tmp_path / "run" / first.adapter_path / "adapter_model.safetensors").is_file()
+    assert first.adapter_path == "result/adapter"
+    assert (tmp_path / "run" / "result" / "adapter" / "adapter_model.safetensors").is_file()
     adaptation.finish(bundle)
     second = Lora(adaptation.settings)
     second.apply(bundle)
@@ -123,7 +124,7 @@ def test_an_adapter_on_moved_weights_is_not_left_as_a_result(tmp_path):
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     before = logits(bundle.trainee)
-    exported = write_result(bundle, second, tmp_path / "run", job)
+    exported = write_result(bundle, second, tmp_path / "run", job.model_copy(update={"stages": job.stages * 2}))
     assert exported.adapter_path is None and not (tmp_path / "run" / "result" / "adapter").exists()
     assert torch.equal(logits(bundle.trainee), before), "writing the result changed the trainee"
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "result" / "model")

@@ -18,7 +18,7 @@ PARITY = 1e-3
 def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) -> Exported:
     """Writes `result/adapter` (where one on the plain base says it all) and `result/model`; the trainee stays bit-unchanged.
 
-    Where base weights moved too (an earlier stage, a restart that merged), an adapter would be right on weights nobody has.
+    After an earlier stage an adapter would be right only on weights that nobody has.
     Merging works on a copy: adding an update to weights and taking it away again would not give the same bits.
     """
     part, result = run_dir / ".result", run_dir / "result"
@@ -26,7 +26,7 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
     part.mkdir(parents=True)
     trainee: Any = bundle.trainee
     merge = getattr(trainee, "merge_and_unload", None) is not None
-    alone = merge and not bundle.modified
+    alone = merge and len(job.stages) == 1
     try:
         if alone:
             adaptation.save(bundle, part / "adapter")
