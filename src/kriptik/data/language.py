@@ -1,7 +1,6 @@
 """Which language a text is in, guessed: by its script, else by its commonest small words. For statistics, not for decisions."""
 
 import re
-from collections import Counter
 
 LOOKED_AT = 600
 WORDS: dict[str, frozenset[str]] = {
@@ -33,8 +32,10 @@ SCRIPTS = (
     ("th", re.compile(r"[\u0e00-\u0e7f]")),
 )
 OTHER = "other"
-_WEIGHT = {word: 1 / sum(word in words for words in WORDS.values()) for words in WORDS.values() for word in words}
-"""A word that many languages share tells little."""
+_VOTES: dict[str, list[str]] = {}
+for _code, _words in WORDS.items():
+    for _word in _words:
+        _VOTES.setdefault(_word, []).append(_code)
 _LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -46,7 +47,11 @@ def guess(text: str) -> str:
     for code, script in SCRIPTS:
         if letters and len(script.findall(piece)) > 0.2 * letters:
             return code
-    counts = Counter(_WORD.findall(piece))
-    scores = sorted(((sum(counts[word] * _WEIGHT[word] for word in words), code) for code, words in WORDS.items()), reverse=True)
-    (best, code), (second, _) = scores[0], scores[1]
-    return code if best >= 1.5 and best > second else OTHER
+    votes: dict[str, float] = {}
+    for word in _WORD.findall(piece):
+        for code in (speakers := _VOTES.get(word, [])):
+            votes[code] = votes.get(code, 0.0) + 1 / len(speakers)  # a word that many languages share tells little
+    scores = sorted(((score, code) for code, score in votes.items()), reverse=True)[:2]
+    if not scores or scores[0][0] < 1.5 or (len(scores) > 1 and scores[0][0] == scores[1][0]):
+        return OTHER
+    return scores[0][1]

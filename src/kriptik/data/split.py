@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from kriptik.data import text
@@ -20,9 +21,9 @@ SIDES: tuple[Side, ...] = ("train", "eval", "test")
 
 LABEL_SHARE, LABEL_ROWS, LABEL_CHARS = 0.05, 20, 40
 """A short answer that so many rows share is a label ("yes", "refund"), or a phrase ("thank you"), and ties no rows together."""
-SHINGLE = 5
+SHINGLE, MANY_WORDS = 5, 20
 SIMILAR = 0.8
-"""Jaccard similarity of character 5-grams from which two rows count as nearly the same."""
+"""Jaccard similarity of shingles from which two rows count as nearly the same."""
 BANDS, BAND = 12, 5
 BINS = BANDS * BAND
 MOST_COMPARED = 200_000
@@ -190,9 +191,12 @@ class NearIndex:
 
 
 def shingles(row: Row) -> set[bytes]:
-    """Character 5-grams of everything a row says, in normal form."""
+    """Pairs of neighbouring words of all that a row says, in normal form; of few words, character 5-grams."""
     asked, said = sides_of(row)
     flat = text.normal(" ".join([*asked, *said])[:LOOKED_AT]).encode("utf-8", "replace")
+    words = flat.split()
+    if len(words) >= MANY_WORDS:
+        return {one + b" " + other for one, other in pairwise(words)}
     return {flat[i : i + SHINGLE] for i in range(max(1, len(flat) - SHINGLE + 1))}
 
 
@@ -210,7 +214,9 @@ def signature(pieces: set[bytes]) -> list[int]:
             bins[at] = mixed
     filled = [at for at, value in enumerate(bins) if value != EMPTY]
     if len(filled) < BINS:
-        bins = [bins[at] if bins[at] != EMPTY else bins[_next(filled, at)] for at in range(BINS)]
+        later = bins[filled[0]]
+        for at in reversed(range(BINS)):
+            later = bins[at] = later if bins[at] == EMPTY else bins[at]
     return bins
 
 
@@ -218,10 +224,6 @@ def similarity(one: Row, other: Row) -> float:
     """Jaccard similarity of two rows' shingles."""
     a, b = shingles(one), shingles(other)
     return len(a & b) / len(a | b)
-
-
-def _next(filled: list[int], at: int) -> int:
-    return next((full for full in filled if full > at), filled[0])
 
 
 def _without_repeats(rows: Sequence[Traits], result: Split) -> list[int]:
