@@ -74,10 +74,15 @@ def test_a_checkpoint_in_mid_run_answers_as_itself(trained):
     assert early.hashes["base"] == late.hashes["base"]
 
 
-def test_nothing_trained_and_nothing_asked_say_so(trained):
+def test_without_a_name_the_newest_checkpoint_answers(trained):
+    job, outcome, _, _ = trained
+    assert load(job).hashes == load(job.model_copy(update={"resume_from": outcome.checkpoint_id})).hashes
+
+
+def test_nothing_trained_and_nothing_asked_say_so(trained, tmp_path):
     job, outcome, _, _ = trained
     with pytest.raises(KriptikError) as refused:
-        load(job)
+        load(job.model_copy(update={"run_dir": str(tmp_path)}))
     assert refused.value.code == "no_checkpoint"
     models = load(job.model_copy(update={"resume_from": outcome.checkpoint_id}))
     with pytest.raises(KriptikError) as refused:

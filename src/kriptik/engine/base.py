@@ -55,8 +55,8 @@ class Base:
 def find_base(job: TrainJob) -> Base:
     """The job's base model. Raises WorkerError where it is nowhere to be had."""
     ref = job.base_model
-    if ref.path:
-        folder = Path(ref.path)
+    if ref.path or Path(ref.id).is_absolute():
+        folder = Path(ref.path or ref.id)
         _must_be_model(folder, ref.id)
         return Base(folder, _hash_weights(folder), "folder")
     kept = Path(job.cache_dir) / "models" / _name_of(ref)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kriptik.engine import lock, pieces
+from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.engine.modalities.text import answer
 from kriptik.engine.rng import reseed
@@ -25,21 +26,22 @@ HOUR_S = Decimal(3600)
 
 
 def restored(job: TrainJob) -> tuple[Run, Adaptation]:
-    """The model as checkpoint `job.resume_from` left it, with the adaptation of its stage. Raises WorkerError."""
-    if job.resume_from is None:
+    """The model as checkpoint `job.resume_from` left it (None: the newest), with its stage's adaptation. Raises WorkerError."""
+    name = job.resume_from or next(reversed(Checkpoints(job.run_dir).ids()), None)
+    if name is None:
         raise WorkerError("no_checkpoint", "There are no trained weights yet.", "Wait for the first checkpoint.")
     lock.settle(job, lock.read(job.run_dir))
     run = load_run(job, pieces.modality(job.modality))
-    facts = run.store.verify(job.resume_from)
+    facts = run.store.verify(name)
     index = int(facts["stage"])
-    state = read_state(run.store, job.resume_from, 0, torch.device("cpu"))
+    state = read_state(run.store, name, 0, torch.device("cpu"))
     replay(run, state["earlier"])
     stage = job.stages[index]
     adaptation = parts_of(stage)[0](stage.settings)
     reseed(job.seed, "apply", index)
     adaptation.apply(run.bundle)
     adaptation.load_state(state["adaptation"])
-    put_back(run.store, job.resume_from, run.bundle)
+    put_back(run.store, name, run.bundle)
     run.bundle.trainee.eval()
     return run, adaptation
 
@@ -85,7 +87,7 @@ class Models:
             latency=took,
             tokens_used=len(ids) + made,
             cost=(price * Decimal(str(round(took, 6))) / HOUR_S).quantize(Decimal("0.00000001")),
-            metadata={"weights": self.hashes[request.target], "checkpoint": self.job.resume_from, "newTokens": made},
+            metadata={"weights": self.hashes[request.target], "checkpoint": self.job.resume_from or "newest", "newTokens": made},
         )
 
 
