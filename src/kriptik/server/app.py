@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import kriptik
 from kriptik.providers.provider import Provider
-from kriptik.server import problems, wiring
+from kriptik.server import planning, problems, wiring
 from kriptik.server.core import Clock, Core, open_core
 from kriptik.server.routes import ROUTERS, access, worker
 from kriptik.server.runs.reconciler import Reconciler
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None, providers: dict[str, Provider] 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.reconciler.start()
+    threading.Thread(target=planning.warm_up, name="warm-up", daemon=True).start()
     try:
         yield
     finally:

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from kriptik.catalogue.load import load_catalogue
+from kriptik.catalogue.proof import status_of
 from kriptik.server import planning
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
@@ -43,17 +45,21 @@ def approve(core: Core, user_id: str, plan_id: str, authorization: BudgetAuthori
 
 
 def must_be_trainable(core: Core, plan: TrainingImplementationPlan) -> None:
-    """409 `method_not_available` for what does not train yet, with the reason."""
-    if not plan.approvable:
-        raise ConflictError(
-            "method_not_available", plan.why_not_approvable or "This plan does not train yet.", "Choose another method or model."
-        )
-    if plan.choices.provider not in core.providers:
+    """409 `method_not_available` for what does not train yet, `provider_not_available` for a place that is not set up here."""
+    choices = plan.choices
+    set_up = choices.provider in core.providers
+    if plan.approvable and set_up:
+        return
+    trains = choices.method in load_catalogue().methods and status_of(choices.method, choices.capability).status == "trainable"
+    if not set_up and (plan.approvable or trains):
         raise ConflictError(
             "provider_not_available",
-            f"The provider {plan.choices.provider} is not set up here.",
+            f"The provider {choices.provider} is not set up here.",
             f"Choose one of: {', '.join(sorted(core.providers))}.",
         )
+    raise ConflictError(
+        "method_not_available", plan.why_not_approvable or "This plan does not train yet.", "Choose another method or model."
+    )
 
 
 def _decide(

@@ -49,6 +49,12 @@ class Edited:
     affected: list[TileCategory]
 
 
+def warm_up() -> None:
+    """Reads vocabulary, catalogue and proofs once, so that the first request is as quick as the others."""
+    OfflineParser().parse("Fine-tune a small model for customer support, budget $20")
+    method_statuses()
+
+
 def dataset_for(core: Core, user_id: str, dataset_id: str | None) -> Dataset | None:
     """The person's dataset; None where none is named. 404 for one that is not theirs."""
     if not dataset_id:
