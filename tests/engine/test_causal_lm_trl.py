@@ -7,8 +7,12 @@ from tiny import chat_rows, tiny_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from kriptik.engine.adaptations.lora import Lora
+from kriptik.engine.cursor import Rows
+from kriptik.engine.interfaces import Encoded, OptimizerSpec, ParamGroup, Session
 from kriptik.engine.modalities.text import Text
 from kriptik.engine.objectives.causal_lm import CausalLm
+from kriptik.engine.strategies.single import SingleRuntime
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,18 @@ def test_loss_and_gradient_equal_trl(both):
     expected = dict(trainer.model.named_parameters())
     for name, parameter in bundle.trainee.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-5, rtol=1e-4)
+
+
+def test_held_out_rows_are_scored_as_each_alone(both):
+    _trainer, modality, bundle, job, rows = both
+    objective = CausalLm(job.stages[0].settings)
+    encoded = [modality.encode(bundle, row, n, "completion", job.stages[0].settings) for n, row in enumerate(rows)]
+    encoded.insert(2, Encoded(9, 3, 0.0, {"ids": [5, 6, 7], "learnt": [False] * 3, "cut": 0}))  # nothing to learn is left of it
+    runtime = SingleRuntime(bundle, modality, OptimizerSpec([ParamGroup([next(iter(dict(bundle.trainee.named_parameters())))])]))
+    settings = job.stages[0].settings
+    session = Session(job, 0, settings, bundle, modality, Lora(settings), objective, Rows([], dict), runtime=runtime)
+    bundle.trainee.eval()
+    together = objective.evaluate(encoded, session)
+    alone = [objective.evaluate([row], session) for row in encoded]
+    assert together.weights == [row.weight for row in encoded]
+    assert together.sums == pytest.approx([one.sums[0] for one in alone], rel=1e-5) and together.sums[2] == 0.0

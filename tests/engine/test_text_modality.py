@@ -63,6 +63,18 @@ def test_a_row_that_is_neither_names_itself(loaded):
     assert refused.value.fields == {"row": 7}
 
 
+def test_an_empty_row_names_itself(loaded):
+    tokenizer = loaded[1].tokenizer
+    with pytest.raises(DataError, match="Row 3 "):
+        encode_row(tokenizer, {"messages": []}, 2, 500)
+    kept, tokenizer.chat_template = tokenizer.chat_template, "{{ '' }}"
+    try:
+        with pytest.raises(DataError, match="Row 3 is empty"):
+            encode_row(tokenizer, {"messages": [{"role": "user", "content": "One?"}]}, 2, 500)
+    finally:
+        tokenizer.chat_template = kept
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(loaded):
     tokenizer = loaded[1].tokenizer
     kept = tokenizer.chat_template

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
@@ -28,17 +27,19 @@ class CausalLm(Objective):
         scores = RowScores([], [])
         for group in _groups(encoded):
             micro = session.modality.collate(session.bundle, [group], session.job.seed, 0)
-            losses = _token_losses(session.runtime.forward(micro), micro)
-            filled = iter([float(part.sum()) for part in losses.split(micro.extra["counts"])])
+            ((_, sums, _),) = session.runtime.score([micro], _by_row)
+            filled = iter([sums[str(place)] for place in range(len(micro.rows))])
             for row in group:
-                scores.sums.append(next(filled, 0.0) if row.length else 0.0)
+                scores.sums.append(next(filled) if row.length else 0.0)
                 scores.weights.append(row.weight)
         return scores
 
 
-def _token_losses(output: Any, micro: MicroBatch) -> Tensor:
-    with torch.no_grad():
-        return -log_probs(output, micro.extra["targets"])
+def _by_row(output: Any, micro: MicroBatch) -> tuple[Tensor, Metrics]:
+    """The loss, and as metrics that of each row by its place."""
+    losses = -log_probs(output, micro.extra["targets"])
+    parts = losses.split(micro.extra["counts"])
+    return losses.sum(), {str(place): part.sum() for place, part in enumerate(parts)}
 
 
 def _groups(encoded: Sequence[Encoded]) -> list[list[Encoded]]:

@@ -36,6 +36,8 @@ def encode_row(tokenizer: Any, row: dict[str, Any], index: int, longest: int) ->
     else:
         sentence = f"Row {index + 1} has neither messages nor text."
         raise DataError("bad_row", sentence, "Prepare the data again.", fields={"row": index + 1})
+    if not tokens.ids:
+        raise DataError("bad_row", f"Row {index + 1} is empty.", "Prepare the data again.", fields={"row": index + 1})
     return fit(tokens, longest)
 
 
