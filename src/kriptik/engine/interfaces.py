@@ -240,7 +240,11 @@ class Modality:
         raise NotImplementedError
 
     def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:
-        """`layers`: the trainee as `stages` modules in a row; the first takes `inputs['input_ids']` or the like."""
+        """`layers`: the trainee as `stages` modules in a row; each trained weight is in one of them, frozen ones may be in several.
+
+        The first is called with `**micro.inputs`, the others with the one tensor of the module before them and `**micro.inputs`
+        (masks, positions). The last gives a tensor too; where `forward` gives something else, its `result(tensor)` is that.
+        """
         raise NotImplementedError
 
 
