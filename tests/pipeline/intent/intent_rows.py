@@ -1,13 +1,38 @@
 """Reads the requests with expected fields and scores the parser on them.
 
-A line is `prompt ||| key=value;…`. Keys: no (no request to train), ask (needs clarification), conflict, cpu: flags; the rest in KEYS.
+A line is `prompt ||| key=value;…`. Flags: no (no request to train), ask (needs clarification), conflict, cpu. The rest in KEYS.
 """
 
 from collections import Counter
 from pathlib import Path
 
 FLAGS = {"no", "ask", "conflict", "cpu"}
-KEYS = ("cap", "tier", "bar", "base", "m", "x", "usd", "cur", "h", "gpu", "n", "vram", "prov", "dt", "da", "ds", "df", "exp", "lang", "dev", "maxp", "maxgb", "ms", "lic")  # fmt: skip
+KEYS = (
+    "cap",
+    "tier",
+    "bar",
+    "base",
+    "m",
+    "x",
+    "usd",
+    "cur",
+    "h",
+    "gpu",
+    "n",
+    "vram",
+    "prov",
+    "dt",
+    "da",
+    "ds",
+    "df",
+    "exp",
+    "lang",
+    "dev",
+    "maxp",
+    "maxgb",
+    "ms",
+    "lic",
+)
 
 
 def rows(name):

@@ -8,7 +8,18 @@ from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
 from kriptik.pipeline.intent.vocabulary import Vocabulary, phrase
 
-CAPABILITIES = ("music_generation", "video_generation", "image_generation", "voice_cloning", "text_generation", "code_generation", "chat", "embeddings", "multimodal", "custom")  # fmt: skip
+CAPABILITIES = (
+    "music_generation",
+    "video_generation",
+    "image_generation",
+    "voice_cloning",
+    "text_generation",
+    "code_generation",
+    "chat",
+    "embeddings",
+    "multimodal",
+    "custom",
+)
 WEIGHT = {"artefact": 4.0, "noun": 2.0, "verb": 1.6, "hint": 0.7}
 ROLE = {"output": 1.5, "input": 0.45, None: 1.0}
 TARGET = 1.5
@@ -16,7 +27,13 @@ TARGET = 1.5
 FIRST = 1.0
 """What stands earlier is likelier the thing asked for."""
 BASE_MODEL, BENCHMARK, METHOD = 2.2, 1.6, 1.5
-METHODS = {"dreambooth": "image_generation", "textual_inversion": "image_generation", "voice_clone": "voice_cloning", "temporal_adaptation": "video_generation", "contrastive": "embeddings"}  # fmt: skip
+METHODS = {
+    "dreambooth": "image_generation",
+    "textual_inversion": "image_generation",
+    "voice_clone": "voice_cloning",
+    "temporal_adaptation": "video_generation",
+    "contrastive": "embeddings",
+}
 _SOURCE = re.compile(
     r"(?:turn|convert|transform|chang|mak|map|verwandel|convert|transform)\w*\s+(?P<what>[^.;!?]{3,70}?)\s+(?:into|in|en|em)\s"
     r"|(?:给|把|将)(?P<what2>[^,.]{2,20}?)(?:转|变|生成)"
@@ -61,12 +78,16 @@ def weigh(reading: Reading, named: Named, methods: list[str]) -> Evidence:
     negations = _negated(reading, blanked)
     counted: dict[tuple[str, str], int] = {}
     sources = [m.span("what") if m["what"] else m.span("what2") for m in _SOURCE.finditer(blanked)]
-    for mark in _marks(blanked, reading.words):
+    marks = _marks(blanked, reading.words)
+    taken_back = _taken_back(blanked, marks)
+    for mark in marks:
         if any(a <= mark.start < b for a, b in negations):
             continue
         role = _role(blanked, mark, reading.words) if mark.kind == "noun" else None
         repeats = counted[mark.capability, mark.kind] = counted.get((mark.capability, mark.kind), 0) + 1
         weight = WEIGHT[mark.kind] * ROLE[role] / repeats
+        if mark.end <= taken_back:
+            weight *= 0.3
         if any(a <= mark.start and mark.end <= b for a, b in sources):
             weight *= 0.3
         elif mark.kind != "hint" and any(b <= mark.start < b + 40 for _, b in sources):
@@ -89,6 +110,19 @@ def weigh(reading: Reading, named: Named, methods: list[str]) -> Evidence:
         if method in METHODS:
             evidence.add(METHODS[method], METHOD, method, "method")
     return evidence
+
+
+_MEANT = re.compile(
+    r"(?<![a-z])(?:but |i )?(?:mean|meant)(?![a-z])|no,? wait|scratch that|actually,? no"
+    r"|strike that|nein,? warte|ich meine|digo|je veux dire|quer dizer|じゃなくて|ではなく|不对"
+    r"|哦不|मतलब"
+)
+
+
+def _taken_back(text: str, marks: list[_Mark]) -> int:
+    """Up to where the text was corrected, if what follows names a thing again; 0 if not."""
+    last = max((m for m in _MEANT.finditer(text)), key=lambda m: m.start(), default=None)
+    return last.start() if last and any(m.start >= last.end() and m.kind in ("artefact", "noun") for m in marks) else 0
 
 
 def _marks(text: str, words: Vocabulary) -> list[_Mark]:

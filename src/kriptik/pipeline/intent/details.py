@@ -3,26 +3,37 @@
 import re
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.intent.names import Named, before
+from kriptik.pipeline.intent.cues import negated
+from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.quantities import numbers
 from kriptik.pipeline.intent.text import Reading
 from kriptik.spec.intent import HardwareLimit
 
 _GPU = re.compile(
-    r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?|l40s|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
+    r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000"
+    r"|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
+    r"|l40s|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
+    r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
 )
 _REAL = re.compile(
-    r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*|m\d (?:max|pro|ultra)|dgx.*"
+    r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?"
+    r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*"
+    r"|m\d (?:max|pro|ultra)|dgx.*"
 )
 _VRAM = re.compile(
-    r"(?P<gb>\d+) ?-?(?:gb|gigs?|go)(?: ?(?P<word>(?:of )?(?:vram|v-ram|video ?memory|gpu(?: memory)?s?|graphics? (?:card|memory)|cards?|grafik\w*|de vram|显存))| ?(?=[a-z]*\)))|(?P<gb2>\d+) ?-?(?:gb|gigs?|g) ?(?:的)?(?P<zh>显存|显卡|vram|のgpu|のvram)|vram[^\d.]{0,12}(?P<gb3>\d+)"
+    r"(?P<gb>\d+) ?-?(?:gb|gigs?|go)(?: ?(?P<word>(?:of )?(?:vram|v-ram|video ?memory"
+    r"|gpu(?: memory)?s?|graphics? (?:card|memory)|cards?|grafik\w*|de vram|显存))| ?(?=[a-z]*\)))"
+    r"|(?P<gb2>\d+) ?-?(?:gb|gigs?|g) ?(?:的)?(?P<zh>显存|显卡|vram|のgpu|のvram)|vram[^\d.]{0,12}(?P<gb3>\d+)"
 )
 _COUNT_BEFORE = re.compile(
-    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my))? ?(?:-? ?(?:nvidia|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
+    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my))? ?(?:-? ?(?:nvidia"
+    r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
 )
 _COUNT_AFTER = re.compile(r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])")
 _ONE = re.compile(
-    r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une|ek|1台の|一(?:块|张|個の|台の))(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sola?|seule?))*[ -]*$"
+    r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une"
+    r"|ek|1台の|一(?:块|张|個の|台の))(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
+    r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sola?|seule?))*[ -]*$"
 )
 _MEMORY_AFTER = re.compile(r"[ \-(]*(?P<gb>\d{1,3}) ?-?(?:gb|g)(?![a-z0-9])")
 _TOTAL_GPUS = re.compile(r"(?P<n>\d{1,4})[ -]*(?:x )?(?:gpus?|graphics cards|grafikkarten|cards)\b")
@@ -38,16 +49,22 @@ def methods(reading: Reading) -> tuple[list[str], list[str]]:
             at > 0
             and hits[at - 1][2] in excluded
             and re.fullmatch(
-                r"\s*(?:,|or|and|nor|/|oder|und|o|ni|ou|et|y|,\s*(?:or|and|nor))\s*(?:the\s+)?",
+                r"\s*(?:or|and|nor|/|oder|und|o|ni|ou|et|y|,\s*(?:or|and|nor))\s*(?:the\s+)?",
                 reading.text[hits[at - 1][1] : start],
             )
         )
+        if at and not out and named and named[-1] == hits[at - 1][2] and _corrected(reading, hits[at - 1][1], start):
+            named.pop()
         target, other = (excluded, named) if out else (named, excluded)
         if method in other and out:
             other.remove(method)
         if method not in target and method not in other:
             target.append(method)
     return _refined(named), excluded
+
+
+def _corrected(reading: Reading, after: int, until: int) -> bool:
+    return until - after < 40 and bool(reading.words.rx("correction.marks").search(reading.text[after:until]))
 
 
 def _refined(named: list[str]) -> list[str]:
@@ -78,20 +95,6 @@ def _longest(hits: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return sorted(kept)
 
 
-def negated(reading: Reading, start: int, end: int) -> bool:
-    """Whether the words right before or right after rule the thing out: "not LoRA", "LoRA is out"."""
-    text = reading.text
-    if before(reading, start, "negation.before", 40):
-        return True
-    near = re.search(r"[^,.;:!?·\n—]*\Z", text[max(0, start - 48) : start])
-    gap = near[0] if near else ""
-    for m in reading.words.rx("negation.before").finditer(gap):
-        between = gap[m.end() :]
-        if len(between.split()) <= 3 and not reading.words.rx("negation.stop").search(between):
-            return True
-    return bool(reading.words.rx("negation.after").match(text[end:].lstrip(" ,-")))
-
-
 def provider(reading: Reading) -> str | None:
     """Where to train; the last one that is not ruled out, where there are several."""
     found = []
@@ -113,7 +116,8 @@ def _only_data(reading: Reading, start: int, end: int) -> bool:
     """ "our network security logs", "my computer science notes" speak of something else than the machine."""
     return bool(
         re.match(
-            r" (?:science|vision|security|engineering|traffic|manual|logs?|games?|shop|store|repair|data|support|monitoring|operators?|parts|news|business|museum|library)",
+            r" (?:science|vision|security|engineering|traffic|manual|logs?|games?|shop|store"
+            r"|repair|data|support|monitoring|operators?|parts|news|business|museum|library)",
             reading.text[end:],
         )
     )
@@ -170,7 +174,7 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         (m for m in reading.words.rx("hardware.cpu_only").finditer(reading.text) if not on_run_side(reading, m.start())), None
     )
     if cpu and not limit.get("gpu") and not cloud:
-        return HardwareLimit(cpu_only=True)
+        return HardwareLimit.model_validate({"cpu_only": True})
     if cpu and limit.get("gpu") and "only" in cpu[0]:
         limit["cpu_only"] = True
     return HardwareLimit.model_validate(limit) if limit else None

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
-from kriptik.pipeline.intent.names import before
 from kriptik.pipeline.intent.quantities import Duration, Money, durations, money, numbers
 from kriptik.pipeline.intent.text import Reading
 
@@ -69,7 +69,8 @@ def _other_money(reading: Reading, m: Money) -> bool:
 
 _UNIT_AFTER = re.compile(r"\s*(?:%|[a-z\u4e00-\u9fff\u3040-\u30ff\u0900-\u097f]+)")
 _PLAIN_AFTER = re.compile(
-    r"\s*(?:max(?:imum)?|tops|total|all in|or less|and|for|but|on|pls|please|at most|only|is|to|,|with|so|no|maximal|als|y|et|e|pour|para|fur)(?![a-z])"
+    r"\s*(?:max(?:imum)?|tops|total|all in|or less|and|for|but|on|pls|please|at most"
+    r"|only|is|to|,|with|so|no|maximal|als|y|et|e|pour|para|fur)(?![a-z])"
 )
 
 
@@ -80,7 +81,7 @@ def _bare(reading: Reading) -> Money | None:
     sums = [m for m in money(text, reading.language) if m.per is None]
     for n in numbers(text, reading.language):
         unit = _UNIT_AFTER.match(text, n.end)
-        if any(m.start <= n.start < m.end for m in sums) or unit and not _PLAIN_AFTER.match(text, n.end):
+        if any(m.start <= n.start < m.end for m in sums) or (unit and not _PLAIN_AFTER.match(text, n.end)):
             continue
         lead = text[max(0, n.start - 44) : n.start]
         if any(not lead[m.end() :].strip(" :=~,-$") for m in reading.words.rx("money.bare_budget").finditer(lead)):

@@ -2,8 +2,9 @@
 
 import re
 
-from kriptik.pipeline.intent.details import negated, on_run_side
-from kriptik.pipeline.intent.names import Named, before
+from kriptik.pipeline.intent.cues import before, negated
+from kriptik.pipeline.intent.details import on_run_side
+from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.quantities import Number, durations, money, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
 from kriptik.spec.intent import DataMention, OutputMention
@@ -47,9 +48,9 @@ def _amount(reading: Reading) -> dict[str, object] | None:
             ),
             None,
         )
-        if kind or re.match(r"\s*of (?:me|him|her|my|his) ", rest):
-            if d.unit in ("second", "minute", "hour", "day") and not re.match(r"\s*(?:or less|max|to train|deadline)", rest):
-                return {"amount": d.amount, "unit": d.unit + "s", "type": kind or "audio"}
+        spoken = d.unit in ("second", "minute", "hour", "day") and not re.match(r"\s*(?:or less|max|to train|deadline)", rest)
+        if spoken and (kind or re.match(r"\s*of (?:me|him|her|my|his) ", rest)):
+            return {"amount": d.amount, "unit": d.unit + "s", "type": kind or "audio"}
     for size in sizes(text, reading.language):
         rest = text[size.end : size.end + 40]
         kind = next(
@@ -78,6 +79,8 @@ def _amount(reading: Reading) -> dict[str, object] | None:
 
 def _counted(reading: Reading, n: Number) -> dict[str, object] | None:
     rest = reading.text[n.end : n.end + 48]
+    if re.match(r"\s*of (?:them|those|these)(?![a-z])", rest):
+        return {"amount": n.value}
     near = re.match(r"[^,.;:!?·\n(]*", rest)
     clause = near[0] if near else ""
     hits = [
@@ -125,7 +128,10 @@ def _loose_type(reading: Reading) -> str | None:
     return best[2] if best else None
 
 
-_GIVEN = re.compile(r"(?:from|aus|a partir de|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on|scratch on|em cima de)\s+(?:(?!to\b|in\b)[\w']+\s+){0,4}?")
+_GIVEN = re.compile(
+    r"(?:from|aus|a partir de|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on"
+    r"|scratch on|em cima de)\s+(?:(?!to\b|in\b)[\w']+\s+){0,4}?"
+)
 
 
 def _given_type(reading: Reading) -> str | None:
@@ -159,6 +165,12 @@ def _source(reading: Reading, named: Named, counted: bool) -> str | None:
     return kinds[0] if kinds else None
 
 
+_AWAY = re.compile(r"\b(?:from|for|to|so|in|with|that|reading|who|which|and|on|about|would|wants?|needs?)\b")
+_DATA_WORD = re.compile(
+    r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|archive|catalogue?|history|export|folder|collection"
+)
+
+
 def _own(reading: Reading, counted: bool) -> bool:
     """A possessive or "I have" with a kind of data within a few words, or a path or file of one's own."""
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
@@ -167,10 +179,8 @@ def _own(reading: Reading, counted: bool) -> bool:
         tail = re.split(r"[.;!?\n,(]", reading.text[match.start() : match.end() + 34])[0]
         if reading.words.rx("mask.misleading").search(tail):
             continue
-        if re.search(
-            r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|archive|catalogue?|history|export|folder|collection|style",
-            tail,
-        ):
+        tail = _AWAY.split(tail[len(match[0].split()[0]) :])[0]
+        if _DATA_WORD.search(tail):
             return True
         if any(reading.words.rx(f"data.type.{t}").search(tail) for t in TYPES):
             return True
@@ -186,6 +196,7 @@ def _format(reading: Reading) -> str | None:
                     reading.text[max(0, match.start() - 24) : match.start()],
                 )
                 and reading.text[match.start()] != "·"
+                and not re.match(r"\s*(?:に|へ|出力|output)", reading.text[match.end() :])
             ):
                 return key.removeprefix("data.format.")
     return None
@@ -204,9 +215,9 @@ def output(reading: Reading, named: Named) -> OutputMention | None:
     if device := _device(reading):
         found["target_device"] = device
     found.update(_limits(reading, named))
-    if reading.finds("output.commercial") and not reading.finds("output.not_commercial"):
-        if not re.search(r"(?:generate|make|write|create|voice) (?:\w+ )?commercials?\b", reading.text):
-            found["license"] = "commercial"
+    advert = re.search(r"(?:generate|make|write|create|voice) (?:\w+ )?commercials?\b", reading.text)
+    if reading.finds("output.commercial") and not reading.finds("output.not_commercial") and not advert:
+        found["license"] = "commercial"
     return OutputMention.model_validate(found) if found else None
 
 

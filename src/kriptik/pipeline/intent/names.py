@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from kriptik.pipeline.intent.cues import before, negated
 from kriptik.pipeline.intent.text import Reading
-from kriptik.pipeline.intent.vocabulary import GAP, LEFT, RIGHT, phrase
+from kriptik.pipeline.intent.vocabulary import GAP, LEFT, RIGHT
 
 _NAMES = Path(__file__).parent / "words" / "names.toml"
 _URL = re.compile(
-    r"(?:(?:s3|gs|gcs|az|hf|r2|file)://|https?://)[^\s,;\"')»」，。]+|(?<![\w:/.])(?:\.{0,2}|~)/[\w.\-]+(?:/[\w.\-]+)+/?|(?<![\w/])[\w\-./]+\.(?:safetensors|ckpt|gguf|pth?|bin)\b"
+    r"(?:(?:s3|gs|gcs|az|hf|r2|file)://|https?://)[^\s,;\"')»」，。]+|(?<![\w:/.])(?:\.{0,2}"
+    r"|~)/[\w.\-]+(?:/[\w.\-]+)+/?|(?<![\w/])[\w\-./]+\.(?:safetensors|ckpt|gguf|pth?"
+    r"|bin)\b"
 )
 _HUB = re.compile(r"(?<![\w/:.@-])[A-Za-z][\w\-]{1,38}/[A-Za-z][\w.\-]{2,}\w(?![\w/])")
 _DATA_PATH = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|txt|zip|wav|mp3|mp4|pdf|xlsx?|tar(?:\.gz)?|md|arrow|flac|png|jpe?g)\b", re.I)
 _NOT_HUB = re.compile(
-    r"^(?:and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio|video|q|yes|no|pros|w|either|before|on|train|client|server|http|ci|tcp|lora|qlora|sft|dpo|lyrics|month|km|gb|usd|speech|\w{1,2})/",
+    r"^(?:and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio"
+    r"|video|q|yes|no|pros|w|either|before|on|train|client|server|http|ci|tcp|lora"
+    r"|qlora|sft|dpo|lyrics|month|km|gb|usd|speech|\w{1,2})/",
     re.I,
 )
 
@@ -112,29 +117,6 @@ def _begins_sentence(reading: Reading, at: int) -> bool:
     return not reading.text[reading.sentence_at(at)[0] : at].strip()
 
 
-def before(reading: Reading, at: int, key: str, reach: int = 34) -> bool:
-    """Whether a cue of the list ends right before position `at`."""
-    window = reading.text[max(0, at - reach) : at]
-    return any(not window[m.end() :].strip(" :,·'\"(-") for m in reading.words.rx(key).finditer(window)) or bool(
-        _ends_with(reading, key).search(window)
-    )
-
-
-@cache
-def _end_pattern(entries: tuple[str, ...]) -> re.Pattern[str]:
-    return (
-        re.compile(
-            rf"(?:{'|'.join(phrase(e) for e in entries)})[\s:,'\"(-]*(?:the|an?|el|la|le|das|den|dem|of|o|os|my|our)?[\s'\"]*\Z"
-        )
-        if entries
-        else re.compile("(?!)")
-    )
-
-
-def _ends_with(reading: Reading, key: str) -> re.Pattern[str]:
-    return _end_pattern(tuple(reading.words.lists.get(key, [])))
-
-
 def resolve(reading: Reading) -> Named:
     """Tell base model from benchmark: the words around a name decide, then whether it can be fine-tuned at all."""
     found = names(reading)
@@ -188,7 +170,7 @@ def _role(reading: Reading, n: Name) -> str | None:
     after = reading.text[n.end : n.end + 40]
     if before(reading, n.start, "tier.not_named_before") or reading.words.rx("tier.not_named_after").match(after.lstrip(" '-s")):
         return None
-    if _negated_after(reading, n):
+    if negated(reading, n.start, n.end):
         return None
     bar_after = re.match(r"(?:'s)?[\s\-]*", after)
     rest = after[bar_after.end() :] if bar_after else after
@@ -197,14 +179,8 @@ def _role(reading: Reading, n: Name) -> str | None:
     if before(reading, n.start, "tier.bar_before"):
         return "bar"
     if n.closed:
-        return "bar" if before(reading, n.start, "tier.base_before") is False or n.closed else None
+        return "bar"
     return "base"
-
-
-def _negated_after(reading: Reading, n: Name) -> bool:
-    return bool(
-        re.match(r"[\s,]*", reading.text[n.end :]) and reading.words.rx("negation.after").match(reading.text[n.end :].lstrip(" ,"))
-    )
 
 
 def _paths(reading: Reading) -> tuple[str | None, str | None, list[tuple[int, int]]]:
@@ -218,7 +194,8 @@ def _paths(reading: Reading) -> tuple[str | None, str | None, list[tuple[int, in
         spans.append((start, end))
         before = reading.text[max(0, start - 40) : start]
         data_word = re.search(
-            r"(?:data ?sets?|data|corpus|rows|files?|recordings|samples|examples|clips|photos|images|documents)[^.]{0,14}$|(?:train|trained|tuned|tune) (?:it )?on $|/datasets/",
+            r"(?:data ?sets?|data|corpus|rows|files?|recordings|samples|examples|clips|photos"
+            r"|images|documents)[^.]{0,14}$|(?:train|trained|tuned|tune) (?:it )?on $|/datasets/",
             before,
         )
         if (

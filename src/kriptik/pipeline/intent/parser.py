@@ -10,6 +10,8 @@ from kriptik.pipeline.intent.text import Reading, read_text
 from kriptik.pipeline.intent.tier import contradicts, tier
 from kriptik.spec.intent import TrainingIntent
 
+_NOT_A_REQUEST = TrainingIntent.model_validate({"is_training_request": False})
+
 
 class IntentParser(Protocol):
     """Reads one request. Never raises for what a person typed."""
@@ -24,33 +26,35 @@ class OfflineParser:
         """The fields that the text determines; `is_training_request` alone where it is no request to train."""
         reading = read_text(prompt)
         if not reading.text.strip(" ·\n"):
-            return TrainingIntent(is_training_request=False)
+            return _NOT_A_REQUEST.model_copy()
         named = names.resolve(reading)
         methods, excluded = details.methods(reading)
         evidence = weigh(reading, named, methods)
         intent = self._means(reading, named, methods, excluded)
         specific = bool(methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
         if not is_request(reading, named, evidence, specific):
-            return TrainingIntent(is_training_request=False)
+            return _NOT_A_REQUEST.model_copy()
         return self._judged(reading, named, evidence, intent)
 
     def _means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
         money = limits.budget(reading)
         provider = details.provider(reading)
-        return TrainingIntent(
-            is_training_request=True,
-            base_model=named.base,
-            benchmark_model=named.benchmark,
-            methods=methods,
-            excluded_methods=excluded,
-            budget_max_usd=money.usd if money else None,
-            budget_currency=money.currency if money else None,
-            budget_amount=money.amount if money else None,
-            deadline_hours=limits.deadline(reading),
-            hardware=details.hardware(reading, named, provider not in (None, "local")),
-            provider=provider,
-            data=mentions.data(reading, named),
-            output=mentions.output(reading, named),
+        return TrainingIntent.model_validate(
+            {
+                "is_training_request": True,
+                "base_model": named.base,
+                "benchmark_model": named.benchmark,
+                "methods": methods,
+                "excluded_methods": excluded,
+                "budget_max_usd": money.usd if money else None,
+                "budget_currency": money.currency if money else None,
+                "budget_amount": money.amount if money else None,
+                "deadline_hours": limits.deadline(reading),
+                "hardware": details.hardware(reading, named, provider not in (None, "local")),
+                "provider": provider,
+                "data": mentions.data(reading, named),
+                "output": mentions.output(reading, named),
+            }
         )
 
     def _judged(self, reading: Reading, named: names.Named, evidence: Evidence, intent: TrainingIntent) -> TrainingIntent:

@@ -32,7 +32,7 @@ SUFFIX = {
     "亿": 1e8,
 }
 """Written against or after digits."""
-_DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d+(?:[.,]\d+)?"
+_DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d{1,15}(?:[.,]\d{1,6})?(?!\d)"
 _DIGIT_NUMBER = re.compile(
     rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
 )
@@ -232,7 +232,9 @@ def _joined(text: str, found: list[Number]) -> list[Number]:
 
 
 _PER = re.compile(
-    r"\s*(?:/|per|an?|pro|por|par|each|every|la|das|die|je)\s*(?P<unit>(?:gpu[ -]?)?(?:hours?|hrs?|h|stunde|hora|heure)|months?|mo|monat|mes|mois|token|1k|million tokens|image|user|seat|year|yr|unit|piece|stuck)\b"
+    r"\s*(?:/|per|an?|pro|por|par|each|every|la|das|die|je)\s*(?P<unit>(?:gpu[ -]?)?(?:hours?"
+    r"|hrs?|h|stunde|hora|heure)|months?|mo|monat|mes|mois|token|1k|million tokens"
+    r"|image|user|seat|year|yr|unit|piece|stuck)\b"
     r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間"
 )
 _PER_BEFORE = re.compile(r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|प्रति घंटा\s*$")
@@ -356,7 +358,9 @@ def sizes(text: str, language: str = "en") -> list[Size]:
 
 
 _PARAMS = re.compile(
-    r"(?<![\d.,a-z])(\d+(?:[.,]\d+)?)\s?(?:-\s?)?(b|bn|billion|m|million|milliarden|mrd|millionen|mil millones|milliards?|bilhoes)(?![a-z0-9])(\s*-?\s*(?:params?|parameters?|parametern?|parametros|parametres|参数|パラメータ))?"
+    r"(?<![\d.,a-z])(\d+(?:[.,]\d+)?)\s?(?:-\s?)?(b|bn|billion|m|million|milliarden"
+    r"|mrd|millionen|mil millones|milliards?|bilhoes)(?![a-z0-9])(\s*-?\s*(?:params?"
+    r"|parameters?|parametern?|parametros|parametres|参数|パラメータ))?"
     r"|(\d+(?:\.\d+)?)\s?(亿|億)(?:参数|パラメータ)?"
 )
 

@@ -14,4 +14,7 @@ def question(reading: Reading, named: Named, data: DataMention | None) -> str:
         return "What should the model do with this data: answer people in a chat, write texts, write code, or search it?"
     if named.base:
         return f"What should {named.base} learn to do?"
-    return "What should the model produce: text, chat answers, code, images, video, music, a voice, search results, or a judgement such as a label?"
+    return (
+        "What should the model produce: text, chat answers, code, images, video, music, a voice, "
+        "search results, or a judgement such as a label?"
+    )

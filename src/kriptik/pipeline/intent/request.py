@@ -10,7 +10,9 @@ ASKED, BARE = 3.5, 4.0
 """Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
-    r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question|question|q|also|sorry|dumb question|hola|hallo|bonjour|salut|ola|oi|hii|btw|hi there|hey there|hello there|guys|team|folks|kriptik|你好|请问|すみません|नमस्ते)[\s,:!.\-–]*)*"
+    r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question"
+    r"|question|q|also|sorry|dumb question|hola|hallo|bonjour|salut|ola|oi|hii|btw"
+    r"|hi there|hey there|hello there|guys|team|folks|kriptik|你好|请问|すみません|नमस्ते)[\s,:!.\-–]*)*"
 )
 
 
@@ -79,7 +81,8 @@ def _builds(reading: Reading, sentence: str) -> bool:
         or reading.words.rx("request.build").search(sentence)
         or re.search(r"^\W*(?:please |pls )?(?:fine ?-?tun|train|teach|clone|distil)\w* ", sentence)
     ) and not re.search(
-        r"^\W*(?:please |pls |can you |could you )?(?:cancel|stop|pause|resume|kill|abort|delete|show|freeze|restart|retry|rollback|check)\b",
+        r"^\W*(?:please |pls |can you |could you )?(?:cancel|stop|pause|resume|kill|abort"
+        r"|delete|show|freeze|restart|retry|rollback|check)\b",
         sentence,
     )
 

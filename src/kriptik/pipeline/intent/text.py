@@ -7,7 +7,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 
+from kriptik.pipeline.intent.spelling import mended
 from kriptik.pipeline.intent.vocabulary import Vocabulary, own_lists, phrases, vocabulary
 
 MAX_CHARS = 8000
@@ -15,9 +17,30 @@ MAX_CHARS = 8000
 BLANK = "·"
 """Stands for a character that must not be read."""
 
-_TRANSLATE = str.maketrans({"“": '"', "”": '"', "„": '"', "‟": '"', "‘": "'", "’": "'", "‚": "'", "`": "'", "–": "-", "—": "-", "−": "-", "×": "x", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\t": " ", "\r": " ", "ß": "ß"})  # fmt: skip
+_TRANSLATE = str.maketrans(
+    {
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "‟": '"',
+        "‘": "'",
+        "’": "'",
+        "‚": "'",
+        "`": "'",
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "×": "x",
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",
+        "\t": " ",
+        "\r": " ",
+        "ß": "ß",
+    }
+)
 _QUOTES = (
-    re.compile(r"```.*?(?:```|\Z)", re.S),
+    re.compile(r"'''.*?(?:'''|\Z)", re.S),
     re.compile(r'"[^"\n]{1,2000}"', re.S),
     re.compile(r"«[^»]{1,2000}»"),
     re.compile(r"「[^」]{1,2000}」|『[^』]{1,2000}』"),
@@ -62,7 +85,7 @@ def guess_language(folded: str) -> str:
         if script.search(folded):
             return code
     words = _WORD.findall(folded)
-    scores = {
+    scores: dict[str, float] = {
         code: sum(word in vocabulary(code).words("language.small_words") for word in words)
         for code in ("en", *LATIN_LANGUAGES, "hi")
     }
@@ -81,7 +104,11 @@ def _task_words(folded: str, code: str) -> int:
 @cache
 def _own_patterns(code: str) -> list[re.Pattern[str]]:
     lists = own_lists(code)
-    asking = [e for key in ("request.train", "request.build", "request.wish", "request.artefact", "request.question", "money.cue") for e in lists.get(key, [])]
+    asking = [
+        e
+        for key in ("request.train", "request.build", "request.wish", "request.artefact", "request.question", "money.cue")
+        for e in lists.get(key, [])
+    ]
     making = [e for key, entries in lists.items() if key.startswith("capability.") and not key.endswith("hint") for e in entries]
     return [phrases(asking), phrases(making)]
 
@@ -107,7 +134,7 @@ class Reading:
     def sentences(self) -> list[tuple[int, int]]:
         """(start, end) of each sentence of `text`."""
         cuts = [0, *(m.end() for m in _SENTENCE.finditer(self.text)), len(self.text)]
-        return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if self.text[a:b].strip(" \n·")]
+        return [(a, b) for a, b in pairwise(cuts) if self.text[a:b].strip(" \n·")]
 
     def sentence_at(self, at: int) -> tuple[int, int]:
         """The sentence that holds position `at`."""
@@ -122,8 +149,10 @@ def read_text(prompt: str) -> Reading:
     """Fold, guess the language, blank out what is quoted or injected."""
     typed = prompt[:MAX_CHARS].replace("\x00", " ")
     typed = _unwrap(typed)
+    language = guess_language(fold(typed))
+    if language == "en":
+        typed = mended(typed)
     folded = fold(typed)
-    language = guess_language(folded)
     words = vocabulary(language)
     text = _without_quotes(folded, words)
     clean = _without_injections(text, words)

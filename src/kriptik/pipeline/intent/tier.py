@@ -109,9 +109,7 @@ def _hardware_conflict(reading: Reading, intent: TrainingIntent) -> bool:
             return True
     if intent.deadline_hours and intent.deadline_hours <= 2:
         return _said(reading, "tier.scratch") or (big >= 65 and full) or (intent.quality_tier == "research")
-    if full and big >= 13 and hardware is None and re.search(r"laptop|notebook|macbook|my pc|gaming pc", reading.text):
-        return True
-    return False
+    return bool(full and big >= 13 and hardware is None and re.search(r"laptop|notebook|macbook|my pc|gaming pc", reading.text))
 
 
 def _rule_conflict(reading: Reading, intent: TrainingIntent) -> bool:
@@ -124,7 +122,9 @@ def _rule_conflict(reading: Reading, intent: TrainingIntent) -> bool:
         if k == intent.provider and m
     }
     barred = re.search(
-        r"\bno cloud|without (?:any |the )?cloud|on[- ]?prem|air[- ]?gapped|never leaves?|(?:must|may|can|should)(?: not|not|n't) leave|keine cloud|ohne cloud|sin (?:la )?nube|sans cloud|sem nuvem|不(?:用|上)云|クラウドなし",
+        r"\bno cloud|without (?:any |the )?cloud|on[- ]?prem|air[- ]?gapped|never leaves?"
+        r"|(?:must|may|can|should)(?: not|not|n't) leave|keine cloud|ohne cloud|sin (?:la )?nube"
+        r"|sans cloud|sem nuvem|不(?:用|上)云|クラウドなし",
         reading.text,
     )
     hedge = re.search(r"\bor\b|\bor else\b|instead|if (?:not|need)|\boder\b", reading.text)

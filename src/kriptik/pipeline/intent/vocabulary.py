@@ -109,3 +109,14 @@ def own_lists(language: str) -> dict[str, list[str]]:
 
 def _numbers(language: str) -> dict[str, float]:
     return {plain(word): float(value) for word, value in _file(language).get("numbers", {}).items()}
+
+
+@cache
+def literal_words() -> frozenset[str]:
+    """Every Latin word that the English files and the names file mention: never a typing error."""
+    text = " ".join(p.read_text(encoding="utf-8") for p in FOLDER.glob("*en.toml")) + (FOLDER / "names.toml").read_text(
+        encoding="utf-8"
+    )
+    return frozenset(re.findall(r"[a-z]{3,}", plain(text.lower()))) | frozenset(
+        re.findall(r"[a-z]{3,}", plain((FOLDER / "details.toml").read_text(encoding="utf-8")))
+    )

@@ -1,0 +1,42 @@
+"""How well requests are read: per-field accuracy on the development and the validation requests, with floors."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kriptik.pipeline.intent.parser import OfflineParser
+
+sys.path.insert(0, str(Path(__file__).parent))
+from intent_rows import rows, score
+
+FLOORS = {
+    "development.txt": {"no": 0.97, "cap": 0.96, "tier": 0.95, "base": 0.95, "usd": 0.97, "m": 0.95, "conflict": 0.75},
+    "validation.txt": {"no": 0.95, "cap": 0.83, "tier": 0.95, "base": 0.92, "usd": 0.95, "m": 0.95, "conflict": 0.75},
+}
+
+
+@pytest.mark.parametrize("name", list(FLOORS))
+def test_fields_are_read(name, capsys):
+    found, _ = score(OfflineParser(), name)
+    with capsys.disabled():
+        print(f"\n{name}: " + ", ".join(f"{k} {a}/{b}" for k, (a, b) in sorted(found.items())))
+    low = {k: found[k] for k, floor in FLOORS[name].items() if found[k][0] < floor * found[k][1]}
+    assert not low
+
+
+def test_development_and_validation_share_no_request():
+    development, validation = ({p for p, _ in rows(n)} for n in FLOORS)
+    assert not development & validation
+
+
+def test_a_request_is_read_in_milliseconds():
+    parser = OfflineParser()
+    prompts = [p for p, _ in rows("validation.txt")]
+    for prompt in prompts:
+        parser.parse(prompt)
+    began = time.process_time()
+    for prompt in prompts:
+        parser.parse(prompt)
+    assert (time.process_time() - began) / len(prompts) < 0.05
