@@ -47,16 +47,6 @@ test-unit: .venv/.stamp-dev  ## the quick part of the tests
 test-slow: .venv/.stamp-dev  ## real weights and the slow suites
 	@$(PYTEST) -m "(real_weights or slow) and not browser"
 
-test-browser: .venv/.stamp-dev  ## the web page in a real browser (needs Chromium)
-	@$(PY) scripts/build_web.py
-	@$(PYTEST) -m browser
-
-web: .venv/.stamp-run  ## build the web page
-	@$(PY) scripts/build_web.py
-
-web-api: .venv/.stamp-run  ## generate the page's API client from the server's OpenAPI document
-	@$(PY) scripts/web_api.py
-
 conformance: .venv/.stamp-dev  ## prove every method and rewrite catalogue/proof.json
 	@KRIPTIK_WRITE_PROOF=1 $(PYTEST) -m conformance
 	@$(PY) scripts/catalogue_docs.py
