@@ -19,11 +19,9 @@ help:  ## this list
 
 demo: .venv/.stamp-run  ## one sentence → a trained model, live, on this machine
 	@$(PY) scripts/build_web.py --soft
-	@$(PY) scripts/build_web.py --soft
 	@$(PY) -m kriptik.cli.demo
 
 serve: .venv/.stamp-run  ## start the server and its web page
-	@$(PY) scripts/build_web.py --soft
 	@$(PY) scripts/build_web.py --soft
 	@$(PY) -m kriptik.cli.main up
 
