@@ -1,5 +1,6 @@
 """ZeRO by DeepSpeed on two processes: losses of plain autograd, state really cut in two, frozen and resumed to the bit."""
 
+from importlib import import_module
 from pathlib import Path
 
 import layered_toy
@@ -12,11 +13,16 @@ from safetensors.torch import load_file
 from kriptik.engine import pieces
 from kriptik.engine.strategies import deepspeed
 
-pytest.importorskip("deepspeed")
-deepspeed._library()  # imported once, before lives are forked
-
 SIZES = {"micro_batch": 2, "epochs": 2, "max_grad_norm": 0.5}
 """22 rows, 11 micro-batches an epoch: in the last update of each the second rank has one micro-batch less, so it idles once."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Once, before lives are forked: nearly all of a life's time would be imports."""
+    pytest.importorskip("deepspeed")
+    deepspeed._library()
+    import_module("deepspeed.runtime.zero.muon.muon_optimizer")
 
 
 @pytest.fixture(autouse=True)
