@@ -21,12 +21,12 @@ LONGEST, GROUP = 8, 4
 RULE = {"verifier": "share", "pattern": "[aeiou]", "group_size": GROUP, "max_new_tokens": LONGEST}
 
 
-def job_in(folder, adaptation="full", steps=12, rate=1e-3, **options):
+def job_in(folder, adaptation="full", steps=12, rate=1e-3, strategy="single", accumulation=2, count=12, **options):
     folder.mkdir(parents=True, exist_ok=True)
     settings = StageSettings(
         max_steps=steps,
         micro_batch=2,
-        accumulation=2,
+        accumulation=accumulation,
         learning_rate=rate,
         schedule="constant",
         max_seq_len=64,
@@ -35,7 +35,9 @@ def job_in(folder, adaptation="full", steps=12, rate=1e-3, **options):
         adaptation={"keep_reference": adaptation == "full" and "beta" in options},
         objective={**RULE, **options},
     )
-    return tiny.tiny_job(folder, rows=tiny.chat_rows(12), adaptation=adaptation, objective="grpo", settings=settings)
+    return tiny.tiny_job(
+        folder, rows=tiny.chat_rows(count), adaptation=adaptation, objective="grpo", strategy=strategy, settings=settings
+    )
 
 
 def by_hand(job, kind="grpo", turns=2, minibatches=2, temperature=1.0, steps=12, beta=0.0):
@@ -175,3 +177,18 @@ def test_a_kl_needs_a_reference(tmp_path):
 )
 def test_verifiers(name, said, row, options, score):
     assert VERIFIERS[name](said, row, options) == score
+
+
+@pytest.mark.distributed
+@pytest.mark.exactness
+def test_two_ranks_each_keep_their_own_rollouts(tmp_path):
+    """The last group of an epoch has prompts for one rank alone; the other goes through its updates empty-handed."""
+
+    def make(folder):
+        return job_in(folder, strategy="ddp", iterations=3, accumulation=1, steps=12, count=14)
+
+    said, _ = proving.proved(make, tmp_path, at=11, world=2)
+    assert len(proving.metrics(said)) == 12
+    folder = tmp_path / "frozen/run/checkpoints/s0-000011-g1"
+    rows = [json.loads((folder / f"state-r{rank}.json").read_text())["queue"][0]["micros"] for rank in (0, 1)]
+    assert rows[0] and not rows[1]
