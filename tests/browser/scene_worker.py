@@ -1,10 +1,11 @@
 """A worker without a model that tells everything a real one tells: set-up, smoke test, curves, evaluations, samples, logs.
 
-Knobs come in the first stage's `objective`: stepS, setupS, failAt, crashAt. It speaks the worker's protocol and commits real
-checkpoint folders, so freeze, resume and rollback run on the real server.
+Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setupS, failAt, crashAt. It speaks the worker's
+protocol and commits real checkpoint folders, so freeze, resume and rollback run on the real server.
 """
 
 import math
+import os
 import random
 import sys
 import time
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
 import fake_worker
 from fake_worker import Worker
 
+STEP_S = float(os.environ.get("SCENE_STEP_S", "0.02"))
 PROMPTS = (
     ("How do I reset my password?", "Open Settings, choose Security, then Reset password."),
     ("Where can I see my last invoice?", "Under Billing, in the list of invoices."),
@@ -30,9 +32,16 @@ SETUP = (
 class SceneWorker(Worker):
     """Tells a run as a person would see it."""
 
+    def __init__(self, job):
+        super().__init__(job)
+        self.knobs = {"stepS": STEP_S, **self.knobs}
+
     def say(self, **body):
         if body["type"] == "setup" and "message" in body and body["message"] == "ok":
             return self.set_up(body["stage"])
+        if body["type"] == "result":
+            body |= {"evalBefore": self.measured(0), "evalAfter": self.measured(self.total)}
+            body |= {"trainSeconds": self.total * 0.3, "tokens": self.total * 640, "tokensPerSecond": 2140.0}
         super().say(**body)
         if body["type"] == "worker" and body["state"] == "started":
             self.log("info", "Worker started")
@@ -55,19 +64,44 @@ class SceneWorker(Worker):
         self.flush(1)
 
     def probe(self):
-        step = self.knobs.get("stepS", 0.01)
+        step = self.knobs.get("stepS", STEP_S)
         return {
-            "secondsPerStep": step, "stepSecondsSpread": 0.08, "tokensPerSecond": 2140.0, "peakMemoryGb": 1.42, "loadS": 1.1,
-            "evalS": 0.4, "sampleS": 0.9, "checkpointS": 0.2, "checkpointBytes": 19_800_000, "totalSteps": [self.total],
-            "lossFirst": 3.41, "lossLast": 3.12, "learns": True, "supervisedFraction": 0.46, "eosSupervised": True,
+            "secondsPerStep": step,
+            "stepSecondsSpread": 0.08,
+            "tokensPerSecond": 2140.0,
+            "peakMemoryGb": 1.42,
+            "loadS": 1.1,
+            "evalS": 0.4,
+            "sampleS": 0.9,
+            "checkpointS": 0.2,
+            "checkpointBytes": 19_800_000,
+            "totalSteps": [self.total],
+            "lossFirst": 3.41,
+            "lossLast": 3.12,
+            "learns": True,
+            "supervisedFraction": 0.46,
+            "eosSupervised": True,
         }
 
     def log(self, severity, message):
         super().say(type="log", severity=severity, message=message)
 
     def evaluate(self, step):
+        super().say(**self.measured(step))
+
+    def measured(self, step):
         loss = self.loss(step) + 0.08
-        super().say(type="eval", stage=0, step=step, loss=loss, rows=64, tokens=4200, rowLosses=[loss] * 64, rowTokens=[66] * 64)
+        spread = [loss + random.Random(n).uniform(-0.3, 0.3) for n in range(64)]
+        return {
+            "type": "eval",
+            "stage": 0,
+            "step": step,
+            "loss": sum(spread) / 64,
+            "rows": 64,
+            "tokens": 64 * 66,
+            "rowLosses": spread,
+            "rowTokens": [66] * 64,
+        }
 
     def loss(self, step):
         return 0.9 + 2.3 * math.exp(-4 * step / self.total) + random.Random(step).uniform(-0.06, 0.06)
@@ -75,10 +109,22 @@ class SceneWorker(Worker):
     def metrics(self, step):
         share = step / self.total
         super().say(
-            type="metrics", stage=0, step=step, totalSteps=self.total, epoch=2 * share, totalEpochs=2, loss=self.loss(step),
-            learningRate=2e-4 * (0.5 + 0.5 * math.cos(math.pi * share)), gradientNorm=0.7 + random.Random(-step).uniform(0, 0.5),
-            tokens=640, tokensPerSecond=2140.0 + random.Random(step).uniform(-90, 90), samplesProcessed=step * 8,
-            totalSamples=self.total * 8, elapsedS=step * 0.3, cpuUtilization=92 + random.Random(step).uniform(-6, 6), ramUsedGb=1.4,
+            type="metrics",
+            stage=0,
+            step=step,
+            totalSteps=self.total,
+            epoch=2 * share,
+            totalEpochs=2,
+            loss=self.loss(step),
+            learningRate=2e-4 * (0.5 + 0.5 * math.cos(math.pi * share)),
+            gradientNorm=0.7 + random.Random(-step).uniform(0, 0.5),
+            tokens=640,
+            tokensPerSecond=2140.0 + random.Random(step).uniform(-90, 90),
+            samplesProcessed=step * 8,
+            totalSamples=self.total * 8,
+            elapsedS=step * 0.3,
+            cpuUtilization=92 + random.Random(step).uniform(-6, 6),
+            ramUsedGb=1.4,
         )
         if step % 3 == 0:
             super().say(type="current_sample", index=step * 8 % 1280, content=ROW, source="support-faq")

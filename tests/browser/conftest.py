@@ -1,0 +1,177 @@
+"""A real browser against a real server; the worker is `scene_worker.py`, which tells a run without training one."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent / "server"))
+
+import harness  # noqa: E402
+
+from kriptik.server import planning  # noqa: E402
+from kriptik.spec.catalogue import MethodStatus  # noqa: E402
+
+PRICE = "6.0"
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def built():
+    """The page, built if its sources changed."""
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "build_web.py")], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the page cannot be built here: {done.stderr.strip()[-300:]}")
+
+
+@pytest.fixture(scope="session")
+def browser(built):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    program = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, headless=True, args=ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def lora_trains():
+    """Whether LoRA is proved on this checkout is the conformance suite's business; a journey needs one method that is."""
+    real = planning.method_statuses
+    proved = ["text_generation", "chat", "custom", "code_generation"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            planning,
+            "method_statuses",
+            lambda: [
+                MethodStatus(id=s.id, stages=s.stages, status="trainable", capabilities=proved) if s.id == "lora" else s
+                for s in real()
+            ],
+        )
+        patch.setattr(harness, "FAKE_WORKER", HERE / "scene_worker.py")
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, lora_trains):
+    provider = harness.ProcessProvider(PRICE)
+    made = harness.Server(tmp_path_factory.mktemp("page") / "home", provider, local_price_per_hour=PRICE, local_slots=6)
+    yield made
+    made.stop()
+    provider.close()
+
+
+@pytest.fixture
+def step_s(monkeypatch):
+    """Sets how long a step of the next workers takes, in seconds."""
+    return lambda seconds: monkeypatch.setitem(os.environ, "SCENE_STEP_S", str(seconds))
+
+
+class Wire:
+    """A connection to the server that can be cut and mended: every byte goes through it."""
+
+    def __init__(self, port):
+        self._port, self._pairs, self._cut = port, [], False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        self._cut = True
+        for end in self._pairs:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._pairs.clear()
+
+    def mend(self):
+        self._cut = False
+
+    def close(self):
+        self.cut()
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _address = self._listener.accept()
+                if self._cut:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._port))
+                self._pairs += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def wire(server):
+    made = Wire(server.port)
+    yield made
+    made.close()
+
+
+class Visitor:
+    """A signed-in browser window, and everything that went wrong in it."""
+
+    def __init__(self, browser, server, **options):
+        self.server = server
+        self.context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce", **options})
+        self.outside, self.broken = [], []
+        self.page = self.tab()
+        self.page.goto(server.app.state.sign_in_url())
+
+    def tab(self):
+        page = self.context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: self._note(request.url))
+        page.on("pageerror", lambda error: self.broken.append(str(error)))
+        page.on("console", lambda m: self.broken.append(m.text) if m.type == "error" and "Security Policy" in m.text else None)
+        return page
+
+    def open(self, path, page=None, port=None):
+        (page or self.page).goto(f"http://127.0.0.1:{port or self.server.port}{path}")
+
+    def _note(self, url):
+        if not url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            self.outside.append(url)
+
+
+@pytest.fixture
+def visitor(browser, server):
+    made = Visitor(browser, server)
+    yield made
+    made.context.close()
+    assert made.outside == [], "the page asked something outside its server"
+    assert made.broken == []
