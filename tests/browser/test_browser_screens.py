@@ -19,6 +19,15 @@ FIRST_LOAD_KB = 200
 LCP_MS = 1000
 
 
+def approved(server):
+    """A run of an approved plan, so that its report can be made."""
+    dataset = server.api("POST", "/data/samples/zaragoza-construction-faq", 201)
+    request = {"prompt": "Quick fine-tune SmolLM2 for our customer support, budget $1", "context": {"existingData": dataset["id"]}}
+    plan = server.api("POST", "/parse-intent", json=request)["plan"]
+    terms = {"budgetAuthorization": {"maxBudget": 1, "termsAccepted": True}}
+    return server.api("POST", f"/plans/{plan['id']}/approve", json=terms)["jobId"]
+
+
 @pytest.fixture(scope="module")
 def places(server):
     """A run in every state, and plans."""
@@ -27,7 +36,7 @@ def places(server):
         "set-up": server.train(100, "5", {"setupS": 120}),
         "frozen": server.train(400, "5", {"stepS": 0.05}),
         "failed": server.train(40, "5", {"failAt": 22}),
-        "complete": server.train(20, "5"),
+        "complete": approved(server),
         "stopped": server.train(100, "5", {"stepS": 0.1}),
     }
     server.wait(runs["complete"], "completed")

@@ -18,7 +18,7 @@ export function JobRow({ job, actions, level = 3 }: { job: Schemas["JobSummary"]
         <Heading className="truncate font-medium">
           <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="after:absolute after:inset-0 after:rounded-card">{job.name}</Link>
         </Heading>
-        <p className="truncate text-sm text-mid">{job.notes || job.prompt}</p>
+        {(job.notes || job.prompt !== job.name) && <p className="truncate text-sm text-mid">{job.notes || job.prompt}</p>}
         <p className="mt-1 flex flex-wrap gap-x-3 text-xs text-low">
           <span>{job.baseModel}</span><span>{words(job.method)}</span><span>{ago(job.createdAt, now)}</span>
         </p>

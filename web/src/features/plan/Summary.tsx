@@ -33,7 +33,7 @@ export function Summary({ made }: { made: Schemas["Planned"] }) {
         <div className="flex flex-wrap items-center gap-2">
           <Badge>{sentence(summary.targetCapability)}</Badge>
           <Badge>{sentence(summary.qualityTier)} tier</Badge>
-          {summary.qualityBenchmark && <Badge>{words(summary.qualityBenchmark)}</Badge>}
+          {summary.qualityBenchmark && !summary.qualityBenchmark.includes(summary.qualityTier) && <Badge>{words(summary.qualityBenchmark)}</Badge>}
         </div>
         <h1 className="max-w-4xl text-2xl font-semibold break-words">{plan.prompt}</h1>
         <p className="max-w-[70ch] text-mid">{plan.prose}</p>

@@ -34,7 +34,7 @@ const SHOWN: Record<string, (facts: Facts) => Rows> = {
     ["Commercial use", f.commercial], ["Terms to accept", f.gated ? "yes, on its hub" : ""], ["Strong at", f.strengths], ["Weak at", f.weaknesses],
   ],
   method: (f) => [["Ruled out by you", f.excluded]],
-  data: (f) => [["Attached", f.dataset], ["Licence", f.licence], ["Formats", f.formats], ["Quality", f.quality]],
+  data: (f) => [["Licence", f.licence], ["Formats", f.formats], ["Quality", f.quality]],
   gpu: (f) => [
     ["Needs", typeof f.needGb === "number" ? `about ${f.needGb.toFixed(f.needGb < 10 ? 1 : 0)} GB` : ""], ["Has", typeof f.vramGb === "number" && f.vramGb ? `${f.vramGb.toFixed(0)} GB` : ""],
     ["Price", typeof f.pricePerHour === "number" ? `$${f.pricePerHour.toFixed(2)} per hour` : ""], ["Provider", f.provider], ["Fits", f.fits === false ? "no" : "yes"], ["Price from", f.priceSource],

@@ -34,7 +34,7 @@ export function Complete({ jobId, files }: { jobId: string; files: Schemas["RunF
               ["Spent", `${money(data.spendUsd)} of ${money(data.maxBudgetUsd)}`], ["Estimated", `${money(data.estimatedCostUsd[0])} – ${money(data.estimatedCostUsd[1])}`],
               ["Training time", duration(data.trainSeconds)], ["From start to end", duration(data.actualHours * 3600)],
               ["Speed", `${Math.round(data.tokensPerSecond).toLocaleString("en-US")} tokens/s`], ["Tokens", data.tokens.toLocaleString("en-US")],
-              ["Freezes", String(data.freezes)], ["Machines used", String(data.generations)],
+              ["Freezes", String(data.freezes)], ["Worker starts", String(data.generations)],
             ]}
           />
           {data.notes.length > 0 && <ul className="mt-4 grid gap-1 text-sm text-mid">{data.notes.map((note) => <li key={note}>{note}</li>)}</ul>}
@@ -74,14 +74,14 @@ function Headline({ report }: { report: Report }) {
 function BeforeAfter({ before, after }: { before: number; after: number }) {
   const top = Math.max(before, after);
   return (
-    <dl className="grid w-full gap-4 sm:w-72">
+    <ul aria-label="Held-out loss" className="grid w-full gap-4 sm:w-72">
       {[["Base", before, "bg-mid"], ["Tuned", after, "bg-signal"]].map(([name, value, colour]) => (
-        <div key={name as string}>
-          <div className="flex justify-between text-sm"><dt className="text-mid">{name}</dt><dd className="num font-semibold">{(value as number).toFixed(4)}</dd></div>
+        <li key={name as string}>
+          <div className="flex justify-between text-sm"><span className="text-mid">{name}</span><span className="num font-semibold">{(value as number).toFixed(4)}</span></div>
           <div aria-hidden="true" className="mt-1 h-3 rounded-control bg-ink-800"><div className={`h-full rounded-control ${colour as string}`} style={{ width: `${((value as number) / top) * 100}%` }} /></div>
-        </div>
+        </li>
       ))}
-    </dl>
+    </ul>
   );
 }
 
