@@ -115,6 +115,7 @@ def tiny_job(
     )
     job = TrainJob(
         job_id="01TINY", generation=1, run_dir=str(root / "run"), cache_dir=str(root / "cache"), modality="text",
-        capability="chat", base_model=ModelRef(id="tiny", path=str(base)), seed=7, threads=1, stages=[stage], data=data, probe=False,
+        capability="chat", base_model=ModelRef(id="tiny", path=str(base)), seed=7, threads=1, stages=[stage], data=data,
+        probe=False,
     )
     return job.model_copy(update=changes)

@@ -70,9 +70,9 @@ class DataRef(Noun):
 class LoraSettings(Noun):
     """Low-rank settings shared by the LoRA family. Source: Hu et al. 2021; alpha / rank scales the update."""
 
-    rank: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str | list[str] = "all-linear"
 
 
@@ -82,16 +82,16 @@ class StageSettings(Noun):
     One update sees `micro_batch × accumulation` rows (packed: sequences of `max_seq_len` tokens) per data rank.
     """
 
-    epochs: float = Field(1.0, gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1)
-    micro_batch: int = Field(4, ge=1)
-    accumulation: int = Field(1, ge=1)
-    learning_rate: float = Field(2e-4, gt=0, lt=10)
+    epochs: float = Field(default=1.0, gt=0, le=1000)
+    max_steps: int | None = Field(default=None, ge=1)
+    micro_batch: int = Field(default=4, ge=1)
+    accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0, lt=10)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_seq_len: int = Field(1024, ge=8)
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_seq_len: int = Field(default=1024, ge=8)
     packing: bool = True
     lora: LoraSettings = LoraSettings()
     adaptation: dict[str, JsonValue] = {}
@@ -100,10 +100,10 @@ class StageSettings(Noun):
     """Settings only this objective knows (dpo: beta; grpo: group size …)."""
     strategy: dict[str, JsonValue] = {}
     """Settings only this strategy knows (zero: stage …)."""
-    eval_every: int | None = Field(None, ge=1)
-    sample_every: int | None = Field(None, ge=1)
-    checkpoint_every: int | None = Field(None, ge=1)
-    checkpoint_every_s: float = Field(300, gt=0)
+    eval_every: int | None = Field(default=None, ge=1)
+    sample_every: int | None = Field(default=None, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    checkpoint_every_s: float = Field(default=300, gt=0)
 
 
 class Stage(Noun):
