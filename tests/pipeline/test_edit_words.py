@@ -61,7 +61,16 @@ def test_read(words, expected):
 
 @pytest.mark.parametrize(
     "words",
-    ["", "thanks!", "looks good to me", "what does lora mean?", "make it pop", "approve this plan automatically", "skip the approval", "lol"],
+    [
+        "",
+        "thanks!",
+        "looks good to me",
+        "what does lora mean?",
+        "make it pop",
+        "approve this plan automatically",
+        "skip the approval",
+        "lol",
+    ],
 )
 def test_asks_nothing(words):
     assert asks(words) == []

@@ -125,7 +125,8 @@ def test_composed_methods_go_on_with_the_adapter_of_the_stage_before():
 
 def test_sample_prompts_are_held_out_questions():
     rows = [
-        {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}], "key": str(i)} for i in range(9)
+        {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}], "key": str(i)}
+        for i in range(9)
     ]
     samples = sample_prompts(rows, 3)
     assert [s.messages[-1]["content"] for s in samples] == ["q0", "q3", "q6"] and samples[0].expected == "a0"

@@ -81,4 +81,4 @@ class TrainingIntent(Noun):
         """The batch interface's view: snake_case, and nothing that the text did not determine."""
         found = self.model_dump(mode="json", exclude_none=True, exclude={"question"})
         keep = {"is_training_request"}
-        return {name: value for name, value in found.items() if name in keep or value is not False and value not in ([], {})}
+        return {name: value for name, value in found.items() if name in keep or (value is not False and value not in ([], {}))}

@@ -6,7 +6,7 @@ from kriptik.pipeline.intent.capability import Evidence
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
 
-ASKED, BARE = 3.5, 4.0
+ASKED, BARE = 2.5, 2.6
 """Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
@@ -67,6 +67,8 @@ def _sentence(reading: Reading, sentence: str, named: Named, evidence: Evidence,
     if artefact and evidence.best():
         return True
     score = evidence.scores.get(evidence.best() or "", 0.0)
+    if words.rx("request.chitchat").search(sentence) and not want:
+        return None
     return True if score >= (ASKED if want else BARE) else None
 
 

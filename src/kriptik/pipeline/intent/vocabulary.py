@@ -48,7 +48,7 @@ def vocabulary(language: str = "en") -> Vocabulary:
     english, lists = own_lists("en"), {}
     own = dict(own_lists(language)) if language != "en" else {}
     dropped = set(own.pop("drop", []))
-    for key in {*english, *own}:
+    for key in dict.fromkeys([*english, *own]):
         alone = key.startswith("language.")
         lists[key] = [e for e in ([] if alone and own else english.get(key, [])) if e not in dropped] + own.get(key, [])
     return Vocabulary(lists, {**_numbers("en"), **_numbers(language)})
