@@ -125,5 +125,5 @@ def test_a_disturbed_run_ends_like_a_quiet_one(real, tmp_path):
     asked = {"sessionId": session["id"], "request": {"textPrompt": "Repeat in reverse: json text", "maxTokens": 8}}
     both = real.api("POST", "/test/compare", json=asked)
     assert both["base"]["metadata"]["weights"] != both["tuned"]["metadata"]["weights"]
-    real.api("DELETE", f"/test/sessions/{session['id']}", status=204)
+    real.api("DELETE", f"/test/sessions/{session['id']}")
     until(lambda: not [r for r in real.provider.list_own("kt-") if r.status == "running"], 30)
