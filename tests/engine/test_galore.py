@@ -47,16 +47,17 @@ def moved(module, found, every_gradient):
 
 
 def by_hand(weight, slopes):
-    """Wide matrices, as the paper has them (m ≤ n); a tall one is the transpose of a wide one."""
+    """Wide: P = U_r, R = PᵀG; tall: Q = V_r, R = GQ (the sign of a singular vector is arbitrary, so no transpose for a short cut)."""
+    wide = weight.shape[0] <= weight.shape[1]
     m = v = None
     for t, gradient in enumerate(slopes):
         if t % EVERY == 0:
-            p = torch.linalg.svd(gradient).U[:, :RANK]
-        r = p.T @ gradient
+            p = torch.linalg.svd(gradient).U[:, :RANK] if wide else torch.linalg.svd(gradient).Vh[:RANK].T
+        r = p.T @ gradient if wide else gradient @ p
         m = (0.0 if m is None else 0.9 * m) + 0.1 * r
         v = (0.0 if v is None else 0.999 * v) + 0.001 * r * r
         n = (m / (1 - 0.9 ** (t + 1))) / ((v / (1 - 0.999 ** (t + 1))).sqrt() + 1e-8)
-        weight = weight * (1 - RATE * DECAY) - RATE * SCALE * p @ n
+        weight = weight * (1 - RATE * DECAY) - RATE * SCALE * (p @ n if wide else n @ p.T)
     return weight
 
 
@@ -64,8 +65,8 @@ def test_it_is_algorithm_2_of_the_paper():
     module, slopes = Three(), gradients(11)
     start = {name: one.detach().clone() for name, one in module.named_parameters()}
     got = moved(module, optimizer(module), slopes)
-    torch.testing.assert_close(got["wide"], by_hand(start["wide"], [one["wide"] for one in slopes]))
-    torch.testing.assert_close(got["tall"].T, by_hand(start["tall"].T, [one["tall"].T for one in slopes]))
+    for name in ("wide", "tall"):
+        torch.testing.assert_close(got[name], by_hand(start[name], [one[name] for one in slopes]))
 
 
 def test_what_is_not_projected_has_adamw():
