@@ -84,5 +84,5 @@ class Lora(Adaptation):
             model: Any = copy.deepcopy(trainee)
         else:
             model = get_peft_model(bundle.unquantised(), copy.deepcopy(trainee.peft_config["default"]))  # type: ignore[arg-type]
-            set_peft_model_state_dict(model, get_peft_model_state_dict(trainee))
+            set_peft_model_state_dict(model, get_peft_model_state_dict(trainee, save_embedding_layers=False))
         return model.merge_and_unload()

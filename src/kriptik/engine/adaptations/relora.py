@@ -46,7 +46,8 @@ class ReLora(Lora):
         if step + 1 not in self._resets(total):
             return
         model: Any = session.bundle.trainee
-        self._merged.append({name: one.clone() for name, one in get_peft_model_state_dict(model).items()})
+        now = get_peft_model_state_dict(model, save_embedding_layers=False)
+        self._merged.append({name: one.clone() for name, one in now.items()})
         with torch.no_grad():
             for name, layer in _layers(session.bundle):
                 weight = layer.get_base_layer().weight
@@ -67,7 +68,7 @@ class ReLora(Lora):
         if not self._merged:
             return
         model: Any = bundle.trainee
-        parts = [*self._merged, get_peft_model_state_dict(model)]
+        parts = [*self._merged, get_peft_model_state_dict(model, save_embedding_layers=False)]
         # B = [B1 B2 …], A = [A1; A2; …]: alpha grows with the rank, so that alpha / rank stays
         joined = {name: torch.cat([part[name] for part in parts], 0 if ".lora_A." in name else 1) for name in parts[-1]}
         tensors = {name: one.contiguous().cpu() for name, one in joined.items()}
