@@ -118,7 +118,9 @@ def reloaded(job):
 
     whole = float((logits(load(result / "model")) - trained).abs().max()) / scale
     adapter = None
-    if (result / "adapter").exists():
+    alone = len(job.stages) == 1 and pieces.adaptation(job.stages[0].point.adaptation).adapter
+    assert (result / "adapter").exists() == alone, "an adapter is left exactly where one on the plain base says it all"
+    if alone:
         tuned = attach(base(), result / "adapter")
         adapter = float((logits(tuned) - trained).abs().max()) / scale
     return adapter, whole

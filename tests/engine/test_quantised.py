@@ -170,7 +170,7 @@ def test_what_cannot_stand_on_it_is_refused(tmp_path, kind):
 
 
 def test_without_bitsandbytes_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr("transformers.utils.import_utils.is_bitsandbytes_available", lambda: False)
     with pytest.raises(WorkerError) as refused:
         Text(tiny.tiny_job(tmp_path, precision="nf4")).load()
     assert refused.value.code == "no_bitsandbytes" and refused.value.next_step

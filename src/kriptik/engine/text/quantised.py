@@ -19,7 +19,7 @@ KIND, BLOCK = "nf4", 64
 def options(dtype: torch.dtype, device: str) -> dict[str, Any]:
     """Keyword arguments of `from_pretrained`. Raises WorkerError where bitsandbytes is not installed."""
     from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
+    from transformers.utils.import_utils import is_bitsandbytes_available
 
     if not is_bitsandbytes_available():
         raise WorkerError("no_bitsandbytes", "A base in 4 bits needs bitsandbytes, which is not installed.", "Choose lora or dora.")
@@ -40,7 +40,7 @@ def settle(model: nn.Module) -> list[str]:
 
 def layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The model's 4-bit layers by name."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     return ((name, one) for name, one in model.named_modules() if isinstance(one, Linear4bit))
 
