@@ -12,7 +12,6 @@ import lives
 import pytest
 import tiny
 import torch
-from peft import PeftModel
 from test_exact import freeze_at
 from transformers import AutoModelForCausalLM
 
@@ -21,6 +20,7 @@ from kriptik.catalogue.points import fill_points, stage_defaults
 from kriptik.catalogue.proof import proof_entry, write_proofs
 from kriptik.catalogue.sources import names_of, piece_file
 from kriptik.engine import pieces
+from kriptik.engine.adapters import attach
 from kriptik.engine.testing import restored
 from kriptik.engine.text import documents
 from kriptik.spec.job import Stage, StageSettings
@@ -29,8 +29,16 @@ pytestmark = pytest.mark.conformance
 PRECISIONS = {None, "fp32"}
 ROWS = {"supervised"}
 """Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here."""
-RATES = {"full": 2e-3}
+RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
 """Learning rate on a model of 0.3 million weights; adapters take 5e-3."""
+SIZES = {
+    "vera": {"lora": {"rank": 64}},
+    "galore": {"adaptation": {"rank": 8, "update_every": 3, "scale": 1.0}},
+    "longlora": {"adaptation": {"group": 24}},
+}
+"""Other sizes than rank 4 where a method has its own, small enough that its parts come into play on layers of 64 to 192."""
+POSITIONS = {"longlora": 48}
+"""Context of the base where that of `tiny_model` would leave nothing to stretch."""
 
 
 def cases():
@@ -75,13 +83,13 @@ def job_of(folder, method, points, capability):
             "checkpoint_every": 3,
             "lora": settings.lora.model_copy(update={"rank": 4, "alpha": 8, "dropout": 0.1}),
         }
-        stages.append(
-            Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small))
-        )
+        own = SIZES.get(point.adaptation, {})
+        small["lora"] = small["lora"].model_copy(update=own.get("lora", {}))
+        small["adaptation"] = {**settings.adaptation, **own.get("adaptation", {})}
+        stages.append(Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small)))
     folder.mkdir(parents=True, exist_ok=True)
-    return tiny.tiny_job(
-        folder, rows=tiny.chat_rows(24), eval_rows=tiny.chat_rows(8, 9), stages=stages, capability=capability.id
-    )
+    tiny.tiny_model(folder / "base", positions=POSITIONS.get(points[0].adaptation, 512))
+    return tiny.tiny_job(folder, rows=tiny.chat_rows(24), eval_rows=tiny.chat_rows(8, 9), stages=stages, capability=capability.id)
 
 
 def logits(model):
@@ -102,7 +110,7 @@ def reloaded(job):
     whole = float((logits(load(result / "model")) - trained).abs().max()) / scale
     adapter = None
     if (result / "adapter").exists():
-        tuned = PeftModel.from_pretrained(load(job.base_model.path), result / "adapter")
+        tuned = attach(load(job.base_model.path), result / "adapter")
         adapter = float((logits(tuned) - trained).abs().max()) / scale
     return adapter, whole
 
@@ -132,8 +140,7 @@ def checks_of(root, method, points, capability):
         merged |= lives.losses(said)
     return {
         "trains": result["evalAfter"]["loss"] < 0.95 * result["evalBefore"]["loss"],
-        "resume_exact": lives.losses(early[1]) | lives.losses(late[1]) == losses
-        and lives.final_tensors(frozen.run_dir) == tensors,
+        "resume_exact": lives.losses(early[1]) | lives.losses(late[1]) == losses and lives.final_tensors(frozen.run_dir) == tensors,
         "kill_exact": merged == losses and lives.final_tensors(killed.run_dir) == tensors,
         "reload_same": (adapter if adapter is not None else whole) < 1e-5,
         "merge_same": whole < 1e-4,

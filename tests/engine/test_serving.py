@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from peft import PeftModel
 from tiny import chat_rows, tiny_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from kriptik.engine.adapters import attach
 from kriptik.engine.testing import load
 from kriptik.engine.train import train
 from kriptik.spec.errors import KriptikError
@@ -16,7 +16,7 @@ from kriptik.spec.testing import TestRequest
 PROMPT = "Repeat in reverse: json text"
 
 
-@pytest.fixture(scope="module", params=["lora", "dora", "full"])
+@pytest.fixture(scope="module", params=["lora", "dora", "full", "mora", "longlora"])
 def trained(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     settings = StageSettings(micro_batch=2, epochs=3, learning_rate=1e-2, max_seq_len=96, checkpoint_every=3)
@@ -44,7 +44,7 @@ def test_the_exported_model_answers_like_the_checkpoint(trained):
     torch.testing.assert_close(logits(merged, tokenizer), logits(models.run.bundle.trainee, tokenizer), atol=1e-4, rtol=1e-4)
     if job.stages[0].method != "full":
         base = AutoModelForCausalLM.from_pretrained(root / "base")
-        adapter = PeftModel.from_pretrained(base, root / "run/result/adapter")
+        adapter = attach(base, root / "run/result/adapter")
         torch.testing.assert_close(logits(adapter, tokenizer), logits(merged, tokenizer), atol=1e-4, rtol=1e-4)
 
 

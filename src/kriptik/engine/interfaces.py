@@ -9,6 +9,7 @@ own_backward    the objective may drive forward and backward itself    (strategy
 whole_weights   every rank sees and may rewrite whole weights in place (strategy)
 reset_optimizer optimizer state of named parameters can be zeroed      (strategy)
 penalty         a term on the weights can be added to the loss         (strategy)
+gradients       an update's gradients can be looked at in `after_step` (strategy)
 uneven_micros   micro-batches of one update may differ in shape        (strategy)
 reference       the adaptation can show the model before this stage    (adaptation)
 tokens          `generate` and `token_log_probs` exist                 (modality)
@@ -129,6 +130,8 @@ class ParamGroup:
     names: list[str]
     lr_scale: float = 1.0
     weight_decay: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of optimizer knows of a group (galore: rank)."""
 
 
 @dataclass
@@ -141,6 +144,8 @@ class OptimizerSpec:
     groups: list[ParamGroup]
     kind: str = "adamw"
     options: dict[str, Any] = field(default_factory=dict)
+    keep_gradients: bool = False
+    """`gradients`: those of an update, clipped, stay behind `step` until `Runtime.clear_gradients`."""
 
 
 @dataclass
@@ -253,6 +258,8 @@ class Adaptation:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     provides: ClassVar[frozenset[str]] = frozenset()
+    adapter: ClassVar[bool] = False
+    """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
@@ -291,6 +298,10 @@ class Adaptation:
     def save(self, bundle: Bundle, folder: Path) -> None:
         """What was trained, in the ecosystem's format (PEFT adapter, whole model)."""
         raise NotImplementedError
+
+    def merged(self, bundle: Bundle) -> nn.Module:
+        """The whole model without adapters: the trainee, or a copy with the adapters folded in. The trainee stays as it is."""
+        return bundle.trainee
 
     def state(self) -> dict[str, Any]:
         """Small state (JSON and tensors) that a checkpoint must hold: ranks, resets."""
@@ -391,6 +402,10 @@ class Runtime:
 
         Not finite: gradients are dropped, weights and optimizer stay as they were, and the number is returned as it is.
         """
+        raise NotImplementedError
+
+    def clear_gradients(self) -> None:
+        """`gradients`: those that were kept go."""
         raise NotImplementedError
 
     def reset_optimizer(self, names: Sequence[str]) -> None:

@@ -13,7 +13,12 @@ ADAPTATIONS = {
     "full": "kriptik.engine.adaptations.full:Full",
     "lora": "kriptik.engine.adaptations.lora:Lora",
     "dora": "kriptik.engine.adaptations.dora:Dora",
+    "adalora": "kriptik.engine.adaptations.adalora:AdaLora",
+    "mora": "kriptik.engine.adaptations.mora:Mora",
     "relora": "kriptik.engine.adaptations.relora:ReLora",
+    "vera": "kriptik.engine.adaptations.vera:Vera",
+    "longlora": "kriptik.engine.adaptations.longlora:LongLora",
+    "galore": "kriptik.engine.adaptations.galore:GaLore",
     "textual_inversion": "kriptik.engine.adaptations.textual_inversion:TextualInversion",
 }
 OBJECTIVES = {

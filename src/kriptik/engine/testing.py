@@ -57,7 +57,7 @@ class Models:
 
     def __init__(self, job: TrainJob, run: Run, adaptation: Adaptation) -> None:
         self.job, self.run, self.adaptation = job, run, adaptation
-        shared = hasattr(run.bundle.trainee, "disable_adapter") and not run.bundle.modified
+        shared = adaptation.adapter and "reference" in adaptation.provides and not run.bundle.modified
         self.base: Bundle | None = None if shared else _plain(job)
         self.hashes = {"tuned": fingerprint(run.bundle), "base": str(run.bundle.info.get("base_sha256", ""))}
 

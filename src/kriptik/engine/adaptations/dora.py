@@ -3,7 +3,9 @@
 Source: Liu et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation".
 """
 
-from peft import LoraConfig
+from typing import Any
+
+from peft import PeftConfig
 
 from kriptik.engine.adaptations.lora import Lora
 
@@ -11,8 +13,8 @@ from kriptik.engine.adaptations.lora import Lora
 class Dora(Lora):
     """LoRA on the direction, magnitude trained beside it."""
 
-    def config(self) -> LoraConfig:
+    def config(self) -> PeftConfig:
         """PEFT's description of these adapters."""
-        found = super().config()
+        found: Any = super().config()
         found.use_dora = True
         return found

@@ -1,11 +1,14 @@
 """LoRA by PEFT: low-rank updates on linear layers. Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models"."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
 
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.spec.errors import WorkerError
@@ -15,8 +18,9 @@ class Lora(Adaptation):
     """Adapters on `settings.lora.targets`; everything else is frozen."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"reference"})
+    adapter: ClassVar[bool] = True
 
-    def config(self) -> LoraConfig:
+    def config(self) -> PeftConfig:
         """PEFT's description of these adapters."""
         lora = self.settings.lora
         return LoraConfig(
@@ -48,17 +52,16 @@ class Lora(Adaptation):
     def finish(self, bundle: Bundle) -> None:
         """See Adaptation: the update goes into the weights it was for."""
         model: Any = bundle.trainee
-        changed = [layer.get_base_layer().weight for _, layer in _adapted(model)]
+        changed: list[Any] = [one.get_base_layer() for one in model.modules() if isinstance(one, BaseTunerLayer)]
         bundle.trainee = model.merge_and_unload()
-        bundle.touch(*changed)
+        bundle.touch(*(layer.weight for layer in changed))
 
     def save(self, bundle: Bundle, folder: Path) -> None:
         """See Adaptation: `adapter_config.json` and `adapter_model.safetensors`."""
         model: Any = bundle.trainee
         model.save_pretrained(folder, save_embedding_layers=False)  # no embedding is adapted; PEFT would ask the hub to be sure
 
-
-def _adapted(model: Any) -> Iterator[tuple[str, Any]]:
-    for name, module in model.named_modules():
-        if hasattr(module, "get_base_layer") and hasattr(module, "lora_A"):
-            yield name, module
+    def merged(self, bundle: Bundle) -> nn.Module:
+        """See Adaptation. A copy: adding an update to weights and taking it away again would not give the same bits."""
+        model: Any = copy.deepcopy(bundle.trainee)
+        return model.merge_and_unload()

@@ -81,7 +81,7 @@ class ReLora(Lora):
         joined = {name: torch.cat([part[name] for part in parts], 0 if ".lora_A." in name else 1) for name in parts[-1]}
         tensors = {name: one.contiguous().cpu() for name, one in joined.items()}
         save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
-        config = self.config()
+        config: Any = self.config()
         config.r, config.lora_alpha = config.r * len(parts), config.lora_alpha * len(parts)
         old = model.peft_config["default"]
         config.base_model_name_or_path, config.target_modules = old.base_model_name_or_path, old.target_modules

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kriptik.engine.interfaces import OptimizerSpec
+from kriptik.engine.strategies.galore import GaLore
 from kriptik.spec.errors import WorkerError
 
 
@@ -21,7 +22,7 @@ def sgd(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, **options)
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd, "galore": GaLore}
 
 
 class NamedOptimizer:
@@ -31,6 +32,7 @@ class NamedOptimizer:
         self.parameters = trained(module, spec)
         groups = [
             {"params": [self.parameters[name] for name in group.names], "weight_decay": group.weight_decay, "lr": 0.0}
+            | group.options
             for group in spec.groups
         ]
         if spec.kind not in OPTIMIZERS:
@@ -73,9 +75,10 @@ class NamedOptimizer:
         for full, saved in tensors.items():
             name, _, key = full.rpartition("/")
             parameter = self.parameters[name]
-            value = torch.empty_like(parameter, dtype=saved.dtype) if saved.shape == parameter.shape else saved.clone()
-            if value.shape == parameter.shape:
-                value = value.detach().copy_(saved)
+            if saved.shape == parameter.shape:
+                value = torch.empty_like(parameter, dtype=saved.dtype).detach().copy_(saved)
+            else:  # a count stays on the CPU; moments in a subspace belong to their parameter's device
+                value = saved.to(parameter.device if saved.dim() else "cpu", copy=True)
             self.optimizer.state[parameter][key] = value
 
 

@@ -8,6 +8,7 @@ the layers for their shapes): rows of many lengths are better packed.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -23,7 +24,6 @@ from kriptik.engine.interfaces import (
     MicroBatch,
     Modality,
     OptimizerSpec,
-    ParamGroup,
     Penalty,
     Runtime,
     StepStats,
@@ -70,10 +70,7 @@ class PipelineRuntime(Runtime):
         stages = modality.layers(bundle, self.world)
         self._owner = _owners(bundle.trainee, stages)
         self.cut = Cut(stages[self.rank])
-        groups = [
-            ParamGroup([name for name in group.names if self._owner[name] == self.rank], group.lr_scale, group.weight_decay)
-            for group in spec.groups
-        ]
+        groups = [replace(group, names=[name for name in group.names if self._owner[name] == self.rank]) for group in spec.groups]
         mine = [group for group in groups if group.names]
         if not mine:
             raise WorkerError(

@@ -26,6 +26,7 @@ class SingleRuntime(Runtime):
     def __init__(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> None:
         self.bundle, self.modality = bundle, modality
         self.optimizer = NamedOptimizer(bundle.trainee, spec)
+        self._keep_gradients = spec.keep_gradients
 
     def forward(self, micro: MicroBatch) -> Any:
         """See Runtime."""
@@ -61,10 +62,16 @@ class SingleRuntime(Runtime):
         """See Runtime."""
         self._meet()
         norm = self.optimizer.clip(max_norm)
-        if norm < float("inf"):  # false for NaN too
+        finite = norm < float("inf")  # false for NaN too
+        if finite:
             self.optimizer.step(lr)
-        self.optimizer.zero()
+        if not (finite and self._keep_gradients):
+            self.optimizer.zero()
         return norm
+
+    def clear_gradients(self) -> None:
+        """See Runtime."""
+        self.optimizer.zero()
 
     def reset_optimizer(self, names: Sequence[str]) -> None:
         """See Runtime."""
@@ -97,7 +104,7 @@ class Single(Strategy):
     """Everything on one device; it can do all that a strategy may be asked for."""
 
     provides: ClassVar[frozenset[str]] = frozenset(
-        {"generation", "own_backward", "whole_weights", "reset_optimizer", "penalty", "uneven_micros"}
+        {"generation", "own_backward", "whole_weights", "reset_optimizer", "penalty", "gradients", "uneven_micros"}
     )
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:

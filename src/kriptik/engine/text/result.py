@@ -1,6 +1,5 @@
 """Leaving the result in the ecosystem's format: the adapter, and the whole model with it merged, with a model card."""
 
-import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,18 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
     """Writes `result/adapter` (where one on the plain base says it all) and `result/model`; the trainee stays bit-unchanged.
 
     After an earlier stage an adapter would be right only on weights that nobody has.
-    Merging works on a copy: adding an update to weights and taking it away again would not give the same bits.
     """
     part, result = run_dir / ".result", run_dir / "result"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    trainee: Any = bundle.trainee
-    merge = getattr(trainee, "merge_and_unload", None) is not None
-    alone = merge and len(job.stages) == 1
+    alone = adaptation.adapter and len(job.stages) == 1
     try:
         if alone:
             adaptation.save(bundle, part / "adapter")
             _write_card(part / "adapter", job, adapter=True)
-        if merge:
-            merged: Any = copy.deepcopy(trainee).merge_and_unload()
-            _must_agree(trainee, merged, bundle.tokenizer)
-        else:
-            merged = trainee
+        merged: Any = adaptation.merged(bundle)
+        if merged is not bundle.trainee:
+            _must_agree(bundle.trainee, merged, bundle.tokenizer)
         merged.save_pretrained(part / "model", safe_serialization=True)
         bundle.tokenizer.save_pretrained(part / "model")
         _write_card(part / "model", job, adapter=False)
@@ -69,11 +63,13 @@ def _must_agree(trainee: Any, merged: Any, tokenizer: Any) -> None:
 
 def _write_card(folder: Path, job: TrainJob, *, adapter: bool) -> None:
     methods = " → ".join(stage.method for stage in job.stages)
+    own = adapter and [one.name for one in folder.glob("*.json") if one.name != "adapter_config.json"]
+    library = "transformers" if not adapter else "peft" if (folder / "adapter_config.json").is_file() else None
     data = job.data
     lines = [
         "---",
         f"base_model: {job.base_model.id}",
-        "library_name: " + ("peft" if adapter else "transformers"),
+        *([f"library_name: {library}"] if library else []),
         "---",
         f"# {job.base_model.id}, fine-tuned ({methods})",
         "",
@@ -82,5 +78,7 @@ def _write_card(folder: Path, job: TrainJob, *, adapter: bool) -> None:
     ]
     if data:
         lines.append(f"- Data: {data.source or 'own rows'}, {data.train_rows} rows. Licence: {data.licence or 'not stated'}.")
+    if own:
+        lines.append(f"- Not PEFT alone ({', '.join(sorted(own))}): load it with `kriptik.engine.adapters.attach(base, folder)`.")
     lines.append("- Made with KripTik; the run's report has the measured losses.")
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -43,7 +43,7 @@ def recipe(model: Model, stage: StagePoint, gpu: GpuEntry, count: int, volume: V
     update: dict[str, Any] = {"learning_rate": _learning_rate(base.learning_rate, given, model, stage)}
     update["epochs"] = _epochs(base.epochs, gpu, model)
     update["packing"] = base.packing and aim in PACKED
-    update["max_seq_len"] = _seq_len(base, given, volume, model)
+    update["max_seq_len"] = _seq_len(base, given, volume, model, stage.point.adaptation)
     batch = _batch(base, given, update, volume, gpu, count)
     settings = base.model_copy(update={**update, **batch})
     if aim not in PREFERENCE | ROLLOUTS | {"ppo"}:
@@ -73,10 +73,11 @@ def _epochs(default: float, gpu: GpuEntry, model: Model) -> float:
     return 1.0 if gpu.id == "cpu" and model.params_b < 1 and default <= 3 else default
 
 
-def _seq_len(base: StageSettings, given: dict[str, Any], volume: Volume, model: Model) -> int:
+def _seq_len(base: StageSettings, given: dict[str, Any], volume: Volume, model: Model, adaptation: str | None) -> int:
+    """LongLoRA alone may go beyond the model's context: it is there to stretch it."""
     context = (model.entry and model.entry.arch.context) or 8192
     if "max_seq_len" in given:
-        return min(base.max_seq_len, context)
+        return base.max_seq_len if adaptation == "longlora" else min(base.max_seq_len, context)
     wanted = 256
     while wanted < volume.longest:
         wanted *= 2
