@@ -22,11 +22,11 @@ from kriptik.catalogue.sources import names_of, piece_file
 from kriptik.engine import pieces
 from kriptik.engine.adapters import attach
 from kriptik.engine.testing import restored
-from kriptik.engine.text import documents
+from kriptik.engine.text import documents, quantised
 from kriptik.spec.job import Stage, StageSettings
 
 pytestmark = pytest.mark.conformance
-PRECISIONS = {None, "fp32"}
+PRECISIONS = {None, "fp32", "nf4"}
 ROWS = {"supervised"}
 """Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here."""
 RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
@@ -89,7 +89,9 @@ def job_of(folder, method, points, capability):
         stages.append(Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small)))
     folder.mkdir(parents=True, exist_ok=True)
     tiny.tiny_model(folder / "base", positions=POSITIONS.get(points[0].adaptation, 512))
-    return tiny.tiny_job(folder, rows=tiny.chat_rows(24), eval_rows=tiny.chat_rows(8, 9), stages=stages, capability=capability.id)
+    rows, held = tiny.chat_rows(24), tiny.chat_rows(8, 9)
+    precision = points[0].base_precision or "fp32"
+    return tiny.tiny_job(folder, rows=rows, eval_rows=held, stages=stages, capability=capability.id, precision=precision)
 
 
 def logits(model):
@@ -104,13 +106,20 @@ def reloaded(job):
     trained = logits(run.bundle.trainee)
     result, scale = Path(job.run_dir) / "result", float(trained.abs().max())
 
-    def load(path):
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    def load(path, options=()):
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **dict(options))
+
+    def base():
+        if job.precision != "nf4":
+            return load(job.base_model.path)
+        model = load(job.base_model.path, quantised.options(torch.float32, "cpu"))
+        quantised.settle(model)
+        return model
 
     whole = float((logits(load(result / "model")) - trained).abs().max()) / scale
     adapter = None
     if (result / "adapter").exists():
-        tuned = attach(load(job.base_model.path), result / "adapter")
+        tuned = attach(base(), result / "adapter")
         adapter = float((logits(tuned) - trained).abs().max()) / scale
     return adapter, whole
 

@@ -61,6 +61,8 @@ class Bundle:
     words: dict[str, str] = field(default_factory=dict)
     """Placeholder → the text that stands for it once an adaptation has added tokens to the tokenizer (textual inversion)."""
     modified: dict[int, Tensor] = field(default_factory=dict)
+    unquantised: Callable[[], nn.Module] | None = None
+    """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
 
     def touch(self, *tensors: Tensor) -> None:
         """Say that a frozen tensor no longer equals the pinned base (a merge): it then goes into every checkpoint.

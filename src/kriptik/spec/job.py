@@ -177,6 +177,8 @@ class RunLock(Noun):
     precision: Precision
     micro_batch: int
     accumulation: int
+    bitsandbytes: str = ""
+    """Where the base is quantised."""
     compile: bool = False
     attention: str = "sdpa"
     total_steps: list[int]

@@ -24,6 +24,7 @@ class AdaLora(Lora):
     """LoRA with a budget of ranks. After every update PEFT's allocator sees its gradients; not with ZeRO, which has none whole."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"penalty", "gradients", "whole_weights"})
+    few_bits: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)

@@ -31,6 +31,7 @@ class LongLora(Lora):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
     provides: ClassVar[frozenset[str]] = frozenset()
+    few_bits: ClassVar[bool] = False
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)

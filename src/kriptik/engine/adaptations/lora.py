@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from peft import LoraConfig, PeftConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -19,6 +19,8 @@ class Lora(Adaptation):
 
     provides: ClassVar[frozenset[str]] = frozenset({"reference"})
     adapter: ClassVar[bool] = True
+    few_bits: ClassVar[bool] = True
+    """Whether it also stands on a quantised base (qlora, qdora)."""
 
     def config(self) -> PeftConfig:
         """PEFT's description of these adapters."""
@@ -33,8 +35,11 @@ class Lora(Adaptation):
         )
 
     def apply(self, bundle: Bundle) -> None:
-        """See Adaptation. Raises WorkerError where no layer bears a target's name."""
+        """See Adaptation. Raises WorkerError where no layer bears a target's name, and on a quantised base it cannot stand on."""
         model: Any = bundle.trainee
+        if bundle.unquantised is not None and not self.few_bits:
+            what = f"{type(self).__name__} does not train on a quantised base."
+            raise WorkerError("quantised_base", what, "Choose fp32 or bf16, or qlora.")
         try:
             bundle.trainee = get_peft_model(model, self.config())
         except ValueError as error:
@@ -50,8 +55,16 @@ class Lora(Adaptation):
             yield
 
     def finish(self, bundle: Bundle) -> None:
-        """See Adaptation: the update goes into the weights it was for."""
+        """See Adaptation: the update goes into the weights it was for. A quantised base is plain from there on.
+
+        Back in few bits it would not be what was trained.
+        """
         model: Any = bundle.trainee
+        if bundle.unquantised is not None:
+            bundle.trainee = self.merged(bundle).to(next(model.parameters()).device)
+            bundle.unquantised = None
+            bundle.touch(*bundle.trainee.parameters())
+            return
         changed: list[Any] = [one.get_base_layer() for one in model.modules() if isinstance(one, BaseTunerLayer)]
         bundle.trainee = model.merge_and_unload()
         bundle.touch(*(layer.weight for layer in changed))
@@ -62,6 +75,14 @@ class Lora(Adaptation):
         model.save_pretrained(folder, save_embedding_layers=False)  # no embedding is adapted; PEFT would ask the hub to be sure
 
     def merged(self, bundle: Bundle) -> nn.Module:
-        """See Adaptation. A copy: adding an update to weights and taking it away again would not give the same bits."""
-        model: Any = copy.deepcopy(bundle.trainee)
+        """See Adaptation. A copy: adding an update to weights and taking it away again would not give the same bits.
+
+        Of a quantised base the plain weights that it stands for, so that nothing is rounded and nothing but the update is added.
+        """
+        trainee: Any = bundle.trainee
+        if bundle.unquantised is None:
+            model: Any = copy.deepcopy(trainee)
+        else:
+            model = get_peft_model(bundle.unquantised(), copy.deepcopy(trainee.peft_config["default"]))  # type: ignore[arg-type]
+            set_peft_model_state_dict(model, get_peft_model_state_dict(trainee, save_embedding_layers=False))
         return model.merge_and_unload()

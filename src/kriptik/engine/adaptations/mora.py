@@ -90,6 +90,8 @@ class Mora(Adaptation):
     def apply(self, bundle: Bundle) -> None:
         """See Adaptation. Raises WorkerError where no layer bears a target's name, and on a quantised base."""
         lora = self.settings.lora
+        if bundle.unquantised is not None:
+            raise WorkerError("quantised_base", "Mora does not train on a quantised base.", "Choose fp32 or bf16, or qlora.")
         bundle.trainee.requires_grad_(False)
         names = _targets(bundle.trainee, lora.targets)
         if not names:
@@ -163,9 +165,7 @@ def _targets(model: Any, targets: str | list[str]) -> list[str]:
 def _wrap(model: nn.Module, names: Sequence[str], rank: int, compress: str, dropout: float = 0.0) -> None:
     for name in names:
         base = model.get_submodule(name)
-        if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
-            what = f"{name} is quantised: MoRA cannot be merged into it."
-            raise WorkerError("cannot_merge", what, "Choose fp32 or bf16, or qlora.")
+        assert isinstance(base, nn.Linear), name
         model.set_submodule(name, MoraLinear(base, rank, compress, dropout))
 
 

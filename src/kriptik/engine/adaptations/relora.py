@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from kriptik.engine.adaptations.lora import Lora
 from kriptik.engine.interfaces import Bundle, Session
 from kriptik.engine.rng import derive
-from kriptik.spec.errors import WorkerError
 
 
 class ReLora(Lora):
@@ -27,20 +26,12 @@ class ReLora(Lora):
 
     needs: ClassVar[frozenset[str]] = frozenset({"whole_weights", "reset_optimizer"})
     provides: ClassVar[frozenset[str]] = frozenset()
+    few_bits: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._merged: list[dict[str, Tensor]] = []
         """The factors of every update merged so far, by their names in an adapter file."""
-
-    def apply(self, bundle: Bundle) -> None:
-        """See Adaptation. Raises WorkerError on a quantised base: merging needs weights that can be written."""
-        super().apply(bundle)
-        for name, layer in _layers(bundle):
-            if not layer.get_base_layer().weight.is_floating_point():
-                raise WorkerError(
-                    "cannot_merge", f"{name} is quantised: an update cannot be merged into it.", "Choose fp32 or bf16, or qlora."
-                )
 
     def lr_scale(self, step: int, total: int) -> float:
         """See Adaptation: after each reset a short linear way back up to the schedule; the stage's own warm-up is the first."""
@@ -55,7 +46,8 @@ class ReLora(Lora):
         if step + 1 not in self._resets(total):
             return
         model: Any = session.bundle.trainee
-        self._merged.append({name: one.clone() for name, one in get_peft_model_state_dict(model).items()})
+        now = get_peft_model_state_dict(model, save_embedding_layers=False)
+        self._merged.append({name: one.clone() for name, one in now.items()})
         with torch.no_grad():
             for name, layer in _layers(session.bundle):
                 weight = layer.get_base_layer().weight
@@ -76,7 +68,7 @@ class ReLora(Lora):
         if not self._merged:
             return
         model: Any = bundle.trainee
-        parts = [*self._merged, get_peft_model_state_dict(model)]
+        parts = [*self._merged, get_peft_model_state_dict(model, save_embedding_layers=False)]
         # B = [B1 B2 …], A = [A1; A2; …]: alpha grows with the rank, so that alpha / rank stays
         joined = {name: torch.cat([part[name] for part in parts], 0 if ".lora_A." in name else 1) for name in parts[-1]}
         tensors = {name: one.contiguous().cpu() for name, one in joined.items()}

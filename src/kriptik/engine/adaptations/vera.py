@@ -5,6 +5,8 @@ matrices' inner size (256 is usual); there is no alpha, the vectors are the scal
 how `d` begins (0.1; `b` begins at 0), `projection_key`, which random matrices (0). The matrices are saved with the adapter.
 """
 
+from typing import ClassVar
+
 from peft import PeftConfig, VeraConfig
 
 from kriptik.engine.adaptations.lora import Lora
@@ -12,6 +14,8 @@ from kriptik.engine.adaptations.lora import Lora
 
 class Vera(Lora):
     """Scaling vectors on `settings.lora.targets`."""
+
+    few_bits: ClassVar[bool] = False
 
     def config(self) -> PeftConfig:
         """PEFT's description of these adapters."""

@@ -11,7 +11,7 @@ from kriptik.engine.base import find_base
 from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.rng import reseed
-from kriptik.engine.text import documents
+from kriptik.engine.text import documents, quantised
 from kriptik.engine.text.chat import encode_prompt, encode_row
 from kriptik.engine.text.heads import TextOutput, defer, log_probs
 from kriptik.engine.text.packing import pack, single_rows
@@ -31,33 +31,49 @@ class Text(Modality):
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or an architecture that cannot be trained."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
-        if self.job.precision not in DTYPES:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.job.precision not in (*DTYPES, quantised.KIND):
             raise WorkerError(
-                "precision_not_available", f"A base in {self.job.precision} cannot be loaded yet.", "Choose fp32 or bf16."
+                "precision_not_available", f"A base in {self.job.precision} cannot be loaded yet.", "Choose fp32, bf16 or nf4."
             )
+        four_bits = self.job.precision == quantised.KIND
+        dtype = DTYPES.get(self.job.precision) or (torch.bfloat16 if device == "cuda" else torch.float32)
         base = find_base(self.job)
         try:
             tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                base.folder,
-                dtype=DTYPES[self.job.precision],
-                attn_implementation=documents.NAME,
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-            defer(model)
+            model = self._model(base.folder, dtype, quantised.options(dtype, device) if four_bits else {})
         except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
             raise WorkerError(
                 "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as a language model: {error}"[:800],
                 "Choose a base model that the catalogue calls trainable.",
             ) from error
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
+        bundle = Bundle(trainee=model, tokenizer=tokenizer, info=info)
+        if four_bits:
+            names = quantised.settle(model)
+
+            def stands_for() -> nn.Module:
+                plain = self._model(base.folder, dtype, {})
+                quantised.round_trip(plain, names, device)
+                return plain
+
+            bundle.unquantised = stands_for
+        else:
+            model.to(device)
+        return bundle
+
+    def _model(self, folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=documents.NAME, trust_remote_code=False, use_safetensors=True, **options
+        )
+        defer(model)
         model.config.use_cache = True
         model.name_or_path = model.config._name_or_path = self.job.base_model.id  # what saved files name, never a folder here
-        info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
-        return Bundle(trainee=model, tokenizer=tokenizer, info=info)
+        return model
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality. Forms: completion (default), prompt (ends where the assistant's turn begins)."""

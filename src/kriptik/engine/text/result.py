@@ -45,20 +45,23 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
 def _must_agree(trainee: Any, merged: Any, tokenizer: Any) -> None:
     """Raises WorkerError if the merged model does not answer as the adapted one does."""
     ids = tokenizer("The quick brown fox jumps over the lazy dog.", add_special_tokens=False)["input_ids"][:32] or [0]
-    device = next(trainee.parameters()).device
     modes = [(module, module.training) for module in trainee.modules()]
     trainee.eval()
     merged.eval()
     try:
         with torch.no_grad():
-            one, two = (model(input_ids=torch.tensor([ids], device=device)).logits.float() for model in (trainee, merged))
+            one, two = (_logits(model, ids) for model in (trainee, merged))
     finally:
         for module, training in modes:
             module.training = training
-    off = float((one - two).abs().max() / one.abs().max().clamp_min(1e-6))
-    if off > (PARITY if one.dtype == torch.float32 and next(trainee.parameters()).dtype == torch.float32 else 0.05):
+    off = float((one - two).float().abs().max() / one.float().abs().max().clamp_min(1e-6))
+    if off > (PARITY if one.dtype == two.dtype == torch.float32 else 0.05):
         step = "Use the adapter with its base; report this as a fault."
         raise WorkerError("merge_differs", f"The merged model's logits are off by {off:.1e}.", step)
+
+
+def _logits(model: Any, ids: list[int]) -> torch.Tensor:
+    return model(input_ids=torch.tensor([ids], device=next(model.parameters()).device)).logits.cpu()
 
 
 def _write_card(folder: Path, job: TrainJob, *, adapter: bool) -> None:
@@ -78,6 +81,9 @@ def _write_card(folder: Path, job: TrainJob, *, adapter: bool) -> None:
     ]
     if data:
         lines.append(f"- Data: {data.source or 'own rows'}, {data.train_rows} rows. Licence: {data.licence or 'not stated'}.")
+    if job.precision == "nf4":
+        then = "quantise the base alike under this adapter" if adapter else "these are the numbers they stand for, the update added"
+        lines.append(f"- Trained on a base in 4 bits (NF4, double quantisation): {then}.")
     if own:
         lines.append(f"- Not PEFT alone ({', '.join(sorted(own))}): load it with `kriptik.engine.adapters.attach(base, folder)`.")
     lines.append("- Made with KripTik; the run's report has the measured losses.")
