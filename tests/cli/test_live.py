@@ -28,12 +28,26 @@ def test_the_view_holds_what_was_said():
     for one in EVENTS:
         reduce_event(view, one)
     assert (view.state, view.step, view.total_steps, view.loss) == ("training", 1, 4, 3.0)
-    assert view.remaining_s == 3.0
+    assert view.remaining_s is None, "one figure is no pace"
     assert view.last_id == 7
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(panel(view))
     text = console.export_text()
     assert "step 1/4" in text and "Out of memory. Use a smaller batch." in text and "exact" in text
+
+
+def test_time_left_is_the_pace_of_this_life_alone():
+    def figures(step, elapsed):
+        return event(1, type="metrics", step=step, totalSteps=46, loss=3.0, tokensPerSecond=100, elapsedS=elapsed)
+
+    view = RunView()
+    reduce_event(view, figures(1, 30.0))  # thirty seconds of scoring the held-out rows came before it
+    reduce_event(view, figures(6, 40.0))
+    assert view.remaining_s == 80.0
+    reduce_event(view, figures(12, 4.0))
+    assert view.remaining_s is None, "resumed: another process, perhaps another machine"
+    reduce_event(view, figures(14, 10.0))
+    assert view.remaining_s == 96.0
 
 
 def test_unknown_events_change_nothing():

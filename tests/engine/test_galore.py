@@ -47,7 +47,7 @@ def moved(module, found, every_gradient):
 
 
 def by_hand(weight, slopes):
-    """Wide: P = U_r, R = PᵀG; tall: Q = V_r, R = GQ (not its transpose: the sign of a singular vector is arbitrary)."""
+    """Wide: P = U_r, R = PᵀG; tall: Q = V_r, R = GQ (a singular vector has an arbitrary sign: no transpose for a short cut)."""
     wide = weight.shape[0] <= weight.shape[1]
     m = v = None
     for t, gradient in enumerate(slopes):

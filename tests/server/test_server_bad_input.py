@@ -1,7 +1,13 @@
 """Bad input gets a clear code and changes nothing."""
 
+import asyncio
+import logging
+
 import pytest
+from fastapi import FastAPI, Request
 from harness import until
+
+from kriptik.server import problems
 
 
 @pytest.fixture
@@ -99,3 +105,23 @@ def test_malformed_json_and_unknown_ids(server):
         assert server.api("GET", path, 404)["code"].endswith("_not_found")
     assert server.api("GET", "/jobs?limit=0", 422)["code"] == "invalid_input"
     assert server.api("PUT", "/notifications/preferences", 422, json={"quietHoursStart": "25:00"})["code"] == "invalid_input"
+
+
+def test_a_request_that_breaks_off_is_no_error_of_the_server(caplog):
+    app, said = FastAPI(), []
+    problems.install(app)
+
+    @app.post("/")
+    async def take(request: Request) -> int:
+        return len(await request.body())
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        said.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "app": app}
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http"}, receive, send))
+    assert said[0]["status"] == 400 and not caplog.records

@@ -51,11 +51,12 @@ def test_freeze_and_resume_lose_nothing(server):
 
 def test_the_budget_freezes_once_and_a_larger_one_resumes(tmp_path, provider):
     provider.price = 360  # ten cents a second
-    server = Server(tmp_path / "home", provider, local_price_per_hour="360")
+    # the promise stands on ending within teardown_s; a starved machine needs more than the half second of the other tests
+    server = Server(tmp_path / "home", provider, local_price_per_hour="360", teardown_s=3)
     try:
-        job_id = server.train(steps=150, cap="0.6", knobs={"stepS": 0.03}, notify_at_percent=40)
+        job_id = server.train(steps=250, cap="0.85", knobs={"stepS": 0.03}, notify_at_percent=40)
         job = server.wait(job_id, "frozen")
-        assert job["currentSpend"] <= 0.6
+        assert job["currentSpend"] <= 0.85
         assert job["budget"]["status"] == "frozen" and job["budget"]["spendRate"] == 0
         assert job["freezeState"]["checkpoint"]
         kinds = [n["type"] for n in server.api("GET", "/notifications")["notifications"]]
@@ -65,7 +66,7 @@ def test_the_budget_freezes_once_and_a_larger_one_resumes(tmp_path, provider):
         assert server.job(job_id)["state"] == "frozen"
         server.api("POST", f"/jobs/{job_id}/resume", json={"newBudget": 5})
         job = server.wait(job_id, "completed")
-        assert_exact(server, job_id, 150)
+        assert_exact(server, job_id, 250)
         receipt = server.api("GET", f"/jobs/{job_id}/ledger")
         assert {entry["generation"] for entry in receipt["entries"]} == {1, 2}
         assert receipt["total"] == pytest.approx(job["currentSpend"])

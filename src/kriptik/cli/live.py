@@ -33,6 +33,8 @@ class RunView:
     cap: float = 0
     rate: float = 0
     remaining_s: float | None = None
+    paced_from: tuple[int, float] | None = None
+    """Step and training seconds at the first figures of this life: the pace is measured from there."""
     sample: str = ""
     notes: list[str] = field(default_factory=list)
     failure: dict[str, Any] | None = None
@@ -128,11 +130,12 @@ def _on_metrics(view: RunView, body: dict[str, Any]) -> None:
     view.loss = body["loss"]
     view.losses.append(body["loss"])
     view.tokens_per_second = body.get("tokensPerSecond", 0)
-    if view.step and body.get("elapsedS"):
-        done = body.get("samplesProcessed", 0)
-        speed = done / body["elapsedS"] if done else 0
-        left = body.get("totalSamples", 0) - done
-        view.remaining_s = left / speed if speed > 0 and left >= 0 else view.remaining_s
+    elapsed = body.get("elapsedS", 0.0)
+    if view.paced_from is None or elapsed < view.paced_from[1] or view.step < view.paced_from[0]:
+        view.paced_from, view.remaining_s = (view.step, elapsed), None  # a new life: its own pace is not known yet
+    made = view.step - view.paced_from[0]
+    if made > 0:
+        view.remaining_s = (view.total_steps - view.step) * (elapsed - view.paced_from[1]) / made
 
 
 def _on_state(view: RunView, body: dict[str, Any]) -> None:

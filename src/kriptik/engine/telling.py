@@ -21,10 +21,12 @@ class Teller:
         self.epochs = session.settings.epochs
         self.began = time.monotonic()
         self._sample_at = 0.0
+        self._trained_s = 0.0
 
     def metrics(self, stats: StepStats, lr: float, norm: float, seconds: float) -> None:
         """One update's numbers; the session's step already counts it."""
         session, metrics = self.session, dict(stats.metrics)
+        self._trained_s += seconds
         self.emit(
             Metrics(
                 stage=session.stage,
@@ -39,7 +41,7 @@ class Teller:
                 tokens_per_second=stats.tokens / seconds if seconds > 0 else 0.0,
                 samples_processed=self.place.counters.samples,
                 total_samples=max(1, round(len(session.rows) * self.epochs)),
-                elapsed_s=time.monotonic() - self.began,
+                elapsed_s=self._trained_s,
                 reward_score=metrics.pop("reward", None),
                 preference_accuracy=metrics.pop("preference_accuracy", None),
                 kl_divergence=metrics.pop("kl", None),

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field, JsonValue, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from kriptik.spec.base import Noun
 from kriptik.spec.errors import BadInputError, KriptikError
@@ -45,6 +46,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(KriptikError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -94,6 +96,11 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     response = answer(KriptikError(code, str(error.detail), status=error.status_code))
     response.headers.update(error.headers or {})
     return response
+
+
+async def _hung_up(_request: Request, _error: Exception) -> JSONResponse:
+    """Nobody is there to read it: a worker that was killed, or a lost connection, is no fault of the server's."""
+    return answer(KriptikError("cut_off", "The request ended before all of it had come.", "Send it again.", status=400))
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
