@@ -3,6 +3,7 @@
 PY := .venv/bin/python
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 PYTEST := $(TEST_ENV) $(PY) -m pytest
+suite = @from=$$(date +%s); $(PYTEST) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
 .PHONY: help demo serve web web-api web-test test test-unit test-slow conformance check bench lock clean
 
@@ -31,13 +32,12 @@ web: .venv/.stamp-run  ## build the web page if its sources changed
 web-api: .venv/.stamp-dev  ## rewrite the page's typed client from the server's OpenAPI
 	@$(PY) scripts/web_api.py
 
-web-test: .venv/.stamp-dev web  ## the page: types, lint, unit tests, and the journeys in a real browser
-	@cd web && node node_modules/typescript/bin/tsc --noEmit && node node_modules/eslint/bin/eslint.js src && node node_modules/vitest/vitest.mjs run
-	@$(PYTEST) -m browser tests/browser
-
-test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
-	@$(PYTEST) -m "not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed"
-	@$(PYTEST) -m "(exactness or chaos or distributed or conformance) and not real_weights and not slow"
+web-test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
+	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed)
+	$(call suite,conformance,conformance)
+	$(call suite,exactness,exactness and not slow and not real_weights)
+	$(call suite,chaos,chaos and not slow and not real_weights and not exactness)
+	$(call suite,distributed,distributed and not slow and not real_weights and not exactness and not chaos and not conformance)
 
 test-unit: .venv/.stamp-dev  ## the quick part of the tests
 	@$(PYTEST) -m "not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed"
