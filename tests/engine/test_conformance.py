@@ -8,13 +8,14 @@ import random
 import signal
 from pathlib import Path
 
+import judge_server
 import lives
 import pytest
 import tiny
 import torch
 from peft import PeftModel
 from test_exact import freeze_at
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.points import fill_points, stage_defaults
@@ -23,14 +24,29 @@ from kriptik.catalogue.sources import names_of, piece_file
 from kriptik.engine import pieces
 from kriptik.engine.testing import restored
 from kriptik.engine.text import documents
+from kriptik.engine.text.heads import SCORE, plain, value_head
 from kriptik.spec.job import Stage, StageSettings
 
 pytestmark = pytest.mark.conformance
 PRECISIONS = {None, "fp32"}
-ROWS = {"supervised"}
-"""Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here."""
+ROWS = {
+    "supervised": tiny.chat_rows,
+    "prompts": tiny.chat_rows,
+    "prompts_with_check": tiny.chat_rows,
+    "feedback": tiny.feedback_rows,
+    "preferences": tiny.preference_rows,
+}
+"""Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here.
+
+A method of several kinds gets the last of them, which serves the earlier stages too.
+"""
 RATES = {"full": 2e-3}
 """Learning rate on a model of 0.3 million weights; adapters take 5e-3."""
+JUDGE = {}
+"""The address of the judge while the tests run."""
+ROLLOUT = {"max_new_tokens": 8}
+SMALL = {"grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 4, **ROLLOUT}, "ppo": ROLLOUT}
+"""What an objective is told beside its recipe, so that a tiny model can do it."""
 
 
 def cases():
@@ -40,7 +56,7 @@ def cases():
         for capability in catalogue.capabilities.values():
             if method.alias_of or capability.modality != "text" or capability.id not in method.capabilities:
                 continue
-            if set(method.data_types) - ROWS:
+            if set(method.data_types) - ROWS.keys():
                 continue
             points = fill_points(method, capability, "single")
             if all(fits(point) for point in points):
@@ -74,20 +90,46 @@ def job_of(folder, method, points, capability):
             "max_seq_len": 96,
             "checkpoint_every": 3,
             "lora": settings.lora.model_copy(update={"rank": 4, "alpha": 8, "dropout": 0.1}),
+            "objective": {**settings.objective, **told(folder, point.objective, settings.objective, points)},
         }
         stages.append(
             Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small))
         )
     folder.mkdir(parents=True, exist_ok=True)
-    return tiny.tiny_job(
-        folder, rows=tiny.chat_rows(24), eval_rows=tiny.chat_rows(8, 9), stages=stages, capability=capability.id
-    )
+    rows = next(made for kind, made in reversed(ROWS.items()) if kind in method.data_types)
+    return tiny.tiny_job(folder, rows=rows(24), eval_rows=rows(8, 9), stages=stages, capability=capability.id)
+
+
+def told(folder, objective, recipe, points):
+    """What an objective is told beside its recipe: sizes, a judge, a reward model where no stage makes one."""
+    found = dict(SMALL.get(objective, {}))
+    if recipe.get("reward") == "judge" or "rows" in recipe:
+        found |= {"judge": {"kind": "endpoint", "url": JUDGE["url"], "model": "rule"}, **ROLLOUT}
+    if objective == "ppo" and all(point.objective != "reward" for point in points):
+        found["reward_model"] = str(tiny.tiny_reward_model(folder / "reward"))
+    return found
+
+
+def better(objective, before, after):
+    """Whether held-out rows got better in what the objective is about."""
+    if objective in ("grpo", "ppo"):
+        return after["custom"]["reward"] > before["custom"]["reward"]
+    if objective in ("dpo", "orpo", "simpo", "reward"):
+        rose = after["custom"]["preference_accuracy"] > max(0.7, before["custom"]["preference_accuracy"] - 1e-9)
+        return rose and after["custom"]["margin"] > before["custom"]["margin"] and after["loss"] < before["loss"]
+    if objective == "kto":
+        return after["custom"]["margin"] > before["custom"]["margin"] + 0.01 and after["loss"] < before["loss"]
+    return after["loss"] < 0.95 * before["loss"]
 
 
 def logits(model):
+    """Of a few tokens; with a score head, the score of the last of them."""
     ids = torch.tensor([[5, 17, 40, 101, 7, 63, 211, 30]])
+    found = value_head(model.eval())
     with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
+        if found and found[0] == SCORE:
+            return found[1](plain(model).get_decoder()(input_ids=ids).last_hidden_state[0, -1:])[None]
+        return model(input_ids=ids).logits
 
 
 def reloaded(job):
@@ -97,6 +139,8 @@ def reloaded(job):
     result, scale = Path(job.run_dir) / "result", float(trained.abs().max())
 
     def load(path):
+        if job.stages[-1].point.objective == "reward":
+            return AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
         return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
 
     whole = float((logits(load(result / "model")) - trained).abs().max()) / scale
@@ -131,7 +175,7 @@ def checks_of(root, method, points, capability):
         assert code == (-signal.SIGKILL if life else 0)
         merged |= lives.losses(said)
     return {
-        "trains": result["evalAfter"]["loss"] < 0.95 * result["evalBefore"]["loss"],
+        "trains": better(points[-1].objective, result["evalBefore"], result["evalAfter"]),
         "resume_exact": lives.losses(early[1]) | lives.losses(late[1]) == losses
         and lives.final_tensors(frozen.run_dir) == tensors,
         "kill_exact": merged == losses and lives.final_tensors(killed.run_dir) == tensors,
@@ -142,9 +186,11 @@ def checks_of(root, method, points, capability):
 
 @pytest.fixture(scope="module", autouse=True)
 def preloaded(tmp_path_factory):
-    """One run in this process, so that forked lives start in a moment."""
+    """One run in this process, so that forked lives start in a moment; a judge on this machine."""
     assert documents.NAME
     lives.preload(None, job=tiny.tiny_job(tmp_path_factory.mktemp("preload")))
+    with judge_server.serving() as JUDGE["url"]:
+        yield
 
 
 @pytest.mark.parametrize(

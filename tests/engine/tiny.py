@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from kriptik.spec.catalogue import Point
 from kriptik.spec.job import DataRef, ModelRef, Stage, StageSettings, TrainJob
@@ -72,6 +72,22 @@ def tiny_model(
     return folder
 
 
+def tiny_reward_model(folder: str | Path, *, seed: int = 1, hidden: int = 32) -> Path:
+    """A reward model with random weights and the same tokenizer: a classification model of transformers with one label."""
+    folder = Path(folder)
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 2, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=512, num_labels=1, pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def chat_rows(count: int, seed: int = 0) -> list[dict]:
     """Question and answer rows of differing lengths whose answers follow a rule, so that a model can learn them."""
     draw = random.Random(seed)
@@ -84,6 +100,26 @@ def chat_rows(count: int, seed: int = 0) -> list[dict]:
         if index % 3 == 0:
             messages.insert(0, {"role": "system", "content": "Be brief."})
         rows.append({"messages": messages})
+    return rows
+
+
+def preference_rows(count: int, seed: int = 0) -> list[dict]:
+    """Pairs in the prepared form: the better answer follows the rule of `chat_rows`, the worse one repeats in the order asked."""
+    rows = []
+    for row in chat_rows(count, seed):
+        *prompt, answer = row["messages"]
+        words = answer["content"].rstrip(".").split()
+        worse = " ".join(reversed(words)) if words != words[::-1] else "no"
+        rows.append({"prompt": prompt, "chosen": [answer], "rejected": [{"role": "assistant", "content": worse + "!"}]})
+    return rows
+
+
+def feedback_rows(count: int, seed: int = 0) -> list[dict]:
+    """Single answers with a mark, good and bad in turn."""
+    rows = []
+    for number, row in enumerate(preference_rows(count, seed)):
+        good = number % 2 == 0
+        rows.append({"prompt": row["prompt"], "completion": row["chosen" if good else "rejected"], "label": good})
     return rows
 
 

@@ -24,6 +24,8 @@ SENTENCES: dict[str, tuple[Severity, str, FixName | None]] = {
     "empty_answer": ("warning", "{n} {rows} {have} an empty answer; left out.", None),
     "empty_question": ("warning", "{n} {rows} {have} an empty question; left out.", None),
     "same_answers": ("warning", "{n} {rows} {prefer} an answer to itself; left out.", None),
+    "no_preference": ("warning", "{n} {rows} {prefer} neither answer; left out.", None),
+    "other_question": ("warning", "In {n} {rows} the answers do not follow on one question; left out.", None),
     "system_not_first": ("warning", "{n} {rows} {have} a system message in the middle; left out.", None),
     "joined_turns": ("info", "In {n} {rows} neighbouring messages of one speaker were joined.", None),
     "leading_answer": ("info", "In {n} {rows} an answer before the first question was cut.", None),

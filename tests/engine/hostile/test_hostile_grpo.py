@@ -32,7 +32,6 @@ def job_in(folder, adaptation="full", steps=12, rate=1e-3, strategy="single", ac
         max_seq_len=64,
         packing=False,
         lora=LoraSettings(rank=4, alpha=8, dropout=0.1),
-        adaptation={"keep_reference": adaptation == "full" and "beta" in options},
         objective={**RULE, **options},
     )
     return tiny.tiny_job(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
+from kriptik.engine.text import scoring
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import TrainJob
 
@@ -30,13 +31,14 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
     try:
         if alone:
             adaptation.save(bundle, part / "adapter")
+            scoring.complete_adapter(trainee, part / "adapter")
             _write_card(part / "adapter", job, adapter=True)
         if merge:
             merged: Any = copy.deepcopy(trainee).merge_and_unload()
             _must_agree(trainee, merged, bundle.tokenizer)
         else:
             merged = trainee
-        merged.save_pretrained(part / "model", safe_serialization=True)
+        scoring.save_model(merged, bundle.tokenizer, part / "model")
         bundle.tokenizer.save_pretrained(part / "model")
         _write_card(part / "model", job, adapter=False)
         shutil.rmtree(result, ignore_errors=True)
