@@ -25,7 +25,7 @@ from kriptik.spec.errors import WorkerError
 
 PART = "reward"
 """The reward model among the bundle's parts."""
-TOGETHER = 16
+TOGETHER, LONGEST = 16, 4096
 MARK = """Mark an answer by these questions:
 {rules}
 
@@ -103,7 +103,7 @@ class Scored(Rewards):
             ids.append(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         found: list[float] = []
         for start in range(0, len(ids), TOGETHER):
-            found += scores(session.bundle.parts[PART], self.tokenizer, ids[start : start + TOGETHER], session.settings.max_seq_len)
+            found += scores(session.bundle.parts[PART], self.tokenizer, ids[start : start + TOGETHER])
         return found
 
     def state(self) -> dict[str, Any]:
@@ -149,8 +149,9 @@ class Judged(Rewards):
         return None if found is None else (min(10, max(1, int(found.group()))) - 1) / 9
 
 
-def scores(model: Any, tokenizer: Any, conversations: list[list[int]], longest: int) -> list[float]:
-    """The score of each, at its last token that is no padding; eval mode, no gradients."""
+def scores(model: Any, tokenizer: Any, conversations: list[list[int]]) -> list[float]:
+    """The score of each, at its last token that is no padding; no gradients. What the model cannot hold goes at the start."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST)
     made = [scored(tokenizer, ids, longest) for ids in conversations]
     width = max(len(one["ids"]) for one in made)
     device = next(model.parameters()).device
