@@ -19,6 +19,10 @@ PAIRED = "preferences", PAIR
 HUMAN, GPT = {"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Hello."}
 
 
+def checked(**check):
+    return "checked", {"prompt": [ASK], **check}
+
+
 def scored(score, said):
     return {"response": said, "overall_score": score}
 
@@ -70,6 +74,16 @@ def made(value):
             MARKED,
         ),
         ({"messages": [ASK, SAY], "label": "greeting"}, "messages", CHAT),
+        ({"prompt": "Hi?", "category": "x"}, "prompts", {"prompt": [ASK]}),
+        ({"question": "Hi?", "tests": ["assert x"], "solution": "x = 1"}, *checked(tests=["assert x"], answer="x = 1")),
+        ({"prompt": "Hi?", "schema": '{"type": "object"}'}, *checked(schema={"type": "object"})),
+        ({"prompt": "Hi?", "schema": "CREATE TABLE x", "completion": "Hello."}, "prompt_completion", CHAT),
+        ({"prompt": "Hi?", "regex": "[a-z]+"}, *checked(pattern="[a-z]+")),
+        (
+            {"question": "Hi?", "answer": "4", "metadata": {"source_dataset": "chain_sum"}},
+            *checked(answer="4", task={"question": "Hi?", "answer": "4", "metadata": {"source_dataset": "chain_sum"}}),
+        ),
+        ({"question": "Hi?", "answer": "Hello.", "metadata": {"page": 3}}, "prompt_completion", CHAT),
     ],
 )
 def test_layouts(value, format_, expected):
@@ -125,6 +139,9 @@ def test_a_rating_that_is_no_mark_does_not_make_feedback():
         (SEVERAL, {"prompt": "x", "completions": [scored(1, "a"), {"response": "b"}]}, "completions[1]"),
         (SEVERAL, {"prompt": "x", "completions": [scored(1, "a"), scored("many", "b")]}, "completions[1].overall_score"),
         (SEVERAL, {"prompt": "x", "completions": []}, "completions"),
+        ({"prompt": "x", "tests": "assert 1"}, {"prompt": "x", "tests": 3}, "tests"),
+        ({"prompt": "x", "pattern": "a+"}, {"prompt": "x", "pattern": "a("}, "pattern"),
+        ({"prompt": "x", "schema": {}}, {"prompt": "x", "schema": "none"}, "schema"),
     ],
 )
 def test_a_preference_that_cannot_be_read_names_row_and_column(first, later, column):

@@ -72,18 +72,32 @@ def tiny_model(
     return folder
 
 
-def tiny_reward_model(folder: str | Path, *, seed: int = 1, hidden: int = 32) -> Path:
-    """A reward model with random weights and the same tokenizer: a classification model of transformers with one label."""
+def tiny_reward_model(folder: str | Path, likes: str = "aeiou") -> Path:
+    """A reward model in the form of a classification model with one label: it likes tokens that consist of certain letters.
+
+    Channel 0 of a token is the part of it that is liked; one head looks at all tokens alike and writes their mean to channel 2.
+    Where a third is liked, the score is 0.
+    """
     folder = Path(folder)
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 2, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=512, num_labels=1, pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=512, num_labels=1, pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        LlamaForSequenceClassification(config).save_pretrained(folder)
+    model = LlamaForSequenceClassification(config)
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if "norm" not in name:
+                one.zero_()
+        words = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+        share = [sum(letter in likes for letter in word) / max(1, len(word)) for word in words]
+        model.model.embed_tokens.weight[:, 0] = torch.tensor(share)
+        model.model.embed_tokens.weight[:, 1] = 1.0
+        layer = model.model.layers[0].self_attn
+        layer.v_proj.weight[0, 0] = 1.0
+        layer.o_proj.weight[2, 0] = 1.0
+        model.score.weight[0, 1:3] = torch.tensor([-1.0, 3.0])
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -104,13 +118,12 @@ def chat_rows(count: int, seed: int = 0) -> list[dict]:
 
 
 def preference_rows(count: int, seed: int = 0) -> list[dict]:
-    """Pairs in the prepared form: the better answer follows the rule of `chat_rows`, the worse one repeats in the order asked."""
+    """Pairs in the prepared form: the better answer follows the rule of `chat_rows`, the worse one spells every word backwards."""
     rows = []
     for row in chat_rows(count, seed):
         *prompt, answer = row["messages"]
-        words = answer["content"].rstrip(".").split()
-        worse = " ".join(reversed(words)) if words != words[::-1] else "no"
-        rows.append({"prompt": prompt, "chosen": [answer], "rejected": [{"role": "assistant", "content": worse + "!"}]})
+        worse = " ".join(word[::-1] for word in answer["content"].rstrip(".").split())
+        rows.append({"prompt": prompt, "chosen": [answer], "rejected": [{"role": "assistant", "content": worse}]})
     return rows
 
 

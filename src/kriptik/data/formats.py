@@ -10,6 +10,7 @@ from typing import Any
 from kriptik.data import text
 from kriptik.data.cells import Cells, Made, parsed, plain
 from kriptik.data.preferences import SCORES, mark_of, of_feedback, of_preferences
+from kriptik.data.prompts import CHECKS, is_check, of_checked, of_prompts
 from kriptik.data.record import Record, row_error
 from kriptik.data.turns import Message, problem_of, read_turns, scalar, settle
 from kriptik.spec.data import DataFormat, RowKind
@@ -44,8 +45,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "winner": ("winner", "better_response_id", "preference", "preferred", "better", "choice"),
     "candidates": ("completions", "responses", "candidates", "answers"),
     "label": ("label", "thumbs_up", "is_good", "desirable", "kto_tag", "feedback", "rating"),
+    "tests": ("tests", "unit_tests", "test", "test_list", "test_code"),
+    "schema": ("schema", "json_schema"),
+    "pattern": ("pattern", "regex"),
+    "task": ("task", "metadata"),
     "text": ("text", "content", "body", "document", "article", "paragraph", "sentence"),
     "system": ("system", "system_prompt"),
+    "answer": ("answer", "solution", "target", "expected", "completion", "output", "response", "canonical_solution", "code"),
     "history": ("history",),
 }
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
@@ -57,15 +63,19 @@ LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...
     ("kto", "feedback", ("messages", "label"), ("system",)),
     ("messages", "messages", ("messages",), ("system",)),
     ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
+    *(("checked", "checked", ("prompt", check), ("answer", "system")) for check in CHECKS),
     ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
     ("prompt_completion", "messages", ("prompt", "completion"), ("input", "system")),
     ("text", "text", ("text",), ()),
+    ("prompts", "prompts", ("prompt",), ("system",)),
 )
 """Layout, kind of row, roles it must have, roles it may have; the first whose roles are all there is taken."""
 
+ASKS = frozenset({"prompt", "question", "query", "instruction", "problem", "user_message"})
+"""Names under which a column alone is a prompt."""
 NEEDED = (
     *("messages", "prompt and completion", "instruction and output", "prompt, chosen and rejected"),
-    *("prompt, response_a, response_b and winner",),
+    *("prompt, response_a, response_b and winner", "prompt and tests, schema or pattern"),
     *("prompt, completion and label", "text"),
 )
 
@@ -156,6 +166,8 @@ ROWS: dict[DataFormat, Callable[[Cells], Made]] = {
     "prompt_completion": _of_pairs,
     "preferences": of_preferences,
     "kto": of_feedback,
+    "prompts": of_prompts,
+    "checked": of_checked,
     "text": _of_text,
 }
 
@@ -203,6 +215,11 @@ def _fits(layout: DataFormat, columns: dict[str, str], records: list[Record]) ->
     """Names alone can mislead: a conversation must be a list, a feedback mark must be one."""
     if layout == "messages":
         return bool(_first_list(records, columns["messages"]))
+    if layout == "checked":
+        check = next(one for one in CHECKS if one in columns)
+        return all(is_check(check, record.value.get(columns[check])) for record in records)
+    if layout == "prompts":
+        return plain(columns["prompt"]) in ASKS
     if "candidates" in columns:
         first = _first_list(records, columns["candidates"])
         return any(isinstance(one, dict) and any(key in one for key in SCORES) for one in first)

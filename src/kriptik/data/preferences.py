@@ -37,7 +37,7 @@ def of_preferences(cells: Cells) -> Made:
 
 
 def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Made:
-    if problem := _asked(prompt):
+    if problem := asked_problem(prompt):
         return Made(None, problem=problem)
     if [turn["content"] for turn in chosen] == [turn["content"] for turn in rejected]:
         return Made(None, problem="same_answers")
@@ -98,7 +98,7 @@ def of_feedback(cells: Cells) -> Made:
     if mark is None:
         found = text.shorten(repr(cells.raw("label")), 40)
         raise row_error(cells.place, cells.columns["label"], f"holds {found}, neither good nor bad.", "Use true or false.")
-    if problem := _asked(prompt):
+    if problem := asked_problem(prompt):
         return Made(None, problem=problem)
     if not _answered(completion):
         return Made(None, problem="empty_answer")
@@ -112,7 +112,8 @@ def _opens(turns: list[Message]) -> bool:
     return bool(turns) and turns[0]["role"] != "assistant"
 
 
-def _asked(prompt: list[Message]) -> str | None:
+def asked_problem(prompt: list[Message]) -> str | None:
+    """The code of what makes a prompt useless; None when it asks something."""
     asked = [turn for turn in prompt if turn["role"] == "user"]
     if not asked:
         return "no_question"

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import numpy
 import proving
 import pytest
 import tiny
@@ -101,7 +102,7 @@ def told(plain, answer, coefficient):
         past, before = (token_log_probs(one, answer, 1.0) for one in (plain.policy, plain.reference))
         values = plain.values(answer)
     last = len(answer["said"]) - 1
-    rewards = [-coefficient * (past[t] - before[t]).item() + (answer["score"] if t == last else 0.0) for t in range(last + 1)]
+    rewards = [-coefficient * (past[t] - before[t]).item() + (answer["told"] if t == last else 0.0) for t in range(last + 1)]
     following = [*values[1:].tolist(), 0.0]
     surprise = [rewards[t] + GAMMA * following[t] - values[t].item() for t in range(last + 1)]
     gains = [sum((GAMMA * DECAY) ** (k - t) * surprise[k] for k in range(t, last + 1)) for t in range(last + 1)]
@@ -123,7 +124,7 @@ def by_hand(job, steps, turns, minibatches, coefficient, target=None, horizon=No
     """(loss, score) of every update."""
     run = stage.load(job, Text)
     session, place = stage.open_stage(run, 0, None)
-    plain, found = Plain(job), []
+    plain, found, seen = Plain(job), [], []
     optimizer = torch.optim.AdamW([*plain.policy.parameters(), plain.value], weight_decay=0.0, foreach=False)
     while len(found) < steps:
         _, group = place.cursor.next()
@@ -131,6 +132,9 @@ def by_hand(job, steps, turns, minibatches, coefficient, target=None, horizon=No
         numbers = [row for bins in group for one in bins for row in one]
         prompts = [session.rows.encoded[row].fields["ids"] for row in numbers]
         answers = plain.answers([session.rows.raw[row] for row in numbers], prompts)
+        seen += [one["score"] for one in answers]
+        for one in answers:
+            one["told"] = (one["score"] - numpy.mean(seen)) / (numpy.std(seen) + 1e-8)
         facts = [told(plain, one, coefficient) for one in answers]
         every = torch.tensor([gain for one in facts for gain in one["gains"]])
         for one in facts:
@@ -201,7 +205,7 @@ def test_another_reward_model_does_not_go_on(tmp_path):
     job = job_in(tmp_path, steps=4, ppo_epochs=1)
     proving.lived(job, control=proving.toy.Wish(2))
     start = proving.lives.newest(job.run_dir)
-    tiny.tiny_reward_model(tmp_path / "reward", seed=9)
+    tiny.tiny_reward_model(tmp_path / "reward", "xyz")
     run = stage.load(job.model_copy(update={"resume_from": start}), Text)
     with pytest.raises(WorkerError, match="reward model is not the one"):
         stage.open_stage(run, 0, start)

@@ -5,16 +5,17 @@
 2025, "DAPO": mean over all tokens). Other settings (`settings.objective`): `group_size` (8), `clip` (0.2), `clip_high` (as `clip`),
 `beta` (weight of the KL to the model before; 0), `unbiased_kl` (false; the KL × the ratio, DeepSeek-V3.2), `iterations` over one
 set of answers (1), `minibatches` it is cut into (1), `temperature` (1), `max_new_tokens` (64), `reward` and its options (see
-`text/rewards.py`).
+`text/rewards.py`), `doctor`, how many answers are sampled before the start to see that there is something to learn (64; 0: none).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
+from kriptik.engine.rng import reseed
 from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
@@ -47,6 +48,7 @@ class Grpo(Objective):
                 f"GRPO cannot run with loss '{self.kind}' and groups of {self.group} at temperature {self.temperature:g}.",
                 f"Losses: {', '.join(LOSSES)}; groups of 2 or more; a temperature above 0.",
             )
+        self.doctor = int(options.get("doctor", 64))
         self.rewards = rewards_of(options)
 
     @property
@@ -72,6 +74,24 @@ class Grpo(Objective):
                 "Set beta to 0, choose another judge, or choose LoRA.",
             )
         self._log_probs = session.modality.token_log_probs
+
+    def begin(self, session: Session, obey: Callable[[], None]) -> None:
+        """See Objective: looks at some groups of answers. Raises WorkerError where no reward differs inside any of them."""
+        if session.step > 0 or self.doctor < 1 or not self.rewards.free:
+            return
+        reseed(session.job.seed, "doctor", session.stage)
+        found: list[list[float]] = []
+        for row in session.rows.encoded[: max(1, self.doctor // self.group)]:
+            obey()
+            found.append([reward for _, reward, _ in self._answered([row], session)])
+        if all(max(group) == min(group) for group in found):
+            rewards = [one for group in found for one in group]
+            raise WorkerError(
+                "nothing_to_learn",
+                f"All {len(rewards)} answers that were tried got rewards alike within their groups "
+                f"({min(rewards):g} to {max(rewards):g}): no answer can be told from another.",
+                "Choose easier or harder prompts, another check, or a model that sometimes succeeds.",
+            )
 
     def refill(self, plan: UpdatePlan, session: Session) -> list[Update]:
         """See Objective: answers, rewards, advantages, log-probabilities of the policy that answered (and of the reference)."""

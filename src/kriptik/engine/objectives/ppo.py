@@ -8,7 +8,7 @@ Preferences" (KL reward, its controller); Ouyang et al. 2022, "InstructGPT".
 Settings (`settings.objective`): `reward` and its options (`text/rewards.py`; "reward_model"), `kl_coef` (0.05), `kl_target` (none:
 the coefficient stays; else it follows the KL per answer), `kl_horizon` (10000 answers), `ppo_epochs` over one set of answers (4),
 `minibatches` it is cut into (1), `clip` (0.2), `value_clip` (0.2), `value_coef` (0.1), `gamma` (1), `gae_lambda` (0.95), `whiten`
-advantages (true), `temperature` (1), `max_new_tokens` (64).
+advantages (true), `normalise` scores by mean and deviation of all so far (true), `temperature` (1), `max_new_tokens` (64).
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,9 @@ class Ppo(Objective):
         self.target = None if target is None else number(settings, "kl_target", 0.0)
         self.horizon = number(settings, "kl_horizon", 10_000)
         self.whiten = bool(settings.objective.get("whiten", True))
+        self.normalise = bool(settings.objective.get("normalise", True))
+        self.seen = [0.0, 0.0, 0.0]
+        """Scores so far: how many, their sum, the sum of their squares."""
         self.temperature = number(settings, "temperature", 1.0)
         self.longest = int(number(settings, "max_new_tokens", 64))
         if min(self.turns, self.minibatches, self.longest) < 1 or self.temperature <= 0 or self.target == 0:
@@ -84,9 +87,10 @@ class Ppo(Objective):
         prompts = [session.rows.encoded[row] for bins in session.mine(plan) for one in bins for row in one]
         made = answered(prompts, session, count=1, longest=self.longest, temperature=self.temperature)
         worth, size = self.rewards.of(made, session), session.settings.micro_batch
+        told = self._normalised(worth, session)
         parts: list[list[MicroBatch]] = []
         for part in range(self.minibatches):
-            mine = list(zip(made, worth, strict=True))[part :: self.minibatches]
+            mine = list(zip(made, worth, told, strict=True))[part :: self.minibatches]
             parts.append([self._micro(mine[start : start + size], session) for start in range(0, len(mine), size)])
         micros = [micro for part in parts for micro in part]
         if self.whiten:
@@ -117,16 +121,26 @@ class Ppo(Objective):
 
     def state(self) -> dict[str, Any]:
         """See Objective."""
-        return {"kl_coef": self.kl_coef, "rewards": self.rewards.state()}
+        return {"kl_coef": self.kl_coef, "seen": self.seen, "rewards": self.rewards.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See Objective."""
-        self.kl_coef = state["kl_coef"]
+        self.kl_coef, self.seen = state["kl_coef"], state["seen"]
         self.rewards.load_state(state["rewards"])
 
-    def _micro(self, answers: list[tuple[Encoded, float]], session: Session) -> MicroBatch:
+    def _normalised(self, worth: list[float], session: Session) -> list[float]:
+        """Scores as the policy is told them."""
+        if not self.normalise:
+            return worth
+        new = session.runtime.all_sum([float(len(worth)), sum(worth), sum(one * one for one in worth)])
+        count, total, squares = self.seen = [old + one for old, one in zip(self.seen, new, strict=True)]
+        mean = total / max(1.0, count)
+        deviation = max(0.0, squares / max(1.0, count) - mean * mean) ** 0.5
+        return [(one - mean) / (deviation + 1e-8) for one in worth]
+
+    def _micro(self, answers: list[tuple[Encoded, float, float]], session: Session) -> MicroBatch:
         """One forward's worth of answers, with all that the weights which gave them say of their tokens."""
-        micro = session.modality.collate(session.bundle, [[one] for one, _ in answers], session.job.seed, session.epoch)
+        micro = session.modality.collate(session.bundle, [[one] for one, _, _ in answers], session.job.seed, session.epoch)
         micro.extra["temperature"] = self.temperature
         with session.quiet():
             output = session.runtime.forward(micro)
@@ -134,10 +148,9 @@ class Ppo(Objective):
             values = _by_row(output.values, micro)
             with session.adaptation.reference(session.bundle):
                 reference = self._log_probs(session.runtime.forward(micro), micro)[0]
-        score = torch.tensor([one for _, one in answers], device=past.device)
-        advantage, returns = advantages(
-            token_rewards(past, reference, mask, score, self.kl_coef), values, mask, self.gamma, self.decay
-        )
+        score, told_score = (torch.tensor(one, device=past.device) for one in list(zip(*answers, strict=True))[1:])
+        rewards = token_rewards(past, reference, mask, told_score, self.kl_coef)
+        advantage, returns = advantages(rewards, values, mask, self.gamma, self.decay)
         told = {"past": past, "reference": reference, "value": values, "score": score, "advantage": advantage, "return": returns}
         micro.extra |= told
         micro.weight = float(mask.sum())

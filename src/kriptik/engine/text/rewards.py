@@ -9,7 +9,7 @@ none is named where an earlier stage of the run has made it. A judge gives 1 to 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -40,6 +40,9 @@ Reply with one whole number from 1 (very bad) to 10 (very good) and nothing else
 
 class Rewards:
     """Scores answers, the higher the better."""
+
+    free: ClassVar[bool] = True
+    """Whether nobody outside is asked, so that answers may be scored only to look at them."""
 
     @property
     def live_reference(self) -> bool:
@@ -119,6 +122,8 @@ class Scored(Rewards):
 
 class Judged(Rewards):
     """By a judge: 0 to 1."""
+
+    free: ClassVar[bool] = False
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.judge = Judge(options.get("judge"))

@@ -35,8 +35,8 @@ ROW_KINDS: dict[str, frozenset[str]] = {
     "supervised": frozenset({"messages", "text", "preferences"}),
     "preferences": frozenset({"preferences"}),
     "feedback": frozenset({"feedback", "preferences"}),
-    "prompts": frozenset({"messages", "preferences"}),
-    "prompts_with_check": frozenset({"messages"}),
+    "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
+    "prompts_with_check": frozenset({"messages", "checked"}),
 }
 """Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
 
