@@ -75,10 +75,8 @@ def test_what_does_not_pass(program):
 
 
 def test_what_passes():
-    program = (
-        "import json, math, re, collections, dataclasses\nopen('mine.txt', 'w').write('x')\nassert open('mine.txt').read() == 'x'"
-    )
-    assert passes(program)
+    assert passes("import json, math, re, collections, dataclasses, random, itertools, functools")
+    assert passes("open('mine.txt', 'w').write('x')\nassert open('mine.txt').read() == 'x'")
 
 
 def test_no_network_even_to_this_machine(tmp_path):
