@@ -8,12 +8,13 @@ import random
 import signal
 from pathlib import Path
 
+import judge_server
 import lives
 import pytest
 import tiny
 import torch
 from test_exact import freeze_at
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.points import fill_points, stage_defaults
@@ -23,14 +24,24 @@ from kriptik.engine import pieces
 from kriptik.engine.adapters import attach
 from kriptik.engine.testing import restored
 from kriptik.engine.text import documents, quantised
+from kriptik.engine.text.heads import SCORE, plain, value_head
 from kriptik.spec.job import Stage, StageSettings
 
 pytestmark = pytest.mark.conformance
 PRECISIONS = {None, "fp32", "nf4"}
-ROWS = {"supervised"}
-"""Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here."""
+ROWS = {
+    "supervised": tiny.chat_rows,
+    "prompts": tiny.chat_rows,
+    "prompts_with_check": tiny.chat_rows,
+    "feedback": tiny.feedback_rows,
+    "preferences": tiny.preference_rows,
+}
+"""Kinds of rows that this suite makes; a method that needs others stays planned until its rows are made here.
+
+A method of several kinds gets the last of them, which serves the earlier stages too.
+"""
 RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
-"""Learning rate on a model of 0.3 million weights; adapters take 5e-3."""
+"""Learning rate on a model of 0.3 million weights; adapters take 5e-3. PPO takes more, see `rate_of`."""
 SIZES = {
     "vera": {"lora": {"rank": 64}},
     "galore": {"adaptation": {"rank": 8, "update_every": 3, "scale": 1.0}},
@@ -39,6 +50,11 @@ SIZES = {
 """Other sizes than rank 4 where a method has its own, small enough that its parts come into play on layers of 64 to 192."""
 POSITIONS = {"longlora": 48}
 """Context of the base where that of `tiny_model` would leave nothing to stretch."""
+JUDGE = {}
+"""The address of the judge while the tests run."""
+ROLLOUT = {"max_new_tokens": 8}
+SMALL = {"grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT}, "ppo": ROLLOUT}
+"""What an objective is told beside its recipe, so that a tiny model can do it."""
 
 
 def cases():
@@ -48,7 +64,7 @@ def cases():
         for capability in catalogue.capabilities.values():
             if method.alias_of or capability.modality != "text" or capability.id not in method.capabilities:
                 continue
-            if set(method.data_types) - ROWS:
+            if set(method.data_types) - ROWS.keys():
                 continue
             points = fill_points(method, capability, "single")
             if all(fits(point) for point in points):
@@ -78,10 +94,11 @@ def job_of(folder, method, points, capability):
             "max_steps": None,
             "micro_batch": 1,
             "accumulation": 2,
-            "learning_rate": RATES.get(point.adaptation, 5e-3),
+            "learning_rate": rate_of(points, index),
             "max_seq_len": 96,
             "checkpoint_every": 3,
             "lora": settings.lora.model_copy(update={"rank": 4, "alpha": 8, "dropout": 0.1}),
+            "objective": {**settings.objective, **told(folder, point.objective, settings.objective, points)},
         }
         own = SIZES.get(point.adaptation, {})
         small["lora"] = small["lora"].model_copy(update=own.get("lora", {}))
@@ -89,15 +106,56 @@ def job_of(folder, method, points, capability):
         stages.append(Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small)))
     folder.mkdir(parents=True, exist_ok=True)
     tiny.tiny_model(folder / "base", positions=POSITIONS.get(points[0].adaptation, 512))
-    rows, held = tiny.chat_rows(24), tiny.chat_rows(8, 9)
+    rows = next(made for kind, made in reversed(ROWS.items()) if kind in method.data_types)
     precision = points[0].base_precision or "fp32"
-    return tiny.tiny_job(folder, rows=rows, eval_rows=held, stages=stages, capability=capability.id, precision=precision)
+    return tiny.tiny_job(
+        folder, rows=rows(24), eval_rows=rows(8, 9), stages=stages, capability=capability.id, precision=precision
+    )
+
+
+def rate_of(points, index):
+    """Answers change little by little, so PPO is given a higher rate; what comes before it must leave it something to learn."""
+    rate = RATES.get(points[index].adaptation, 5e-3)
+    if points[index].objective == "ppo":
+        return rate * (2.5 if points[index].adaptation == "full" else 4)
+    return rate / 6 if points[index].objective == "causal_lm" and points[-1].objective == "ppo" else rate
+
+
+def told(folder, objective, recipe, points):
+    """What an objective is told beside its recipe: sizes, a judge, a reward model where no stage makes one."""
+    found = dict(SMALL.get(objective, {}))
+    if recipe.get("reward") == "judge" or "rows" in recipe:
+        found |= {"judge": {"kind": "endpoint", "url": JUDGE["url"], "model": "rule"}, **ROLLOUT}
+    if objective == "ppo" and all(point.objective != "reward" for point in points):
+        found["reward_model"] = str(tiny.tiny_reward_model(folder / "reward"))
+    return found
+
+
+def better(objective, said):
+    """Whether the last stage got better in what its objective is about: on held-out rows; PPO by the scores along the way."""
+    before, after = said[-1]["evalBefore"], said[-1]["evalAfter"]
+    if objective == "ppo":
+        scores = [body["rewardScore"] for body in said if body["type"] == "metrics" and body["stage"] == after["stage"]]
+        quarter = len(scores) // 4
+        return sum(scores[-quarter:]) / quarter > sum(scores[:quarter]) / quarter + 0.1
+    if objective == "grpo":
+        return after["custom"]["reward"] > before["custom"]["reward"] + 0.02
+    if objective in ("dpo", "orpo", "simpo", "reward"):
+        rose = after["custom"]["preference_accuracy"] > max(0.7, before["custom"]["preference_accuracy"] - 1e-9)
+        return rose and after["custom"]["margin"] > before["custom"]["margin"] and after["loss"] < before["loss"]
+    if objective == "kto":
+        return after["custom"]["margin"] > before["custom"]["margin"] + 0.01 and after["loss"] < before["loss"]
+    return after["loss"] < 0.95 * before["loss"]
 
 
 def logits(model):
+    """Of a few tokens; with a score head, the score of the last of them."""
     ids = torch.tensor([[5, 17, 40, 101, 7, 63, 211, 30]])
+    found = value_head(model.eval())
     with torch.no_grad():
-        return model.eval()(input_ids=ids).logits
+        if found and found[0] == SCORE:
+            return found[1](plain(model).get_decoder()(input_ids=ids).last_hidden_state[0, -1:])[None]
+        return model(input_ids=ids).logits
 
 
 def reloaded(job):
@@ -107,6 +165,8 @@ def reloaded(job):
     result, scale = Path(job.run_dir) / "result", float(trained.abs().max())
 
     def load(path, options=()):
+        if job.stages[-1].point.objective == "reward":
+            return AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1, **dict(options))
         return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **dict(options))
 
     def base():
@@ -132,7 +192,7 @@ def checks_of(root, method, points, capability):
     code, said = lives.live(straight)
     assert code == 0, (Path(straight.run_dir) / "error-g1.txt").read_text()
     losses, tensors = lives.losses(said), lives.final_tensors(straight.run_dir)
-    result = said[-1]
+    trains = better(points[-1].objective, said)
     adapter, whole = reloaded(straight)
 
     frozen = job_of(root / "frozen", method, points, capability)
@@ -150,7 +210,7 @@ def checks_of(root, method, points, capability):
         assert code == (-signal.SIGKILL if life else 0)
         merged |= lives.losses(said)
     return {
-        "trains": result["evalAfter"]["loss"] < 0.95 * result["evalBefore"]["loss"],
+        "trains": trains,
         "resume_exact": lives.losses(early[1]) | lives.losses(late[1]) == losses and lives.final_tensors(frozen.run_dir) == tensors,
         "kill_exact": merged == losses and lives.final_tensors(killed.run_dir) == tensors,
         "reload_same": (adapter if adapter is not None else whole) < 1e-5,
@@ -160,9 +220,11 @@ def checks_of(root, method, points, capability):
 
 @pytest.fixture(scope="module", autouse=True)
 def preloaded(tmp_path_factory):
-    """One run in this process, so that forked lives start in a moment."""
+    """One run in this process, so that forked lives start in a moment; a judge on this machine."""
     assert documents.NAME
     lives.preload(None, job=tiny.tiny_job(tmp_path_factory.mktemp("preload")))
+    with judge_server.serving() as JUDGE["url"]:
+        yield
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from kriptik.spec.catalogue import Point
 from kriptik.spec.job import DataRef, ModelRef, Stage, StageSettings, TrainJob
@@ -72,6 +72,36 @@ def tiny_model(
     return folder
 
 
+def tiny_reward_model(folder: str | Path, likes: str = "aeiou") -> Path:
+    """A reward model in the form of a classification model with one label: it likes tokens that consist of certain letters.
+
+    Channel 0 of a token is the part of it that is liked; one head looks at all tokens alike and writes their mean to channel 2.
+    Where a third is liked, the score is 0.
+    """
+    folder = Path(folder)
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=512, num_labels=1, pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForSequenceClassification(config)
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if "norm" not in name:
+                one.zero_()
+        words = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+        share = [sum(letter in likes for letter in word) / max(1, len(word)) for word in words]
+        model.model.embed_tokens.weight[:, 0] = torch.tensor(share)
+        model.model.embed_tokens.weight[:, 1] = 1.0
+        layer = model.model.layers[0].self_attn
+        layer.v_proj.weight[0, 0] = 1.0
+        layer.o_proj.weight[2, 0] = 1.0
+        model.score.weight[0, 1:3] = torch.tensor([-1.0, 3.0])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def chat_rows(count: int, seed: int = 0) -> list[dict]:
     """Question and answer rows of differing lengths whose answers follow a rule, so that a model can learn them."""
     draw = random.Random(seed)
@@ -84,6 +114,25 @@ def chat_rows(count: int, seed: int = 0) -> list[dict]:
         if index % 3 == 0:
             messages.insert(0, {"role": "system", "content": "Be brief."})
         rows.append({"messages": messages})
+    return rows
+
+
+def preference_rows(count: int, seed: int = 0) -> list[dict]:
+    """Pairs in the prepared form: the better answer follows the rule of `chat_rows`, the worse one spells every word backwards."""
+    rows = []
+    for row in chat_rows(count, seed):
+        *prompt, answer = row["messages"]
+        worse = " ".join(word[::-1] for word in answer["content"].rstrip(".").split())
+        rows.append({"prompt": prompt, "chosen": [answer], "rejected": [{"role": "assistant", "content": worse}]})
+    return rows
+
+
+def feedback_rows(count: int, seed: int = 0) -> list[dict]:
+    """Single answers with a mark, good and bad in turn."""
+    rows = []
+    for number, row in enumerate(preference_rows(count, seed)):
+        good = number % 2 == 0
+        rows.append({"prompt": row["prompt"], "completion": row["chosen" if good else "rejected"], "label": good})
     return rows
 
 

@@ -44,12 +44,16 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
     """Per stage, the recipe in the words of `StageSettings`.
 
     A stage of several takes the recipe of the methods that fix its adaptation, then of those that fix its objective; the
-    method's own defaults win over both.
+    method's own defaults win over both. Options of a point that fixes its objective are settings of that objective.
     """
     points = fill_points(method, capability)
-    if len(points) == 1:
-        return [deepcopy(method.defaults)]
-    return [_merged(_recipe("adaptation", p), _recipe("objective", p), method.defaults) for p in points]
+    several = len(points) > 1
+    found = []
+    for stage, point in zip(method.stages, points, strict=True):
+        told: dict[str, JsonValue] = {"objective": dict(stage.options)} if stage.objective and stage.options else {}
+        recipes = (_recipe("adaptation", point), _recipe("objective", point)) if several else ()
+        found.append(_merged(*recipes, method.defaults, told))
+    return found
 
 
 def _recipe(axis: str, point: Point) -> dict[str, JsonValue]:

@@ -25,6 +25,7 @@ CORE = (
     "snapshot.py",
     "stage.py",
     "packed.py",
+    "made.py",
     "ranks.py",
     "strategies/optim.py",
 )

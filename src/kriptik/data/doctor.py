@@ -8,11 +8,17 @@ from kriptik.catalogue.load import load_catalogue
 from kriptik.data import language, personal, text
 from kriptik.data.record import Place
 from kriptik.data.split import Split, sides_of
-from kriptik.spec.catalogue import DataRequirement
+from kriptik.spec.catalogue import DataRequirement, RowNeed
 from kriptik.spec.data import Example, Finding, FixName, Row, RowKind, Severity, Sufficiency
 
 EXAMPLES = 3
 LEAST_ROWS = 4
+NEEDS: dict[RowKind, RowNeed] = {
+    "preferences": "preferences",
+    "feedback": "feedback",
+    "prompts": "prompts",
+    "checked": "prompts_with_check",
+}
 _DAMAGE = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|â€|[ÃÂ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œž]")
 """Replacement marks, control characters, and UTF-8 that was once read as Windows-1252 ("Ã¤", "â€™")."""
 _MARKUP = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|start_header_id|user|assistant)\|>|\[/?INST\]|<</?SYS>>|</s>")
@@ -24,6 +30,8 @@ SENTENCES: dict[str, tuple[Severity, str, FixName | None]] = {
     "empty_answer": ("warning", "{n} {rows} {have} an empty answer; left out.", None),
     "empty_question": ("warning", "{n} {rows} {have} an empty question; left out.", None),
     "same_answers": ("warning", "{n} {rows} {prefer} an answer to itself; left out.", None),
+    "no_preference": ("warning", "{n} {rows} {prefer} neither answer; left out.", None),
+    "other_question": ("warning", "In {n} {rows} the answers do not follow on one question; left out.", None),
     "system_not_first": ("warning", "{n} {rows} {have} a system message in the middle; left out.", None),
     "joined_turns": ("info", "In {n} {rows} neighbouring messages of one speaker were joined.", None),
     "leading_answer": ("info", "In {n} {rows} an answer before the first question was cut.", None),
@@ -154,10 +162,10 @@ def sufficiency(have: int, kind: RowKind, capability: str | None = None) -> Suff
 
 
 def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement:
-    """What rows of a kind are asked for: preferences and feedback have their own counts, whatever the capability."""
+    """What rows of a kind are asked for: all but plain ones have their own counts, whatever the capability."""
     catalogue = load_catalogue()
-    if kind in ("preferences", "feedback"):
-        return catalogue.row_requirements[kind]
+    if kind in NEEDS:
+        return catalogue.row_requirements[NEEDS[kind]]
     several = catalogue.data_requirements.get(capability or "", [])
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])
 

@@ -3,16 +3,17 @@
 A new layout: one entry in `LAYOUTS` and one function in `ROWS`. A new name people give a column: one word in `SYNONYMS`.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kriptik.data import text
-from kriptik.data.record import Place, Record, row_error
+from kriptik.data.cells import Cells, Made, parsed, plain
+from kriptik.data.preferences import SCORES, mark_of, of_feedback, of_preferences
+from kriptik.data.prompts import CHECKS, is_check, of_checked, of_prompts
+from kriptik.data.record import Record, row_error
 from kriptik.data.turns import Message, problem_of, read_turns, scalar, settle
-from kriptik.spec.data import DataFormat, Row, RowKind
+from kriptik.spec.data import DataFormat, RowKind
 from kriptik.spec.errors import DataError
 
 LOOK_AT = 50
@@ -31,29 +32,50 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("completion", "answer", "a", "response", "reply", "output", "assistant", "assistant_message", "bot", "agent_response"),
         *("solution", "target", "svar", "antwort", "respuesta", "réponse", "reponse", "risposta"),
     ),
-    "chosen": ("chosen", "preferred", "accepted", "better", "winner", "response_chosen", "chosen_response"),
-    "rejected": ("rejected", "dispreferred", "worse", "loser", "response_rejected", "rejected_response"),
-    "label": ("label", "thumbs_up", "is_good", "desirable", "feedback", "rating"),
+    "chosen": (
+        *("chosen", "preferred", "accepted", "better", "winner", "response_chosen", "chosen_response"),
+        *("preferred_output", "chosen_output", "response_j"),
+    ),
+    "rejected": (
+        *("rejected", "dispreferred", "worse", "loser", "response_rejected", "rejected_response"),
+        *("non_preferred_output", "rejected_output", "response_k"),
+    ),
+    "first": ("response_a", "response_0", "answer_a", "answer_0", "conversation_a", "completion_a"),
+    "second": ("response_b", "response_1", "answer_b", "answer_1", "conversation_b", "completion_b"),
+    "winner": ("winner", "better_response_id", "preference", "preferred", "better", "choice"),
+    "candidates": ("completions", "responses", "candidates", "answers"),
+    "label": ("label", "thumbs_up", "is_good", "desirable", "kto_tag", "feedback", "rating"),
+    "tests": ("tests", "unit_tests", "test", "test_list", "test_code"),
+    "schema": ("schema", "json_schema"),
+    "pattern": ("pattern", "regex"),
+    "task": ("task", "metadata"),
     "text": ("text", "content", "body", "document", "article", "paragraph", "sentence"),
     "system": ("system", "system_prompt"),
+    "answer": ("answer", "solution", "target", "expected", "completion", "output", "response", "canonical_solution", "code"),
     "history": ("history",),
 }
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
 LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "system")),
+    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system")),
+    ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
+    ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
+    ("kto", "feedback", ("messages", "label"), ("system",)),
     ("messages", "messages", ("messages",), ("system",)),
     ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
+    *(("checked", "checked", ("prompt", check), ("answer", "system")) for check in CHECKS),
     ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
     ("prompt_completion", "messages", ("prompt", "completion"), ("input", "system")),
     ("text", "text", ("text",), ()),
+    ("prompts", "prompts", ("prompt",), ("system",)),
 )
 """Layout, kind of row, roles it must have, roles it may have; the first whose roles are all there is taken."""
 
-GOOD = frozenset({"true", "1", "1.0", "yes", "y", "good", "up", "thumbs_up", "positive", "desirable", "+1"})
-BAD = frozenset({"false", "0", "0.0", "no", "n", "bad", "down", "thumbs_down", "negative", "undesirable", "-1"})
+ASKS = frozenset({"prompt", "question", "query", "instruction", "problem", "user_message"})
+"""Names under which a column alone is a prompt."""
 NEEDED = (
     *("messages", "prompt and completion", "instruction and output", "prompt, chosen and rejected"),
+    *("prompt, response_a, response_b and winner", "prompt and tests, schema or pattern"),
     *("prompt, completion and label", "text"),
 )
 
@@ -79,7 +101,7 @@ def detect(records: Iterable[Record]) -> Layout:
             return Layout(_dialect(record.value), "messages", {})
         objects.append(record)
     found = list(dict.fromkeys(str(name) for record in objects for name in record.value))
-    names = {_plain(name): name for name in reversed(found)}
+    names = {plain(name): name for name in reversed(found)}
     for layout, kind, must, may in LAYOUTS:
         columns = _match(names, must, may)
         if columns is not None and _fits(layout, columns, objects):
@@ -95,15 +117,6 @@ def detect(records: Iterable[Record]) -> Layout:
     )
 
 
-@dataclass(frozen=True)
-class Made:
-    """A canonical row, and what had to be put right (codes of `turns.settle`); or why it cannot be used."""
-
-    row: Row | None
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
-
-
 def to_row(record: Record, layout: Layout) -> Made:
     """The canonical row of a record. Raises DataError with row and column where it does not follow the layout."""
     value, place = record.value, record.place
@@ -117,62 +130,24 @@ def to_row(record: Record, layout: Layout) -> Made:
         return _conversation(read_turns(value, place, "messages"))
     if not layout.columns:
         raise row_error(place, None, "is an object, but the rows before it are not.", "Use one layout in a file.")
-    return ROWS[layout.format](_Cells(value, layout.columns, place))
+    return ROWS[layout.format](Cells(value, layout.columns, place))
 
 
-class _Cells:
-    """One record's cells by role."""
-
-    def __init__(self, value: dict[str, Any], columns: dict[str, str], place: Place) -> None:
-        self.value, self.columns, self.place = value, columns, place
-
-    def raw(self, role: str) -> Any:
-        """The cell as it is; DataError where a role that the layout needs is missing in this row."""
-        column = self.columns[role]
-        if column not in self.value:
-            raise row_error(self.place, column, "is missing.", f"Give every row the column {column!r}.")
-        return self.value[column]
-
-    def text(self, role: str) -> str:
-        """The cell as text."""
-        return scalar(self.raw(role), self.place, self.columns[role]).strip()
-
-    def maybe(self, role: str) -> str:
-        """The text of a cell that need not be there."""
-        column = self.columns.get(role)
-        return scalar(self.value.get(column), self.place, column).strip() if column else ""
-
-    def turns(self, role: str, speaker: str) -> list[Message]:
-        """The cell as messages: a list of them (or its JSON), or the text of one by `speaker`."""
-        column, value = self.columns[role], _parsed(self.raw(role))
-        if isinstance(value, list):
-            return read_turns(value, self.place, column)
-        if isinstance(value, dict) and ("content" in value or "value" in value):
-            return read_turns([value], self.place, column)
-        content = scalar(value, self.place, column).strip()
-        return [{"role": speaker, "content": content}]
-
-    def system(self) -> list[Message]:
-        """The system message, where there is one."""
-        said = self.maybe("system")
-        return [{"role": "system", "content": said}] if said else []
-
-
-def _of_messages(cells: _Cells) -> Made:
-    column, value = cells.columns["messages"], _parsed(cells.raw("messages"))
+def _of_messages(cells: Cells) -> Made:
+    column, value = cells.columns["messages"], parsed(cells.raw("messages"))
     if value is None:
         return Made(None, problem="empty_row")
     return _conversation(cells.system() + read_turns(value, cells.place, column))
 
 
-def _of_alpaca(cells: _Cells) -> Made:
+def _of_alpaca(cells: Cells) -> Made:
     question = "\n\n".join(part for part in (cells.text("instruction"), cells.maybe("input")) if part)
     before = _history(cells)
     asked = [{"role": "user", "content": question}, {"role": "assistant", "content": cells.text("output")}]
     return _conversation(cells.system() + before + asked)
 
 
-def _of_pairs(cells: _Cells) -> Made:
+def _of_pairs(cells: Cells) -> Made:
     asked, answer = cells.turns("prompt", "user"), cells.turns("completion", "assistant")
     extra = cells.maybe("input")
     if extra and len(asked) == 1:
@@ -180,52 +155,19 @@ def _of_pairs(cells: _Cells) -> Made:
     return _conversation(cells.system() + asked + answer)
 
 
-def _of_preferences(cells: _Cells) -> Made:
-    chosen, rejected = cells.turns("chosen", "assistant"), cells.turns("rejected", "assistant")
-    if "prompt" in cells.columns:
-        prompt = cells.turns("prompt", "user")
-        if chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt:
-            chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
-    else:
-        shortest = min(len(chosen), len(rejected))
-        shared = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
-        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if not any(turn["role"] == "user" for turn in prompt) and chosen and rejected:
-            return Made(None, problem="no_question")
-    prompt = cells.system() + prompt
-    if problem := _asked(prompt):
-        return Made(None, problem=problem)
-    if not _answered(chosen) or not _answered(rejected):
-        return Made(None, problem="same_answers" if chosen == rejected else "empty_answer")
-    if [t["content"] for t in chosen] == [t["content"] for t in rejected]:
-        return Made(None, problem="same_answers")
-    return Made({"prompt": prompt, "chosen": chosen, "rejected": rejected})
-
-
-def _of_feedback(cells: _Cells) -> Made:
-    prompt, completion = cells.system() + cells.turns("prompt", "user"), cells.turns("completion", "assistant")
-    mark = _mark(cells.raw("label"))
-    if mark is None:
-        found = text.shorten(repr(cells.raw("label")), 40)
-        raise row_error(cells.place, cells.columns["label"], f"holds {found}, neither good nor bad.", "Use true or false.")
-    if problem := _asked(prompt):
-        return Made(None, problem=problem)
-    if not _answered(completion):
-        return Made(None, problem="empty_answer")
-    return Made({"prompt": prompt, "completion": completion, "label": mark})
-
-
-def _of_text(cells: _Cells) -> Made:
+def _of_text(cells: Cells) -> Made:
     return _text_row(cells.text("text"))
 
 
-ROWS: dict[DataFormat, Callable[[_Cells], Made]] = {
+ROWS: dict[DataFormat, Callable[[Cells], Made]] = {
     "messages": _of_messages,
     "sharegpt": _of_messages,
     "alpaca": _of_alpaca,
     "prompt_completion": _of_pairs,
-    "preferences": _of_preferences,
-    "kto": _of_feedback,
+    "preferences": of_preferences,
+    "kto": of_feedback,
+    "prompts": of_prompts,
+    "checked": of_checked,
     "text": _of_text,
 }
 
@@ -242,10 +184,10 @@ def _text_row(value: str) -> Made:
     return Made({"text": value}) if value.strip() else Made(None, problem="empty_row")
 
 
-def _history(cells: _Cells) -> list[Message]:
+def _history(cells: Cells) -> list[Message]:
     """Alpaca's history: earlier [question, answer] pairs."""
     column = cells.columns.get("history")
-    pairs = _parsed(cells.value.get(column)) if column else None
+    pairs = parsed(cells.value.get(column)) if column else None
     if not pairs:
         return []
     messages: list[Message] = []
@@ -255,32 +197,6 @@ def _history(cells: _Cells) -> list[Message]:
         asked, answer = (scalar(side, cells.place, str(column)) for side in pair)
         messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     return messages
-
-
-def _asked(prompt: list[Message]) -> str | None:
-    asked = [turn for turn in prompt if turn["role"] == "user"]
-    if not asked:
-        return "no_question"
-    return None if all(turn["content"].strip() for turn in asked) else "empty_question"
-
-
-def _answered(completion: list[Message]) -> bool:
-    return bool(completion) and any(turn["content"].strip() or turn.get("tool_calls") for turn in completion)
-
-
-def _mark(value: Any) -> bool | None:
-    word = str(value).strip().lower()
-    return True if word in GOOD else False if word in BAD else None
-
-
-def _parsed(value: Any) -> Any:
-    """CSV cells hold lists as JSON text."""
-    if isinstance(value, str) and value.lstrip()[:2] in ("[{", "[ ", "[\n", "[[", '{"'):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _match(names: dict[str, str], must: tuple[str, ...], may: tuple[str, ...]) -> dict[str, str] | None:
@@ -299,15 +215,25 @@ def _fits(layout: DataFormat, columns: dict[str, str], records: list[Record]) ->
     """Names alone can mislead: a conversation must be a list, a feedback mark must be one."""
     if layout == "messages":
         return bool(_first_list(records, columns["messages"]))
+    if layout == "checked":
+        check = next(one for one in CHECKS if one in columns)
+        return all(is_check(check, record.value.get(columns[check])) for record in records)
+    if layout == "prompts":
+        return plain(columns["prompt"]) in ASKS
+    if "candidates" in columns:
+        first = _first_list(records, columns["candidates"])
+        return any(isinstance(one, dict) and any(key in one for key in SCORES) for one in first)
     if layout == "kto":
         cells = [record.value.get(columns["label"]) for record in records]
-        return any(cell is not None for cell in cells) and all(cell is None or _mark(cell) is not None for cell in cells)
+        if "messages" in columns:  # conversations may be labelled with all sorts of things
+            return bool(cells) and all(isinstance(cell, bool) for cell in cells)
+        return any(cell is not None for cell in cells) and all(cell is None or mark_of(cell) is not None for cell in cells)
     return True
 
 
 def _first_list(records: list[Record], column: str) -> list[Any]:
     for record in records:
-        value = _parsed(record.value.get(column))
+        value = parsed(record.value.get(column))
         if isinstance(value, list) and value:
             return value
     return []
@@ -316,7 +242,3 @@ def _first_list(records: list[Record], column: str) -> list[Any]:
 def _dialect(messages: list[Any]) -> DataFormat:
     first = messages[0] if messages else None
     return "sharegpt" if isinstance(first, dict) and "from" in first and "role" not in first else "messages"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())

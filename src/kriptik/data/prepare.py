@@ -24,7 +24,7 @@ from kriptik.spec.base import Noun
 from kriptik.spec.data import DataFormat, DataReport, FixName, PreparedData, Row, RowKind
 from kriptik.spec.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Part of `settings_key`: raised when the same source and settings would give other files."""
 PREVIEW = 3
 PREPARED = "prepared.json"

@@ -80,7 +80,8 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
         return [row["text"]], []
     turns = row.get("messages") or [*row["prompt"], *row.get("chosen", ()), *row.get("rejected", ()), *row.get("completion", ())]
     asked = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return asked, [turn["content"] for turn in turns if turn["role"] == "assistant" and turn["content"].strip()]
+    said = [turn["content"] for turn in turns if turn["role"] == "assistant" and turn["content"].strip()]
+    return asked, [*said, row["answer"]] if row.get("answer") else said
 
 
 def exact_form(row: Row) -> str:
@@ -92,7 +93,7 @@ def exact_form(row: Row) -> str:
     for part in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(part, ()):
             pieces.append("\x1f".join((part, turn["role"], _plain(turn["content"]), str(turn.get("tool_calls", "")))))
-    return "\x1e".join([*pieces, str(row.get("label", ""))])
+    return "\x1e".join([*pieces, *(str(row.get(name, "")) for name in ("label", "answer", "tests", "schema", "pattern"))])
 
 
 def _plain(value: str) -> str:

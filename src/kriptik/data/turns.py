@@ -3,6 +3,7 @@
 Sources: OpenAI fine-tuning format (role/content, content parts, weight, tool calls); ShareGPT (from/value).
 """
 
+import re
 from typing import Any
 
 from kriptik.data import text
@@ -27,6 +28,7 @@ ROLES = {
     "function": "tool",
     "observation": "tool",
 }
+SPEAKERS = re.compile(r"\n\n\s*(Human|Assistant):")
 KEPT = ("name", "tool_calls", "tool_call_id", "weight")
 
 Message = dict[str, Any]
@@ -37,6 +39,18 @@ def read_turns(value: Any, place: Place, column: str) -> list[Message]:
     if not isinstance(value, list):
         raise row_error(place, column, "is not a list of messages.", 'Use [{"role": "user", "content": "…"}, …].')
     return [_turn(item, place, f"{column}[{index}]") for index, item in enumerate(value)]
+
+
+def transcript(said: str) -> list[Message]:
+    """Turns out of a text with "Human:" and "Assistant:" at the start of paragraphs; empty where it is none.
+
+    An assistant's last turn without words is where an answer is asked for, and is left out. Source: Bai et al. 2022 (hh-rlhf).
+    """
+    if not said.lstrip().startswith("Human:"):
+        return []
+    parts = SPEAKERS.split("\n\n" + said.strip())[1:]
+    turns = [{"role": ROLES[who.lower()], "content": what.strip()} for who, what in zip(parts[::2], parts[1::2], strict=True)]
+    return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
 
 
 def scalar(value: Any, place: Place, column: str) -> str:

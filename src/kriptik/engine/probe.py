@@ -121,7 +121,7 @@ class _Bench:
             total_steps=self.run.totals,
             loss_first=first.loss,
             loss_last=losses[-1],
-            learns=math.isfinite(losses[-1]) and losses[-1] < first.loss,
+            learns=math.isfinite(losses[-1]) and (losses[-1] < first.loss or not self.session.objective.overfits),
             supervised_fraction=supervised,
             eos_supervised=eos,
             tried=[{"microBatch": m, "accumulation": a, "secondsPerUpdate": s} for (m, a), s in tried.items()],
@@ -203,9 +203,10 @@ class _Bench:
     def _supervised(self) -> tuple[float, bool]:
         """Share of tokens that are learnt, and whether the end of a turn is among them."""
         rows = self.session.rows.encoded
-        share = sum(row.weight for row in rows) / max(1, sum(row.length for row in rows))
         end = getattr(self.session.bundle.tokenizer, "eos_token_id", None)
-        marks: list[dict[str, Any]] = [row.fields for row in rows[:64]]
+        every: list[dict[str, Any]] = [one for row in rows for one in row.fields.get("documents", [row.fields])]
+        share = sum(sum(one.get("learnt", [])[1:]) for one in every) / max(1, sum(row.length for row in rows))
+        marks = every[:64]
         learnt = any(
             token == end and on for one in marks for token, on in zip(one.get("ids", []), one.get("learnt", []), strict=True)
         )

@@ -1,5 +1,6 @@
 """Opening a stage: pieces, rows, model, weights and state as they were, strategy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from kriptik.engine import pieces, ranks
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import Cursor, Rows, check_plan, read_rows
-from kriptik.engine.interfaces import Adaptation, Bundle, Modality, Objective, Session, UpdatePlan
+from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Modality, Objective, Session, UpdatePlan
+from kriptik.engine.made import made_rows, makes_rows
 from kriptik.engine.rng import derive, reseed
 from kriptik.engine.schedule import steps_of
 from kriptik.engine.snapshot import Baseline, Counters, Place, named, put_back, queue_of, read_state
@@ -45,6 +47,14 @@ def parts_of(stage: Stage) -> tuple[type[Adaptation], type[Objective]]:
     return pieces.adaptation(stage.point.adaptation), pieces.objective(stage.point.objective)
 
 
+def made(stage: Stage) -> tuple[Adaptation, Objective]:
+    """The two pieces of a stage that act on the model, told of one another."""
+    adapted, minimised = parts_of(stage)
+    adaptation, objective = adapted(stage.settings), minimised(stage.settings)
+    adaptation.keep_reference = objective.live_reference
+    return adaptation, objective
+
+
 def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
     """Raises WorkerError before anything is loaded if the pieces of a stage do not go together."""
     for stage in job.stages:
@@ -58,15 +68,19 @@ def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
             )
 
 
-def open_stage(run: Run, index: int, resume: str | None) -> tuple[Session, Place]:
-    """The stage ready for its next update. `resume`: a verified checkpoint of this very stage."""
+def open_stage(
+    run: Run, index: int, resume: str | None, obey: Callable[[Session], None] = lambda session: None
+) -> tuple[Session, Place]:
+    """The stage ready for its next update. `resume`: a verified checkpoint of this very stage.
+
+    `obey` is called on every rank alike between chunks of long work and may raise to end it.
+    """
     job, bundle, stage = run.job, run.bundle, run.job.stages[index]
-    adapted, minimised = parts_of(stage)
-    adaptation, objective = adapted(stage.settings), minimised(stage.settings)
+    adaptation, objective = made(stage)
     state = read_state(run.store, resume, ranks.rank(), ranks.device()) if resume else None
     if state:
         replay(run, state["earlier"])
-    _apply(run, adaptation, index)
+    _apply(run, adaptation, objective, index)
     if state and resume:
         adaptation.load_state(state["adaptation"])
         put_back(run.store, resume, bundle)
@@ -80,9 +94,9 @@ def open_stage(run: Run, index: int, resume: str | None) -> tuple[Session, Place
             f"Strategy '{stage.point.strategy}' works with {session.runtime.world} process, {ranks.world()} were started.",
             "Choose a strategy for several processes, such as ddp.",
         )
-    session.rows = encode_rows(run, stage, objective, "train_path")
     if job.data and job.data.eval_path:
-        session.eval_rows = encode_rows(run, stage, objective, "eval_path")
+        session.eval_rows = _rows(run, session, "eval_path", obey)
+    session.rows = _rows(run, session, "train_path", obey)
     world = session.runtime.data_world
     run.totals = run.totals or [_total(run, number, session) for number in range(len(job.stages))]
     session.total = run.totals[index]
@@ -106,15 +120,22 @@ def close_stage(run: Run, session: Session) -> None:
     session.bundle.touch(*trained)
     run.earlier.append(session.adaptation.state())
     session.adaptation.finish(session.bundle)
+    session.objective.retire(session.bundle)
 
 
-def encode_rows(run: Run, stage: Stage, objective: Objective, which: str) -> Rows:
-    """The job's rows in the form of this objective."""
+def _rows(run: Run, session: Session, which: str, obey: Callable[[Session], None]) -> Rows:
+    """The job's rows, or those made out of them, in the form of the stage's objective."""
+    raw = _read(run, session.job.stages[session.stage], which)
+    if makes_rows(session.settings):
+        raw = made_rows(session, raw, which.removesuffix("_path"), obey)
+    encode, form = run.modality.encode, session.objective.form
+    return Rows(raw, lambda row, number: encode(run.bundle, row, number, form, session.settings))
+
+
+def _read(run: Run, stage: Stage, which: str) -> list[dict[str, Any]]:
     if run.job.data is None:
         raise DataError("data_missing", f"Stage '{stage.name}' has no rows to train on.", "Attach a data set.")
-    path = Path(getattr(run.job.data, which))
-    encode = run.modality.encode
-    return Rows(read_rows(path), lambda row, number: encode(run.bundle, row, number, objective.form, stage.settings))
+    return read_rows(Path(getattr(run.job.data, which)))
 
 
 def cursor_of(run: Run, settings: StageSettings, index: int, rows: Rows, data_world: int) -> Cursor:
@@ -129,11 +150,13 @@ def cursor_of(run: Run, settings: StageSettings, index: int, rows: Rows, data_wo
     return Cursor(plan, settings.epochs)
 
 
-def _apply(run: Run, adaptation: Adaptation, index: int) -> None:
-    """Applies a stage's adaptation. What it makes out of weights that are no longer the base's goes into checkpoints whole."""
+def _apply(run: Run, adaptation: Adaptation, objective: Objective, index: int) -> None:
+    """Applies a stage's pieces. What they make out of weights that are no longer the base's goes into checkpoints whole."""
     before = {id(one) for _, one in named(run.bundle)}
     reseed(run.job.seed, "apply", index)
+    objective.dress(run.bundle)
     adaptation.apply(run.bundle)
+    objective.equip(run.bundle)
     if index == 0:
         run.baseline.note(run.bundle)
     else:
@@ -143,13 +166,12 @@ def _apply(run: Run, adaptation: Adaptation, index: int) -> None:
 def replay(run: Run, earlier: list[dict[str, Any]]) -> None:
     """Gives the model the structure that earlier stages left; their weights come from the checkpoint afterwards."""
     for index, state in enumerate(earlier):
-        stage = run.job.stages[index]
-        adapted, _ = parts_of(stage)
-        adaptation = adapted(stage.settings)
-        _apply(run, adaptation, index)
+        adaptation, objective = made(run.job.stages[index])
+        _apply(run, adaptation, objective, index)
         adaptation.load_state(state)
         run.bundle.touch(*(one for one in run.bundle.trainee.parameters() if one.requires_grad))
         adaptation.finish(run.bundle)
+        objective.retire(run.bundle)
     run.earlier = list(earlier)
 
 
@@ -165,8 +187,14 @@ def _restore(session: Session, place: Place, state: dict[str, Any], store: Check
 def _total(run: Run, index: int, opened: Session) -> int:
     """Updates of a stage. Once per run: `run.lock` keeps them."""
     stage = run.job.stages[index]
-    objective = opened.objective if index == opened.stage else parts_of(stage)[1](stage.settings)
-    rows = opened.rows if index == opened.stage else encode_rows(run, stage, objective, "train_path")
+    objective, settings = opened.objective if index == opened.stage else made(stage)[1], stage.settings
+    if index == opened.stage:
+        rows = opened.rows
+    elif makes_rows(settings):
+        rows = Rows(_read(run, stage, "train_path"), lambda row, number: Encoded(number, 1, 1.0))
+    else:
+        encode, form = run.modality.encode, objective.form
+        rows = Rows(_read(run, stage, "train_path"), lambda row, number: encode(run.bundle, row, number, form, settings))
     cursor = cursor_of(run, stage.settings, index, rows, opened.runtime.data_world)
     return steps_of(stage.settings, cursor, objective.updates_per_refill)
 

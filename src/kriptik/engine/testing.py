@@ -15,7 +15,7 @@ from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.engine.modalities.text import answer
 from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import put_back, read_state
-from kriptik.engine.stage import Run, parts_of, replay
+from kriptik.engine.stage import Run, made, replay
 from kriptik.engine.stage import load as load_run
 from kriptik.engine.text.chat import encode_prompt
 from kriptik.spec.errors import BadInputError, WorkerError
@@ -36,10 +36,11 @@ def restored(job: TrainJob) -> tuple[Run, Adaptation]:
     index = int(facts["stage"])
     state = read_state(run.store, name, 0, torch.device("cpu"))
     replay(run, state["earlier"])
-    stage = job.stages[index]
-    adaptation = parts_of(stage)[0](stage.settings)
+    adaptation, objective = made(job.stages[index])
     reseed(job.seed, "apply", index)
+    objective.dress(run.bundle)
     adaptation.apply(run.bundle)
+    objective.equip(run.bundle)
     adaptation.load_state(state["adaptation"])
     put_back(run.store, name, run.bundle)
     run.bundle.trainee.eval()

@@ -14,7 +14,7 @@ import torch
 
 from kriptik.engine import lock, pieces, ranks
 from kriptik.engine.cursor import rows_of
-from kriptik.engine.interfaces import Modality, RunOutcome, StepStats, Update
+from kriptik.engine.interfaces import Modality, RunOutcome, Session, StepStats, Update
 from kriptik.engine.packed import settled
 from kriptik.engine.rng import reseed
 from kriptik.engine.schedule import epochs_of, learning_rate
@@ -51,14 +51,18 @@ def train(
     run.totals = _totals(job, found)
     if ranks.rank() == 0 and (left := run.store.sweep()):
         say(Log(message=f"Removed {len(left)} unfinished checkpoints of an earlier process."))
-    first = _first_stage(run)
+    first, saved = _first_stage(run), job.resume_from
     for index in range(first, len(job.stages)):
-        loop = Loop(run, index, job.resume_from if index == first else None, say, control)
+        try:
+            loop = Loop(run, index, job.resume_from if index == first else None, say, control)
+        except _UnwantedError as wanted:
+            return RunOutcome(wanted.state, saved, index, 0)
         if index == first:
             _agree(run, found, threads, say)
         outcome = loop.run_stage()
         if outcome is not None:
             return outcome
+        saved = loop.saved[0] if loop.saved else None
     raise WorkerError("no_stages", "The job has no stages.", "Plan the run again.")
 
 
@@ -70,7 +74,7 @@ class Loop:
     ) -> None:
         self.run, self.emit, self.control = run, emit, control
         self.stage = run.job.stages[index]
-        self.session, self.place = open_stage(run, index, resume)
+        self.session, self.place = open_stage(run, index, resume, self._obey)
         self.teller = Teller(self.session, self.place, emit, self.obey)
         refills = self.session.objective.updates_per_refill
         self.teller.epochs = epochs_of(self.session.settings, self.place.cursor, self.session.total, refills)
@@ -87,6 +91,7 @@ class Loop:
         if session.step == 0:
             self.emit(StageProgress(index=index, name=self.stage.name, status="started"))
         try:
+            session.objective.begin(session, self.obey)
             self._updates()
         except _UnwantedError as wanted:
             reason: Reason = "freeze" if wanted.state == "frozen" else "stop"
@@ -105,7 +110,10 @@ class Loop:
 
     def obey(self) -> None:
         """Raises if something else than running is wanted."""
-        state = self.session.runtime.share(self.control().state if self.session.runtime.rank == 0 else None)
+        self._obey(self.session)
+
+    def _obey(self, session: Session) -> None:
+        state = session.runtime.share(self.control().state if session.runtime.rank == 0 else None)
         if state != "running":
             raise _UnwantedError(state)
 

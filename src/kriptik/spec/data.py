@@ -12,14 +12,17 @@ from pydantic import Field, JsonValue
 from kriptik.spec.base import Noun
 from kriptik.spec.job import DataRef
 
-DataFormat = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text"]
+DataFormat = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked"]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
-RowKind = Literal["messages", "text", "preferences", "feedback"]
+RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked"]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}
 text         {"text": str}
 preferences  {"prompt": [message, …], "chosen": [message, …], "rejected": [message, …]}
 feedback     {"prompt": [message, …], "completion": [message, …], "label": bool}
+prompts      {"prompt": [message, …]}
+checked      {"prompt": [message, …]} and how an answer is checked: "tests" (code), "schema" (JSON Schema), "pattern" (regular
+             expression) or "task" (an entry of reasoning-gym); "answer", where one is known
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

@@ -147,6 +147,8 @@ def _verify(work: Work) -> str:
         return "Settings are fixed by the first start of this run"
     if not job.probe:
         return "Left out as asked"
+    if {"judge", "rows"} & job.stages[0].settings.objective.keys():
+        return "Left out: a judge would be asked and paid twice"
     result = _probe(work)
     work.emit(ProbeDone(result=result))
     if not result.learns:

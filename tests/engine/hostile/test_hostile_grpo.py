@@ -14,6 +14,7 @@ from kriptik.engine.modalities.text import Text
 from kriptik.engine.rng import reseed
 from kriptik.engine.schedule import learning_rate
 from kriptik.engine.text.verifiers import VERIFIERS
+from kriptik.engine.train import train
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import LoraSettings, StageSettings
 
@@ -32,7 +33,6 @@ def job_in(folder, adaptation="full", steps=12, rate=1e-3, strategy="single", ac
         max_seq_len=64,
         packing=False,
         lora=LoraSettings(rank=4, alpha=8, dropout=0.1),
-        adaptation={"keep_reference": adaptation == "full" and "beta" in options},
         objective={**RULE, **options},
     )
     return tiny.tiny_job(
@@ -150,6 +150,14 @@ def test_rewards_rise(tmp_path):
     said = proving.lived(job_in(tmp_path, steps=20, rate=3e-3, group_size=8))
     rewards = proving.metrics(said, "rewardScore")
     assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
+
+
+@pytest.mark.parametrize("pattern", [".*", "never said"])
+def test_what_always_or_never_passes_is_not_begun(tmp_path, pattern):
+    job = job_in(tmp_path, verifier="regex", pattern=pattern)
+    with pytest.raises(WorkerError, match="All 48 answers") as refused:
+        train(job, lambda body: None, proving.toy.running)
+    assert refused.value.code == "nothing_to_learn"
 
 
 def test_a_kl_needs_a_reference(tmp_path):

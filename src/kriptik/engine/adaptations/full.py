@@ -13,7 +13,7 @@ REFERENCE = "reference"
 
 
 class Full(Adaptation):
-    """All weights move. The reference is a frozen copy, made only for an objective that asked for one (`keep_reference`)."""
+    """All weights move. The reference is a frozen copy, made only for an objective that asks for it all along."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"reference"})
 
@@ -25,7 +25,7 @@ class Full(Adaptation):
                     "cannot_train", f"{name} is quantised and cannot be trained in full.", "Choose fp32 or bf16, or a LoRA method."
                 )
             parameter.requires_grad_(True)
-        if self.settings.adaptation.get("keep_reference"):
+        if self.keep_reference:
             bundle.parts[REFERENCE] = deepcopy(bundle.trainee).requires_grad_(False).eval()
 
     def finish(self, bundle: Bundle) -> None:
@@ -36,13 +36,17 @@ class Full(Adaptation):
     @contextmanager
     def reference(self, bundle: Bundle) -> Iterator[Any]:
         """See Adaptation: the frozen copy takes the trainee's place."""
-        if REFERENCE not in bundle.parts:
-            raise WorkerError("no_reference", "The frozen copy of the model was not kept.", "Set adaptation.keep_reference.")
+        if not self.has_reference(bundle):
+            raise WorkerError("no_reference", "The frozen copy of the model was not kept.", "Report this as a fault.")
         trainee, bundle.trainee = bundle.trainee, bundle.parts[REFERENCE]
         try:
             yield bundle.trainee
         finally:
             bundle.trainee = trainee
+
+    def has_reference(self, bundle: Bundle) -> bool:
+        """See Adaptation."""
+        return REFERENCE in bundle.parts
 
     def save(self, bundle: Bundle, folder: Path) -> None:
         """See Adaptation: a whole model in Hugging Face format."""

@@ -1,6 +1,6 @@
 """Text: causal language models of transformers, chat and raw rows, packed end to end without padding or contamination."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from kriptik.engine.base import find_base
 from kriptik.engine.cursor import into_updates
-from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
+from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, Session, UpdatePlan
 from kriptik.engine.rng import reseed
 from kriptik.engine.text import documents, quantised
-from kriptik.engine.text.chat import encode_prompt, encode_row
-from kriptik.engine.text.heads import TextOutput, defer, log_probs
+from kriptik.engine.text.chat import encode_prompt
+from kriptik.engine.text.constitution import Maker
+from kriptik.engine.text.forms import documents_of, encode_form, looked_at, pad_id
+from kriptik.engine.text.heads import TextOutput, defer, log_probs, value_head
 from kriptik.engine.text.packing import pack, single_rows
 from kriptik.engine.text.result import write_result
 from kriptik.spec.errors import WorkerError
@@ -21,6 +23,8 @@ from kriptik.spec.job import SamplePrompt, StageSettings
 
 SAMPLE_TOKENS = 64
 """Longest answer to a held-out prompt along the way."""
+SHOWN = {"messages": "", "prompt": "", "completion": "", "chosen": "+ ", "rejected": "- "}
+"""What of a row is shown while it is trained on, and the mark before it."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -76,15 +80,8 @@ class Text(Modality):
         return model
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
-        """See Modality. Forms: completion (default), prompt (ends where the assistant's turn begins)."""
-        if form == "prompt":
-            ids = encode_prompt(bundle.tokenizer, _asked(row), index)[-settings.max_seq_len :]
-            return Encoded(index, len(ids), float(len(ids)), {"ids": ids, "learnt": [False] * len(ids), "cut": 0, "row": row})
-        if form != "completion":
-            raise WorkerError("form_not_available", f"Text rows cannot be made into the form '{form}'.", "Choose another method.")
-        tokens = encode_row(bundle.tokenizer, row, index, settings.max_seq_len)
-        fields = {"ids": tokens.ids, "learnt": tokens.learnt, "cut": tokens.cut}
-        return Encoded(index, len(tokens.ids), float(tokens.supervised), fields)
+        """See Modality and `text/forms.py`."""
+        return encode_form(bundle.tokenizer, row, index, form, settings.max_seq_len)
 
     def plan_epoch(
         self, encoded: Sequence[Encoded], seed: int, epoch: int, settings: StageSettings, ranks: int
@@ -98,33 +95,39 @@ class Text(Modality):
         return into_updates(bins, settings.micro_batch, settings.accumulation * ranks)
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
-        """See Modality: rows end to end in one sequence; positions start anew with each, predictions only where it is learnt."""
+        """See Modality: documents end to end in one sequence; positions begin anew with each, predictions only where wanted."""
         rows = [row for one in bins for row in one if row.length]
-        ids = [token for row in rows for token in row.fields["ids"]]
+        by_row = [documents_of(row) for row in rows]
+        pieces = [document for several in by_row for document in several]
+        ids = [token for one in pieces for token in one["ids"]]
         keep: list[int] = []
         targets: list[int] = []
         counts: list[int] = []
         start = 0
-        for row in rows:
-            learnt = row.fields["learnt"]
-            places = [at for at in range(1, row.length) if learnt[at]]
-            keep += [start + at - 1 for at in places]
-            targets += [row.fields["ids"][at] for at in places]
+        for one in pieces:
+            places, wanted = looked_at(one)
+            keep += [start + at for at in places]
+            targets += wanted
             counts.append(len(places))
-            start += row.length
+            start += len(one["ids"])
         device = next(bundle.trainee.parameters()).device
-        positions = torch.cat([torch.arange(row.length) for row in rows]) if rows else torch.zeros(0, dtype=torch.long)
+        lengths = [len(one["ids"]) for one in pieces]
+        positions = torch.cat([torch.arange(length) for length in lengths]) if rows else torch.zeros(0, dtype=torch.long)
+        extra: dict[str, Any] = {"targets": _row(targets, device)[0], "counts": counts, "per_row": list(map(len, by_row))}
+        for name in ("answer", "label"):
+            if marks := [mark for one in pieces if name in one for mark in _marks(one[name])]:
+                extra[name] = torch.tensor(marks, device=device)
         return MicroBatch(
             inputs={
                 "input_ids": _row(ids, device),
                 "position_ids": positions[None].to(device),
                 "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-                "doc_lengths": [row.length for row in rows],
+                "doc_lengths": lengths,
                 "logits_to_keep": _row(keep, device)[0],
                 "use_cache": False,
             },
-            extra={"targets": _row(targets, device)[0], "counts": counts},
-            weight=float(len(targets)),
+            extra=extra,
+            weight=sum((row.weight for row in rows), 0.0),
             rows=[row.row for row in rows],
             tokens=len(ids),
         )
@@ -137,10 +140,11 @@ class Text(Modality):
             hidden = module(**micro.inputs).logits[0]
         finally:
             head.deferred = False
-        return TextOutput(hidden, head)
+        found = value_head(module)
+        return TextOutput(hidden, head, found[1] if found else None)
 
     def token_log_probs(self, output: TextOutput, micro: MicroBatch) -> tuple[Tensor, Tensor]:
-        """See Modality: one line per row, as long as the row with the most learnt tokens."""
+        """See Modality: one line per document, as long as the one with the most learnt tokens."""
         flat = log_probs(output, micro.extra["targets"], micro.extra.get("temperature", 1.0))
         parts = flat.split(micro.extra["counts"])
         padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
@@ -154,9 +158,8 @@ class Text(Modality):
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
-        if "messages" in row:
-            return "\n".join(f"{m.get('role')}: {m.get('content') or ''}" for m in row["messages"])[:2000]
-        return str(row.get("text", row))[:2000]
+        said = [_spoken(row[name], mark) for name, mark in SHOWN.items() if isinstance(row.get(name), list)]
+        return "\n".join(said)[:2000] if said else str(row.get("text", row))[:2000]
 
     def export(self, bundle: Bundle, adaptation: Adaptation, run_dir: Path) -> Exported:
         """See Modality."""
@@ -166,7 +169,7 @@ class Text(Modality):
         """See Modality: `count` samples per prompt, left-padded together, as rows of form 'completion'."""
         tokenizer, count = bundle.tokenizer, int(settings.get("count", 1))
         longest = max(row.length for row in prompts)
-        pad = _pad_id(tokenizer)
+        pad = pad_id(tokenizer)
         device = next(bundle.trainee.parameters()).device
         ids = torch.tensor([[pad] * (longest - row.length) + row.fields["ids"] for row in prompts], device=device)
         mask = torch.tensor([[0] * (longest - row.length) + [1] * row.length for row in prompts], device=device)
@@ -197,6 +200,10 @@ class Text(Modality):
         said = [token for token, learnt in zip(encoded.fields["ids"], encoded.fields["learnt"], strict=True) if learnt]
         return bundle.tokenizer.decode(said, skip_special_tokens=True)
 
+    def row_maker(self, session: Session) -> Callable[[dict[str, Any], int], dict[str, Any]]:
+        """See Modality: by the principles of a constitution."""
+        return Maker(session).row
+
     def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:
         """See Modality."""
         from kriptik.engine.text.layers import cut
@@ -220,18 +227,19 @@ def answer(
             max_new_tokens=max_new_tokens,
             top_p=None,
             top_k=None,
-            pad_token_id=_pad_id(bundle.tokenizer),
+            pad_token_id=pad_id(bundle.tokenizer),
             **options,
         )
     said = made[0, len(ids) :].tolist()
     return bundle.tokenizer.decode(said, skip_special_tokens=True).strip(), len(said)
 
 
-def _asked(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The turns before the last answer."""
-    messages = row.get("prompt") if isinstance(row.get("prompt"), list) else row.get("messages") or []
-    last = max((at for at, m in enumerate(messages) if m.get("role") == "assistant"), default=len(messages))
-    return messages[:last]
+def _spoken(turns: list[dict[str, Any]], mark: str) -> str:
+    return "\n".join(f"{mark}{m.get('role')}: {m.get('content') or ''}" for m in turns)
+
+
+def _marks(value: Any) -> list[bool]:
+    return value if isinstance(value, list) else [value]
 
 
 def _head_of(module: nn.Module) -> nn.Module:
@@ -239,10 +247,6 @@ def _head_of(module: nn.Module) -> nn.Module:
         if type(one).__name__ == "DeferredHead":
             return one
     raise WorkerError("no_output_layer", "The model has no output layer that can be left out.", "Report this as a fault.")
-
-
-def _pad_id(tokenizer: Any) -> int:
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
 
 
 def _row(values: list[int], device: torch.device) -> Tensor:

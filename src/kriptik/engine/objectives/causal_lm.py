@@ -7,9 +7,7 @@ from torch import Tensor
 
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
 from kriptik.engine.text.heads import TextOutput, log_probs, loss_sum
-
-EVAL_TOKENS = 2048
-"""Held-out rows are scored together up to about this many tokens."""
+from kriptik.engine.text.packing import together
 
 
 class CausalLm(Objective):
@@ -25,7 +23,7 @@ class CausalLm(Objective):
     def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
         """See Objective: several rows per forward; the loss of each is the same as alone."""
         scores = RowScores([], [])
-        for group in _groups(encoded):
+        for group in together(encoded):
             micro = session.modality.collate(session.bundle, [group], session.job.seed, 0)
             ((_, sums, _),) = session.runtime.score([micro], _by_row)
             filled = iter([sums[str(place)] for place in range(len(micro.rows))])
@@ -40,15 +38,3 @@ def _by_row(output: Any, micro: MicroBatch) -> tuple[Tensor, Metrics]:
     losses = -log_probs(output, micro.extra["targets"])
     parts = losses.split(micro.extra["counts"])
     return losses.sum(), {str(place): part.sum() for place, part in enumerate(parts)}
-
-
-def _groups(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
-    groups: list[list[Encoded]] = []
-    size = 0
-    for row in encoded:
-        if not groups or size + row.length > EVAL_TOKENS:
-            groups.append([])
-            size = 0
-        groups[-1].append(row)
-        size += row.length
-    return groups

@@ -3,24 +3,24 @@
 `loss` is "grpo" (Shao et al. 2024, "DeepSeekMath": mean over an answer's tokens, advantage divided by the group's deviation),
 "dr_grpo" (Liu et al. 2025, "Understanding R1-Zero-Like Training": neither division; a constant length instead) or "dapo" (Yu et al.
 2025, "DAPO": mean over all tokens). Other settings (`settings.objective`): `group_size` (8), `clip` (0.2), `clip_high` (as `clip`),
-`beta` (weight of the KL to the model before; 0), `iterations` over one set of answers (1), `minibatches` it is cut into (1),
-`temperature` (1), `max_new_tokens` (64), `verifier` and its options (see `text/verifiers.py`).
+`beta` (weight of the KL to the model before; 0), `unbiased_kl` (false; the KL × the ratio, DeepSeek-V3.2), `iterations` over one
+set of answers (1), `minibatches` it is cut into (1), `temperature` (1), `max_new_tokens` (64), `reward` and its options (see
+`text/rewards.py`), `doctor`, how many answers are sampled before the start to see that there is something to learn (64; 0: none).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
-from kriptik.engine.text.verifiers import verifier
+from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
+from kriptik.engine.rng import reseed
+from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
 
 LOSSES = ("grpo", "dr_grpo", "dapo")
-TOGETHER = 16
-"""Held-out prompts answered at once."""
 
 
 class Grpo(Objective):
@@ -28,6 +28,7 @@ class Grpo(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tokens", "generation"})
     form: ClassVar[str] = "prompt"
+    overfits: ClassVar[bool] = False
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)
@@ -37,31 +38,60 @@ class Grpo(Objective):
         self.clip = float(options.get("clip", 0.2))
         self.clip_high = float(options.get("clip_high", self.clip))
         self.beta = float(options.get("beta", 0.0))
+        self.unbiased = bool(options.get("unbiased_kl", False))
         self.iterations, self.minibatches = int(options.get("iterations", 1)), int(options.get("minibatches", 1))
         self.temperature = float(options.get("temperature", 1.0))
         self.longest = int(options.get("max_new_tokens", 64))
-        if self.kind not in LOSSES or options.get("reward", "verifier") != "verifier" or self.group < 2 or self.temperature <= 0:
+        if self.kind not in LOSSES or self.group < 2 or self.temperature <= 0:
             raise WorkerError(
                 "bad_grpo",
-                f"GRPO cannot run with loss '{self.kind}', reward '{options.get('reward', 'verifier')}', groups of {self.group} "
-                f"at temperature {self.temperature:g}.",
-                f"Losses: {', '.join(LOSSES)}; reward: verifier; groups of 2 or more; a temperature above 0.",
+                f"GRPO cannot run with loss '{self.kind}' and groups of {self.group} at temperature {self.temperature:g}.",
+                f"Losses: {', '.join(LOSSES)}; groups of 2 or more; a temperature above 0.",
             )
-        self.check = verifier(options)
+        self.doctor = int(options.get("doctor", 64))
+        self.rewards = rewards_of(options)
 
     @property
     def updates_per_refill(self) -> int:
         """See Objective."""
         return self.iterations * self.minibatches
 
+    @property
+    def live_reference(self) -> bool:
+        """See Objective."""
+        return self.beta > 0 or self.rewards.live_reference
+
+    def equip(self, bundle: Bundle) -> None:
+        """See Objective."""
+        self.rewards.equip(bundle)
+
     def start(self, session: Session) -> None:
         """See Objective. Raises WorkerError where the KL has nothing to be measured against."""
-        if self.beta > 0 and "reference" not in session.adaptation.provides:
+        if self.live_reference and not session.adaptation.has_reference(session.bundle):
             raise WorkerError(
-                "no_reference", "With beta above 0, GRPO needs the model as it was; this adaptation does not keep it.",
-                "Set beta to 0, or choose LoRA.",
+                "no_reference",
+                "With beta above 0 or as its own judge, GRPO needs the model as it was; this adaptation does not keep it.",
+                "Set beta to 0, choose another judge, or choose LoRA.",
             )
         self._log_probs = session.modality.token_log_probs
+
+    def begin(self, session: Session, obey: Callable[[], None]) -> None:
+        """See Objective: looks at some groups of answers. Raises WorkerError where no reward differs inside any of them."""
+        if session.step > 0 or self.doctor < 1 or not self.rewards.free:
+            return
+        reseed(session.job.seed, "doctor", session.stage)
+        found: list[list[float]] = []
+        for row in session.rows.encoded[: max(1, self.doctor // self.group)]:
+            obey()
+            found.append([reward for _, reward, _ in self._answered([row], session)])
+        if all(max(group) == min(group) for group in found):
+            rewards = [one for group in found for one in group]
+            raise WorkerError(
+                "nothing_to_learn",
+                f"All {len(rewards)} answers that were tried got rewards alike within their groups "
+                f"({min(rewards):g} to {max(rewards):g}): no answer can be told from another.",
+                "Choose easier or harder prompts, another check, or a model that sometimes succeeds.",
+            )
 
     def refill(self, plan: UpdatePlan, session: Session) -> list[Update]:
         """See Objective: answers, rewards, advantages, log-probabilities of the policy that answered (and of the reference)."""
@@ -87,7 +117,7 @@ class Grpo(Objective):
         if self.beta > 0:
             apart = micro.extra["reference"] - now
             kl = apart.exp() - apart - 1
-            gain = gain - self.beta * kl
+            gain = gain - self.beta * (kl * ratio if self.unbiased else kl)
             metrics["kl"] = _mean(kl.detach(), mask) * micro.weight
         metrics["clipped"] = _mean((ratio * advantage > clipped * advantage).float(), mask) * micro.weight
         if self.kind == "grpo":
@@ -96,31 +126,29 @@ class Grpo(Objective):
 
     def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
         """See Objective: one greedy answer per prompt; the 'loss' of a row is minus its reward."""
-        rewards: list[float] = []
-        settings = {"count": 1, "max_new_tokens": self.longest, "temperature": 0.0}
-        for start in range(0, len(encoded), TOGETHER):
-            with session.runtime.generation():
-                made = session.modality.generate(session.bundle, encoded[start : start + TOGETHER], settings)
-            rewards += [self._reward(one, session) for one in made]
-        return RowScores([-one for one in rewards], [1.0] * len(rewards), {"reward": sum(rewards) / max(1, len(rewards))})
+        return greedy_scores(encoded, session, self.rewards, self.longest)
 
     def _answered(self, prompts: list[Encoded], session: Session) -> list[tuple[Encoded, float, float]]:
         """(answer, reward, advantage), the group of a prompt in a row."""
-        settings = {"count": self.group, "max_new_tokens": self.longest, "temperature": self.temperature}
-        with session.runtime.generation(), session.quiet():
-            made = session.modality.generate(session.bundle, prompts, settings)
+        made = answered(prompts, session, count=self.group, longest=self.longest, temperature=self.temperature)
+        worth = self.rewards.of(made, session)
         found: list[tuple[Encoded, float, float]] = []
         for start in range(0, len(made), self.group):
             group = made[start : start + self.group]
-            rewards = torch.tensor([self._reward(one, session) for one in group], dtype=torch.float64)
+            rewards = torch.tensor(worth[start : start + self.group], dtype=torch.float64)
             above = rewards - rewards.mean()
             if self.kind != "dr_grpo":
                 above = above / (rewards.std(correction=0) + 1e-4)
             found += list(zip(group, rewards.tolist(), above.tolist(), strict=True))
         return found
 
-    def _reward(self, made: Encoded, session: Session) -> float:
-        return self.check(session.modality.decode(session.bundle, made), made.fields.get("row") or {})
+    def state(self) -> dict[str, Any]:
+        """See Objective."""
+        return {"rewards": self.rewards.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See Objective."""
+        self.rewards.load_state(state["rewards"])
 
     def _micro(self, answers: list[tuple[Encoded, float, float]], session: Session) -> MicroBatch:
         """One forward's worth of answers, with log-probabilities of the weights that gave them."""

@@ -12,6 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from kriptik.engine.interfaces import Bundle
+from kriptik.spec.errors import WorkerError
+
+SCORE = "score"
+"""The value head of a reward model, as transformers' sequence classification calls it."""
+VALUE = "value_head"
+"""The value head of a policy; it is no part of what a run leaves."""
 CHUNK_BYTES = 64 << 20
 """Logits of one chunk take at most about this much."""
 
@@ -26,12 +33,34 @@ class DeferredHead(nn.Linear):
         return hidden if self.deferred else functional.linear(hidden, self.weight, self.bias)
 
 
+class ValueHead(nn.Module):
+    """One number per hidden state. Not an `nn.Linear`, so that no adapter takes it for a layer to adapt."""
+
+    def __init__(self, size: int, like: Tensor, deviation: float) -> None:
+        super().__init__()
+        weight = torch.empty(1, size, dtype=torch.float32)
+        nn.init.normal_(weight, std=deviation)
+        self.weight = nn.Parameter(weight.to(like))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[tokens, size] → [tokens], in fp32."""
+        return functional.linear(hidden, self.weight)[:, 0].float()
+
+
 @dataclass
 class TextOutput:
-    """Hidden states [tokens, size] where something is predicted, and the layer that turns them into logits."""
+    """Hidden states [tokens, size] where something is predicted, the layer that turns them into logits, a value head if any."""
 
     hidden: Tensor
     head: nn.Linear
+    value: ValueHead | None = None
+
+    @property
+    def values(self) -> Tensor:
+        """[tokens]. Raises WorkerError without a value head."""
+        if self.value is None:
+            raise WorkerError("no_value_head", "The model has no value head.", "Report this as a fault.")
+        return self.value(self.hidden)
 
 
 def defer(model: Any) -> DeferredHead:
@@ -42,6 +71,29 @@ def defer(model: Any) -> DeferredHead:
     head.__class__ = DeferredHead
     head.deferred = False
     return head
+
+
+def add_value_head(bundle: Bundle, name: str, deviation: float) -> None:
+    """Puts a trained value head beside the model's output layer, as the model's attribute `name`."""
+    model = plain(bundle.trainee)
+    weight = model.get_output_embeddings().weight
+    setattr(model, name, ValueHead(model.config.get_text_config().hidden_size, weight, deviation))
+
+
+def take_value_head(bundle: Bundle, name: str) -> None:
+    """Takes it away again."""
+    delattr(plain(bundle.trainee), name)
+
+
+def value_head(module: nn.Module) -> tuple[str, ValueHead] | None:
+    """The value head of a model (plain or with adapters) and its name in the plain model."""
+    found = ((name, one) for name, one in module.named_modules() if isinstance(one, ValueHead))
+    return next(((name.rpartition(".")[2], one) for name, one in found), None)
+
+
+def plain(trainee: Any) -> Any:
+    """The model below adapters; the trainee itself where it has none."""
+    return trainee.get_base_model() if hasattr(trainee, "get_base_model") else trainee
 
 
 def loss_sum(output: TextOutput, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kriptik.engine.text.heads import TextOutput
+from kriptik.engine.text.heads import TextOutput, plain
 from kriptik.spec.errors import WorkerError
 
 LIKE_LLAMA = ("llama", "mistral", "qwen2", "qwen3")
@@ -55,7 +55,7 @@ class Part(nn.Module):
 
 def cut(trainee: Any, stages: int) -> list[nn.Module]:
     """The trainee (plain or with adapters) as `stages` modules, layers as evenly as they go. Raises WorkerError."""
-    model: Any = trainee.get_base_model() if hasattr(trainee, "get_base_model") else trainee
+    model: Any = plain(trainee)
     if model.config.model_type not in LIKE_LLAMA:
         raise WorkerError(
             "cannot_cut", f"A {model.config.model_type} model cannot be cut into pipeline stages.", "Choose another strategy."

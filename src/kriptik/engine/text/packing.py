@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+from kriptik.engine.interfaces import Encoded
 from kriptik.engine.rng import permutation
 
 OPEN_BINS = 32
 """Sequences filled at the same time; more pack tighter but keep rows longer from their shuffled place."""
 SORT_WINDOW = 16
 """Unpacked: micro-batches whose rows are sorted by length together, so that neighbours cost alike."""
+
+EVAL_TOKENS = 2048
+"""Held-out rows are scored together up to about this many tokens."""
 
 
 def pack(lengths: Sequence[int], longest: int, seed: int, epoch: int) -> list[list[int]]:
@@ -39,6 +43,19 @@ def single_rows(lengths: Sequence[int], seed: int, epoch: int, micro_batch: int)
         found = _batched(by_length, micro_batch)
         micros += [found[place] for place in permutation(len(found), seed, "window", epoch, number)]
     return [[row] for micro in micros for row in micro]
+
+
+def together(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
+    """Held-out rows in order, in groups for one forward each."""
+    groups: list[list[Encoded]] = []
+    size = 0
+    for row in encoded:
+        if not groups or size + row.length > EVAL_TOKENS:
+            groups.append([])
+            size = 0
+        groups[-1].append(row)
+        size += row.length
+    return groups
 
 
 def _batched(rows: Sequence[int], size: int) -> list[list[int]]:

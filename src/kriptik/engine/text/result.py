@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
+from kriptik.engine.text import scoring
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import TrainJob
 
@@ -26,11 +27,12 @@ def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: Tra
     try:
         if alone:
             adaptation.save(bundle, part / "adapter")
+            scoring.complete_adapter(bundle.trainee, part / "adapter")
             _write_card(part / "adapter", job, adapter=True)
         merged: Any = adaptation.merged(bundle)
         if merged is not bundle.trainee:
             _must_agree(bundle.trainee, merged, bundle.tokenizer)
-        merged.save_pretrained(part / "model", safe_serialization=True)
+        scoring.save_model(merged, bundle.tokenizer, part / "model")
         bundle.tokenizer.save_pretrained(part / "model")
         _write_card(part / "model", job, adapter=False)
         shutil.rmtree(result, ignore_errors=True)

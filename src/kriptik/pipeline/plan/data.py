@@ -32,12 +32,16 @@ SOURCES = {
     "hybrid": "a mix of your rows, public sets and synthetic ones",
 }
 ROW_KINDS: dict[str, frozenset[str]] = {
-    "supervised": frozenset({"messages", "text"}),
+    "supervised": frozenset({"messages", "text", "preferences"}),
     "preferences": frozenset({"preferences"}),
     "feedback": frozenset({"feedback", "preferences"}),
-    "prompts": frozenset({"messages", "text", "preferences"}),
+    "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
+    "prompts_with_check": frozenset({"messages", "checked"}),
 }
-"""Which kinds of prepared rows serve a need. The other needs are of media or checks that no text file holds."""
+"""Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
+
+The other needs are of media that no text file holds.
+"""
 
 
 def requirements(capability: str, method: str) -> list[DataRequirement]:

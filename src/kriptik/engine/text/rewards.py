@@ -1,0 +1,219 @@
+"""What an answer is worth, by name: a rule (`text/verifiers.py`), a reward model, or a judge (`text/judges.py`).
+
+Settings (`settings.objective`): `reward`: "verifier", "reward_model" or "judge". A reward model is the folder of a sequence
+classification model with one label (`reward_model`), which scores whole conversations as its own tokenizer and template write them;
+none is named where an earlier stage of the run has made it. A judge gives 1 to 10 by the principles of a constitution
+(`principles`, else the catalogue's; Lee et al. 2023, "RLAIF").
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from kriptik.catalogue.constitution import constitution
+from kriptik.engine.base import weights_sha256
+from kriptik.engine.interfaces import Bundle, Encoded, RowScores, Session
+from kriptik.engine.text.chat import render
+from kriptik.engine.text.forms import asked_of, pad_id, scored
+from kriptik.engine.text.heads import plain, value_head
+from kriptik.engine.text.judges import Judge
+from kriptik.engine.text.verifiers import verifier
+from kriptik.spec.errors import WorkerError
+
+PART = "reward"
+"""The reward model among the bundle's parts."""
+TOGETHER, LONGEST = 16, 4096
+MARK = """Mark an answer by these questions:
+{rules}
+
+The conversation:
+{asked}
+
+The answer:
+{said}
+
+Reply with one whole number from 1 (very bad) to 10 (very good) and nothing else."""
+
+
+class Rewards:
+    """Scores answers, the higher the better."""
+
+    free: ClassVar[bool] = True
+    """Whether nobody outside is asked, so that answers may be scored only to look at them."""
+
+    @property
+    def live_reference(self) -> bool:
+        """Whether the model before the stage is asked. See Objective.live_reference."""
+        return False
+
+    def equip(self, bundle: Bundle) -> None:
+        """Load what is asked for scores. See Objective.equip."""
+
+    def of(self, answers: Sequence[Encoded], session: Session) -> list[float]:
+        """One number per answer (a row of `Modality.generate`)."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`. Raises WorkerError where the answers would now be others."""
+
+
+class Verified(Rewards):
+    """By a rule, from the row's own expected answer."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.check = verifier(options)
+
+    def of(self, answers: Sequence[Encoded], session: Session) -> list[float]:
+        """See Rewards."""
+        decode = session.modality.decode
+        return [self.check(decode(session.bundle, one), one.fields.get("row") or {}) for one in answers]
+
+
+class Scored(Rewards):
+    """By a reward model."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.name = str(options["reward_model"]) if options.get("reward_model") else None
+        self.tokenizer: Any = None
+        self.sha256 = ""
+
+    def equip(self, bundle: Bundle) -> None:
+        """See Rewards. Raises WorkerError where there is no reward model, or none that can be loaded."""
+        self.tokenizer = bundle.tokenizer
+        if self.name is not None:
+            bundle.parts[PART], self.tokenizer = _loaded(self.name, next(bundle.trainee.parameters()).device)
+            self.sha256 = weights_sha256(Path(self.name))
+        elif PART not in bundle.parts:
+            raise WorkerError(
+                "no_reward_model",
+                "There is no reward model to score answers.",
+                "Train one first (method reward_model), and name its folder.",
+            )
+
+    def of(self, answers: Sequence[Encoded], session: Session) -> list[float]:
+        """See Rewards: the whole conversation, its answer as text, is scored."""
+        ids = []
+        for one in answers:
+            said = {"role": "assistant", "content": session.modality.decode(session.bundle, one)}
+            text = render(self.tokenizer, [*asked_of(one.fields.get("row") or {}), said], one.row, ask=False)
+            ids.append(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        found: list[float] = []
+        for start in range(0, len(ids), TOGETHER):
+            found += scores(session.bundle.parts[PART], self.tokenizer, ids[start : start + TOGETHER])
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """See Rewards."""
+        return {"sha256": self.sha256}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See Rewards."""
+        if state["sha256"] != self.sha256:
+            what = "The reward model is not the one this run began with."
+            raise WorkerError("other_reward_model", what, "Put it back, then resume.")
+
+
+class Judged(Rewards):
+    """By a judge: 0 to 1."""
+
+    free: ClassVar[bool] = False
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.judge = Judge(options.get("judge"))
+        self.rules = [one.comparison for one in constitution(options.get("principles"))]
+
+    @property
+    def live_reference(self) -> bool:
+        """See Rewards."""
+        return self.judge.endpoint is None
+
+    def of(self, answers: Sequence[Encoded], session: Session) -> list[float]:
+        """See Rewards. Raises WorkerError where the judge mostly gives no number."""
+        marks = [self._mark(one, session) for one in answers]
+        given = [one for one in marks if one is not None]
+        if 2 * len(given) < len(marks):
+            raise WorkerError(
+                "judge_too_weak",
+                f"The judge gave a number for {len(given)} of {len(marks)} answers.",
+                "Choose a stronger model as the judge.",
+            )
+        return [0.0 if one is None else one for one in marks]
+
+    def _mark(self, answer: Encoded, session: Session) -> float | None:
+        asked = "\n".join(f"{turn['role']}: {turn.get('content') or ''}" for turn in asked_of(answer.fields.get("row") or {}))
+        said = session.modality.decode(session.bundle, answer)
+        text = MARK.format(rules="\n".join(f"- {rule}" for rule in self.rules), asked=asked, said=said)
+        found = re.search(r"\d+", self.judge.ask([{"role": "user", "content": text}], session))
+        return None if found is None else (min(10, max(1, int(found.group()))) - 1) / 9
+
+
+def scores(model: Any, tokenizer: Any, conversations: list[list[int]]) -> list[float]:
+    """The score of each, at its last token that is no padding; no gradients. What the model cannot hold goes at the start."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST)
+    made = [scored(tokenizer, ids, longest) for ids in conversations]
+    width = max(len(one["ids"]) for one in made)
+    device = next(model.parameters()).device
+    ids = torch.tensor([one["ids"] + [pad_id(tokenizer)] * (width - len(one["ids"])) for one in made], device=device)
+    mask = torch.tensor([[1] * len(one["ids"]) + [0] * (width - len(one["ids"])) for one in made], device=device)
+    found = value_head(model)
+    with torch.no_grad():
+        if found is None:
+            return model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
+        hidden = plain(model).get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        places = torch.tensor([one["at"][0] for one in made], device=device)
+        return found[1](hidden[torch.arange(len(made), device=device), places]).tolist()
+
+
+def answered(prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float) -> list[Encoded]:
+    """`count` answers per prompt by the model as it is, those of a prompt in a row; at temperature 0 the likeliest."""
+    if not prompts:
+        return []
+    settings = {"count": count, "max_new_tokens": longest, "temperature": temperature}
+    with session.runtime.generation(), session.quiet():
+        return session.modality.generate(session.bundle, prompts, settings)
+
+
+def greedy_scores(encoded: Sequence[Encoded], session: Session, rewards: Rewards, longest: int) -> RowScores:
+    """Held-out prompts answered greedily; the 'loss' of a row is minus its reward."""
+    worth: list[float] = []
+    for start in range(0, len(encoded), TOGETHER):
+        made = answered(encoded[start : start + TOGETHER], session, count=1, longest=longest, temperature=0.0)
+        worth += rewards.of(made, session)
+    return RowScores([-one for one in worth], [1.0] * len(worth), {"reward": sum(worth) / max(1, len(worth))})
+
+
+def rewards_of(options: dict[str, Any]) -> Rewards:
+    """What the settings ask for. Raises WorkerError for an unknown reward."""
+    name = str(options.get("reward", "verifier"))
+    if name not in REWARDS:
+        raise WorkerError("unknown_reward", f"There is no reward called '{name}'.", f"Known: {', '.join(sorted(REWARDS))}.")
+    return REWARDS[name](options)
+
+
+def _loaded(name: str, device: torch.device) -> tuple[Any, Any]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    if not Path(name).is_dir():
+        raise WorkerError("no_reward_model", f"There is no folder {name} with a reward model.", "Train one, and name its folder.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
+    except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+        raise WorkerError(
+            "reward_model_not_loadable",
+            f"{name} cannot be loaded as a reward model: {error}"[:600],
+            "Name the folder of a sequence classification model with one label.",
+        ) from error
+    if model.config.num_labels != 1:
+        raise WorkerError("no_reward_model", f"{name} has {model.config.num_labels} labels.", "A reward model has one.")
+    return model.to(device).requires_grad_(False).eval(), tokenizer
+
+
+REWARDS: dict[str, Callable[[dict[str, Any]], Rewards]] = {"verifier": Verified, "reward_model": Scored, "judge": Judged}
