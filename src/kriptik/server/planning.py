@@ -117,6 +117,26 @@ def from_selections(
     return _planned(core, user_id, prompt or _words_for(intent), intent, dataset)
 
 
+def again(
+    core: Core, user_id: str, contract: TrainingContract, plan: TrainingImplementationPlan
+) -> tuple[TrainingContract, TrainingImplementationPlan]:
+    """A fresh, open plan with an earlier one's choices and authorised budget. Rows deleted since then are left out."""
+    choices, allowed = plan.choices, plan.budget_authorization
+    if allowed is not None:
+        marks = {"notify_at_percent": allowed.notify_at_percent, "freeze_at_percent": allowed.freeze_at_percent}
+        choices = choices.model_copy(update={"budget_max_usd": allowed.max_budget, **marks})
+    try:
+        rows = _rows(dataset_for(core, user_id, choices.dataset_id))
+    except NotFoundError:
+        rows, choices = None, choices.model_copy(update={"dataset_id": None, "data_rows": None})
+    case = Case(plan.intent, site_of(core), rows)
+    now, contract_id = core.clock(), new_id()
+    fresh = build_plan(
+        choices, case, plan_id=new_id(), contract_id=contract_id, user_id=user_id, prompt=plan.prompt, now=now
+    )
+    return make_contract(fresh, case, contract_id=contract_id, now=now, parent=contract), fresh
+
+
 def edit_tile(
     core: Core,
     user_id: str,

@@ -47,7 +47,7 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
             columns={3}
             rows={[
               ["Spent", money(budget.currentSpend)], ["Limit", money(budget.maxBudget)], ["Expected in all", money(budget.estimatedTotalSpend)],
-              ["Per hour when it runs", job.probe && run.metrics ? money(rate(job)) : money(rate(job))], ["Kept back to save and end", money(job.budget.reserve)],
+              ["Per hour when it runs", money(rate(job))], ["Kept back to save and end", money(job.budget.reserve)],
               ["Trained for", run.metrics ? duration(run.metrics.elapsedS) : "–"],
             ]}
           />

@@ -17,7 +17,7 @@ export function Overview({ run, dim }: { run: RunLive; dim: boolean }) {
     ["Epoch", metrics ? `${metrics.epoch.toFixed(2)} of ${metrics.totalEpochs.toFixed(metrics.totalEpochs % 1 ? 2 : 0)}` : "–"],
   ];
   return (
-    <Card className={dim ? "opacity-75" : ""}>
+    <Card className={dim ? "[&_dd]:text-low" : ""}>
       <div className="flex flex-col items-center gap-6 sm:flex-row">
         <Ring value={share} label="Progress of the run" size={148}>
           <span className="num text-2xl font-semibold">{Math.floor(share * 100)}%</span>
