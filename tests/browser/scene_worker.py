@@ -1,7 +1,7 @@
 """A worker without a model that tells everything a real one tells: set-up, smoke test, curves, evaluations, samples, logs.
 
 Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setupS, failAt, crashAt, approvalAt, slowFrom
-(from this step on a step takes a second). It speaks the worker's
+(from this step on a step takes a second), offset (steps that were made before). It speaks the worker's
 protocol and commits real checkpoint folders, so freeze, resume and rollback run on the real server.
 """
 
@@ -129,7 +129,8 @@ class SceneWorker(Worker):
         said = known if asked["target"] == "tuned" else "To reset your password, you will need to contact the support team of the company."
         return {"output": said, "latency": 1.3, "tokensUsed": len(said.split()), "cost": 0.0021, "metadata": {"weights": asked["target"]}}
 
-    def metrics(self, step):
+    def metrics(self, made):
+        step = made + self.knobs.get("offset", 0)
         share = step / self.total
         super().say(
             type="metrics",

@@ -224,3 +224,16 @@ def test_a_plan_again_without_its_rows_asks_for_rows(server):
     assert copy["choices"]["datasetId"] is None
     assert approve(server, copy, 422)["code"] == "data_missing"
     server.api("POST", "/plans/01NOSUCHPLAN/again", 404)
+
+
+def test_the_alert_mark_of_a_new_plan_is_the_persons_own(server):
+    assert ask(server)["plan"]["choices"]["notifyAtPercent"] == 80
+    wanted = server.api("GET", "/notifications/preferences")
+    server.api("PUT", "/notifications/preferences", json={**wanted, "alertOnBudgetPercent": 60})
+    assert ask(server)["plan"]["choices"]["notifyAtPercent"] == 60
+    server.api("PUT", "/notifications/preferences", json={**wanted, "alertOnBudgetPercent": 99})
+    plan = ask(server, dataset=upload(server))["plan"]
+    choices = plan["choices"]
+    assert choices["notifyAtPercent"] < choices["freezeAtPercent"]
+    marks = {"notifyAtPercent": choices["notifyAtPercent"], "freezeAtPercent": choices["freezeAtPercent"]}
+    end(server, approve(server, plan, **marks)["jobId"])

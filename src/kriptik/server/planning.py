@@ -22,6 +22,7 @@ from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError, NotFoundError
 from kriptik.spec.intent import HardwareLimit, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
+from kriptik.spec.notices import NotificationPreferences
 from kriptik.spec.plan import (
     ImplementationTile,
     PlanChange,
@@ -29,7 +30,7 @@ from kriptik.spec.plan import (
     TileCategory,
     TrainingImplementationPlan,
 )
-from kriptik.store.tables import Dataset
+from kriptik.store.tables import Dataset, User
 
 SEED = 0
 SAMPLES = 3
@@ -237,9 +238,10 @@ def _planned(
 ) -> tuple[TrainingContract, TrainingImplementationPlan]:
     case = Case(intent, site_of(core), _rows(dataset))
     chosen = choose(intent, case.site, case.rows)
+    choices = chosen.choices.model_copy(update={"notify_at_percent": _alert_mark(core, user_id, chosen.choices.freeze_at_percent)})
     now, contract_id = core.clock(), new_id()
     plan = build_plan(
-        chosen.choices,
+        choices,
         case,
         plan_id=new_id(),
         contract_id=contract_id,
@@ -249,6 +251,13 @@ def _planned(
         assumed=chosen.assumed,
     )
     return make_contract(plan, case, contract_id=contract_id, now=now, assumed=chosen.assumed), plan
+
+
+def _alert_mark(core: Core, user_id: str, freeze_percent: float) -> float:
+    """The person's own mark for budget alerts, in percent; below the freeze, or it would never be told."""
+    with core.db.read() as session:
+        wanted = NotificationPreferences.model_validate(session.get_one(User, user_id).preferences)
+    return min(wanted.alert_on_budget_percent, freeze_percent - 1)
 
 
 def _case(core: Core, user_id: str, plan: TrainingImplementationPlan) -> Case:

@@ -1,6 +1,6 @@
 import { type CSSProperties, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useId } from "react";
 
-const BOX = "w-full rounded-field border border-line bg-ink-950 px-3 text-sm text-hi placeholder:text-low focus-visible:outline-offset-0";
+const BOX = "w-full rounded-field border border-line bg-ink-950 px-3 text-sm text-hi placeholder:text-low focus-visible:outline-offset-0 disabled:border-line/40 disabled:text-low";
 
 interface Labelled {
   label: string;

@@ -88,7 +88,7 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
       {!locked && <Modify onSend={(words) => { setAuthorized(false); return state.say(words); }} busy={state.busy} problem={state.sayProblem} />}
       {state.changes && <Changes changes={state.changes} onClose={state.forget} />}
       {state.editProblem && <ErrorBox problem={state.editProblem} kept="The plan is as it was." />}
-      <div aria-busy={state.busy} className="grid gap-4 md:grid-cols-2 lg:grid-cols-3">
+      <div aria-busy={state.busy} className="group/tiles grid gap-4 md:grid-cols-2 lg:grid-cols-3">
         {plan.tiles.filter((tile) => tile.category !== "budget").map((tile, at) => (
           <TileCard key={tile.id} tile={tile} at={at} moved={state.moved.has(tile.category)} busy={state.busy} locked={locked} onEdit={(change) => edit(tile.id, change)} drawing={drawings[tile.category]}>
             {extra[tile.category]}

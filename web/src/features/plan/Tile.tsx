@@ -27,9 +27,9 @@ export function TileCard({
   const changeable = !locked && (tile.alternatives.length > 0 || Boolean(children));
   return (
     <m.section
-      aria-labelledby={`tile-${tile.category}`} initial={{ opacity: 0, y: 8 }} animate={{ opacity: 1, y: 0 }}
+      aria-labelledby={`tile-${tile.category}`} data-open={open || undefined} initial={{ opacity: 0, y: 8 }} animate={{ opacity: 1, y: 0 }}
       transition={{ duration: 0.2, delay: Math.min(at, 6) * 0.03 }}
-      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2" : ""}`}
+      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2 lg:group-has-[[data-open]]/tiles:col-span-3" : ""}`}
     >
       <header className="flex items-start justify-between gap-3">
         <div className="flex items-center gap-2.5">

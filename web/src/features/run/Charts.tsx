@@ -6,6 +6,7 @@ import { type Curve, place, verdict } from "./curve";
 import type { RunLive } from "./reducer";
 
 const small = (value: number): string => (value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(1) : value.toPrecision(3));
+const rate = (value: number): string => (value === 0 ? "0" : value.toExponential(1));
 const percent = (value: number): string => `${Math.round(value)} %`;
 const SHARES = [[1, "All steps"], [0.5, "Last half"], [0.1, "Last tenth"]] as const;
 const LEAST_STEPS = 20;
@@ -41,7 +42,7 @@ export function Charts({ run, onLook }: { run: RunLive; onLook: (from: number, t
       {curve.steps.length >= LEAST_STEPS && <Shown view={view} shown={shown} onView={look} />}
       <div className="grid gap-4 lg:grid-cols-2">
         <Chart {...same} title="Loss" verdict={`${verdict(curve)}${last == null ? "" : `: ${last.toFixed(3)}`}`} x={loss.x} lines={loss.lines} marks={marks} show={small} />
-        <Chart {...same} title="Learning rate" verdict={`${metrics.learningRate.toExponential(1)} now`} x={curve.steps} lines={learning} marks={marks.filter((mark) => mark.colour === "info")} show={(value) => (value === 0 ? "0" : value.toExponential(1))} />
+        <Chart {...same} title="Learning rate" verdict={`${rate(metrics.learningRate)} now`} x={curve.steps} lines={learning} marks={marks.filter((mark) => mark.colour === "info")} show={rate} />
         <Chart {...same} title="Gradient norm" verdict={metrics.gradientNorm == null ? "Not a number" : `${small(metrics.gradientNorm)} now`} x={curve.steps} lines={gradient} marks={marks.filter((mark) => mark.colour === "info")} show={small} />
         <Chart {...same} title={gpus.length ? "GPU utilisation" : "Processor and memory"} verdict={machineVerdict(run)} x={curve.steps} lines={machine} show={percent} />
       </div>
