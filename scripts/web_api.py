@@ -43,11 +43,14 @@ def main() -> None:
     if "--check" in sys.argv:
         current = SCHEMA.is_file() and SCHEMA.read_text().splitlines()[0] == line
         raise SystemExit(0 if current else "web/src/api/schema.d.ts is stale: run `make web-api`.")
+    from build_web import install
+
+    node, env = install()
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "openapi.json", Path(folder) / "schema.d.ts"
         source.write_text(json.dumps(found))
         generator = ROOT / "web" / "node_modules" / "openapi-typescript" / "bin" / "cli.js"
-        subprocess.run(["node", str(generator), str(source), "-o", str(target)], check=True, cwd=ROOT / "web")
+        subprocess.run([node, str(generator), str(source), "-o", str(target)], check=True, cwd=ROOT / "web", env=env)
         SCHEMA.parent.mkdir(parents=True, exist_ok=True)
         SCHEMA.write_text(f"{line}\n{target.read_text()}")
 

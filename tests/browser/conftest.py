@@ -1,26 +1,38 @@
-"""A real browser against a real server; the worker is `scene_worker.py`, which tells a run without training one."""
+"""A real browser against real servers: `server` with `scene_worker.py`, which tells a run without training one, and `real`,
+whose worker trains a tiny Llama in place of SmolLM2.
+
+Without Chromium or a built page the tests are skipped, unless KRIPTIK_NEED_BROWSER is set, as CI does: then they fail.
+"""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE.parent / "server"))
+sys.path[:0] = [str(HERE.parent / "server"), str(HERE.parent / "engine")]
 
 import harness  # noqa: E402
 
+from kriptik.providers.local import LocalProvider  # noqa: E402
 from kriptik.server import planning  # noqa: E402
 from kriptik.spec.catalogue import MethodStatus  # noqa: E402
 
 PRICE = "6.0"
+REAL_PRICE = "36"
+"""Dollars per hour of the real worker: one cent a second, so that a budget is met within a test."""
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,20 +49,30 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
 
 
+def missing(what):
+    """Skips, or fails where the browser tests are asked for."""
+    if os.environ.get("KRIPTIK_NEED_BROWSER"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def built():
     """The page, built if its sources changed."""
     done = subprocess.run([sys.executable, str(ROOT / "scripts" / "build_web.py")], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"the page cannot be built here: {done.stderr.strip()[-300:]}")
+        missing(f"the page cannot be built here: {done.stderr.strip()[-300:]}")
 
 
 @pytest.fixture(scope="session")
 def browser(built):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    try:
+        from playwright import sync_api
+    except ImportError:
+        missing("Playwright is not installed: pip install playwright")
     program = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        missing("no Chromium here: scripts/chromium.sh installs Debian's")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program, headless=True, args=ARGS)
         yield launched
@@ -82,6 +104,33 @@ def server(tmp_path_factory, lora_trains):
     yield made
     made.stop()
     provider.close()
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory, lora_trains):
+    """A server whose worker trains for real; a tiny Llama lies where SmolLM2's converted weights would."""
+    import tiny
+
+    from kriptik.engine.base import FACTS, _hash_weights
+
+    root = tmp_path_factory.mktemp("real")
+    folder = root / "home" / "cache" / "models" / BASE.replace("/", "--")
+    tiny.tiny_model(folder)
+    (folder / FACTS).write_text(json.dumps({"id": BASE, "source": "test", "sha256": _hash_weights(folder)}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        provider = LocalProvider(root / "local", Decimal(REAL_PRICE))
+        made = harness.Server(
+            root / "home", provider, threads=1, local_price_per_hour=REAL_PRICE, teardown_s=2, checkpoint_s=1, lease_s=10,
+            test_allowance_usd="5",
+        )  # fmt: skip
+        yield made
+        made.stop()
+    alive = [r.name for r in provider.list_own("kt-") if r.status == "running"]
+    for name in alive:
+        provider.terminate(name)
+    assert not alive, "something still bills"
 
 
 @pytest.fixture
@@ -135,20 +184,16 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.fixture
-def wire(server):
-    made = Wire(server.port)
-    yield made
-    made.close()
-
-
 class Visitor:
     """A signed-in browser window, and everything that went wrong in it."""
 
     def __init__(self, browser, server, **options):
         self.server = server
-        self.context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce", **options})
-        self.outside, self.broken = [], []
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options})
+        self.context.add_init_script(
+            "addEventListener('securitypolicyviolation', (e) => console.error('Security Policy', e.violatedDirective, e.blockedURI))"
+        )
+        self.outside, self.broken, self.closing = [], [], []
         self.page = self.tab()
         self.page.goto(server.app.state.sign_in_url())
 
@@ -163,15 +208,44 @@ class Visitor:
     def open(self, path, page=None, port=None):
         (page or self.page).goto(f"http://127.0.0.1:{port or self.server.port}{path}")
 
+    def wire(self):
+        """A connection to the server that can be cut."""
+        made = Wire(self.server.port)
+        self.closing.append(made.close)
+        return made
+
+    def axe(self):
+        """What axe finds wrong on the page as it is."""
+        self.page.evaluate(f"() => {{ {AXE.read_text()} }}")
+        found = self.page.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
+        return [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found["violations"]]
+
+    def close(self):
+        self.context.close()
+        for end in self.closing:
+            end()
+        assert self.outside == [], "the page asked something outside its server"
+        assert self.broken == []
+
     def _note(self, url):
         if not url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             self.outside.append(url)
 
 
 @pytest.fixture
-def visitor(browser, server):
-    made = Visitor(browser, server)
-    yield made
-    made.context.close()
-    assert made.outside == [], "the page asked something outside its server"
-    assert made.broken == []
+def visit(browser):
+    """Opens signed-in windows; at the end nothing may have gone wrong in any of them."""
+    made = []
+
+    def open_window(server, **options):
+        made.append(Visitor(browser, server, **options))
+        return made[-1]
+
+    yield open_window
+    for visitor in made:
+        visitor.close()
+
+
+@pytest.fixture
+def visitor(visit, server):
+    return visit(server)

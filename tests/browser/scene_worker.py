@@ -1,6 +1,7 @@
 """A worker without a model that tells everything a real one tells: set-up, smoke test, curves, evaluations, samples, logs.
 
-Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setupS, failAt, crashAt. It speaks the worker's
+Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setupS, failAt, crashAt, approvalAt, slowFrom
+(from this step on a step takes a second), offset (steps that were made before). It speaks the worker's
 protocol and commits real checkpoint folders, so freeze, resume and rollback run on the real server.
 """
 
@@ -41,7 +42,9 @@ class SceneWorker(Worker):
             return self.set_up(body["stage"])
         if body["type"] == "result":
             body |= {"evalBefore": self.measured(0), "evalAfter": self.measured(self.total)}
-            body |= {"trainSeconds": self.total * 0.3, "tokens": self.total * 640, "tokensPerSecond": 2140.0}
+            body |= {"trainSeconds": self.total * self.knobs["stepS"], "tokens": self.total * 640, "tokensPerSecond": 2140.0}
+        if body["type"] == "checkpoint":
+            body |= {"bytes": 19_800_000, "loss": self.loss(body["step"])}
         super().say(**body)
         if body["type"] == "worker" and body["state"] == "started":
             self.log("info", "Worker started")
@@ -75,7 +78,7 @@ class SceneWorker(Worker):
             "sampleS": 0.9,
             "checkpointS": 0.2,
             "checkpointBytes": 19_800_000,
-            "totalSteps": [self.total],
+            "totalSteps": [self.total] * len(self.job["stages"]),
             "lossFirst": 3.41,
             "lossLast": 3.12,
             "learns": True,
@@ -106,7 +109,28 @@ class SceneWorker(Worker):
     def loss(self, step):
         return 0.9 + 2.3 * math.exp(-4 * step / self.total) + random.Random(step).uniform(-0.06, 0.06)
 
-    def metrics(self, step):
+    def knob(self, step):
+        super().knob(step)
+        if step >= self.knobs.get("slowFrom", math.inf):
+            time.sleep(1)
+        if self.knobs.get("approvalAt") == step:
+            following = self.job["stages"][1]
+            super().say(type="stage", index=0, name=self.stage["name"], status="completed")
+            super().say(type="stage", index=1, name=following["name"], status="awaiting_approval")
+            name = self.save(step, "waiting", "stage_end")
+            super().say(type="worker", state="awaiting_approval", checkpointId=name)
+            self.flush()
+            raise SystemExit
+
+    def answer(self, asked):
+        """What a model might say: the base beside the point, the tuned one in the words of the data."""
+        question = asked.get("textPrompt") or asked.get("codeInput") or ""
+        known = dict(PROMPTS).get(question, "I look that up for you. Please send me your order number.")
+        said = known if asked["target"] == "tuned" else "To reset your password, you will need to contact the support team of the company."
+        return {"output": said, "latency": 1.3, "tokensUsed": len(said.split()), "cost": 0.0021, "metadata": {"weights": asked["target"]}}
+
+    def metrics(self, made):
+        step = made + self.knobs.get("offset", 0)
         share = step / self.total
         super().say(
             type="metrics",

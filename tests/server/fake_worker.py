@@ -176,17 +176,14 @@ class Worker:
                 if pending["requestId"] in done:
                     continue
                 done.add(pending["requestId"])
-                asked = pending["request"]
-                result = {
-                    "output": f"{asked['target']}: {asked.get('textPrompt')}",
-                    "latency": 0.01,
-                    "cost": 0,
-                    "metadata": {"weights": "x"},
-                }
-                self.say(type="test_result", requestId=pending["requestId"], result=result)
+                self.say(type="test_result", requestId=pending["requestId"], result=self.answer(pending["request"]))
                 self.flush()
         self.say(type="worker", state="stopped")
         self.flush()
+
+    def answer(self, asked):
+        output = f"{asked['target']}: {asked.get('textPrompt')}"
+        return {"output": output, "latency": 0.01, "cost": 0, "metadata": {"weights": "x"}}
 
 
 def main():

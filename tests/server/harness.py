@@ -161,8 +161,8 @@ def until(condition, limit_s=20.0):
     raise AssertionError("this did not happen in time")
 
 
-def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, **authorization):
-    """A queued run with a bare plan row, as if it had been approved."""
+def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, more=(), name="Support bot", prompt="train a toy", base="toy", **authorization):
+    """A queued run with a bare plan row, as if it had been approved. `more`: stages after the first."""
     now = core.clock()
     plan_id = plan_id or new_id()
     stage = Stage(
@@ -194,14 +194,14 @@ def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, **authorization):
             core,
             user_id=core.owner_id,
             plan_id=plan_id,
-            name="Support bot",
+            name=name,
             provider="local",
-            base_model="toy",
-            stages=[stage],
+            base_model=base,
+            stages=[stage, *more],
             data=None,
             authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization),
             now=now,
-            facts=RunFacts(prompt="train a toy", capability="text_generation", modality="text", method="lora"),
+            facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora"),
         )
     return job.id
 

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from harness import until
 
+from kriptik.server import pages
 from kriptik.server.app import create_app
 from kriptik.server.settings import Settings
 from kriptik.spec.errors import ConflictError
@@ -87,7 +88,20 @@ def test_headers_hosts_and_unknown_routes(server, anonymous):
     assert answer.headers["cache-control"] == "no-store"
     assert anonymous.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert anonymous.get("/").headers["content-type"].startswith("text/html")
-    assert "default-src 'self'" in anonymous.get("/jobs/x").headers["content-security-policy"]
+    page = anonymous.get("/jobs/x")
+    assert "script-src 'self'" in page.headers["content-security-policy"] or "make web" in page.text
+    assert "unsafe" not in server.http.get("/api/training/health").headers["content-security-policy"]
+
+
+def test_without_a_built_page_every_address_says_the_command(server, anonymous, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "STATIC", tmp_path)
+    for path in ("/", "/jobs/x", "/assets/index.js", "/favicon.ico"):
+        answer = anonymous.get(path)
+        assert answer.status_code == 200 and "make web" in answer.text
+        assert "script" not in answer.headers["content-security-policy"]
+    (tmp_path / "index.html").write_text("<p>built</p>")
+    assert anonymous.get("/jobs/x").text == "<p>built</p>"
+    assert anonymous.get("/assets/gone.js").status_code == 404, "a stale chunk must not be answered with a page"
 
 
 def test_the_resume_link_shows_without_changing_and_acts_once(server, anonymous):

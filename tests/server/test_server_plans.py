@@ -192,3 +192,48 @@ def test_rows_attached_to_the_data_tile_refit_the_plan(server):
     assert server.api("PUT", f"/plans/{plan['id']}/tiles/data", 404, json=unknown)["code"] == "dataset_not_found"
     run = approve(server, edit["plan"])["jobId"]
     end(server, run)
+
+
+def test_a_run_is_made_again_with_a_change(server):
+    """The copy has the same choices and rows and the authorised budget; the run it came from stays as it was."""
+    dataset = upload(server)
+    plan = ask(server, dataset=dataset)["plan"]
+    server.api("PUT", f"/plans/{plan['id']}/tiles/config", json={"modification": {"type": "custom_value", "value": {"rank": 8}}})
+    first = approve(server, plan, maxBudget=2, notifyAtPercent=50)["jobId"]
+    again = server.api("POST", f"/plans/{plan['id']}/again")
+    copy = again["plan"]
+    assert copy["id"] != plan["id"] and copy["status"] == "pending_approval" and copy["jobId"] is None
+    choices = copy["choices"]
+    assert choices["datasetId"] == dataset["id"] and choices["settings"]["lora"]["rank"] == 8
+    assert choices["budgetMaxUsd"] == 2 and choices["notifyAtPercent"] == 50
+    assert again["contract"]["version"] == 3 and not again["contract"]["locked"]
+    words = {"nlpModification": "use 3 epochs"}
+    changed = server.api("POST", f"/plans/{copy['id']}/modify-with-ai", json=words)["plan"]
+    second = approve(server, changed)["jobId"]
+    assert server.job(second)["stageSpecs"][0]["settings"]["epochs"] == 3 != server.job(first)["stageSpecs"][0]["settings"]["epochs"]
+    for job_id in (first, second):
+        end(server, job_id)
+
+
+def test_a_plan_again_without_its_rows_asks_for_rows(server):
+    dataset = upload(server)
+    plan = ask(server, dataset=dataset)["plan"]
+    server.api("POST", f"/plans/{plan['id']}/reject")
+    server.api("DELETE", f"/data/{dataset['id']}", 204)
+    copy = server.api("POST", f"/plans/{plan['id']}/again")["plan"]
+    assert copy["choices"]["datasetId"] is None
+    assert approve(server, copy, 422)["code"] == "data_missing"
+    server.api("POST", "/plans/01NOSUCHPLAN/again", 404)
+
+
+def test_the_alert_mark_of_a_new_plan_is_the_persons_own(server):
+    assert ask(server)["plan"]["choices"]["notifyAtPercent"] == 80
+    wanted = server.api("GET", "/notifications/preferences")
+    server.api("PUT", "/notifications/preferences", json={**wanted, "alertOnBudgetPercent": 60})
+    assert ask(server)["plan"]["choices"]["notifyAtPercent"] == 60
+    server.api("PUT", "/notifications/preferences", json={**wanted, "alertOnBudgetPercent": 99})
+    plan = ask(server, dataset=upload(server))["plan"]
+    choices = plan["choices"]
+    assert choices["notifyAtPercent"] < choices["freezeAtPercent"]
+    marks = {"notifyAtPercent": choices["notifyAtPercent"], "freezeAtPercent": choices["freezeAtPercent"]}
+    end(server, approve(server, plan, **marks)["jobId"])

@@ -170,3 +170,21 @@ def test_delete_removes_run_and_files(server):
     server.api("DELETE", f"/jobs/{job_id}", 204)
     server.api("GET", f"/jobs/{job_id}", 404)
     assert not server.core.run_dir(job_id).exists()
+
+
+def test_runs_are_found_by_words_on_every_page(server):
+    ids = [server.train(steps=2, cap="5") for _ in range(4)]
+    for n, job_id in enumerate(ids):
+        server.wait(job_id, "completed")
+        server.api("PATCH", f"/jobs/{job_id}", json={"name": f"Run {n}", "notes": "the Grüne one" if n % 2 else "plain"})
+
+    def found(query):
+        return [job["name"] for job in server.api("GET", f"/jobs?{query}")["jobs"]]
+
+    assert found("find=grüne") == ["Run 3", "Run 1"]
+    assert found("find=ONE+lora") == ["Run 3", "Run 1"]
+    assert found("find=run+plain+toy") == ["Run 2", "Run 0"]
+    assert found("find=nothing-like-it") == []
+    first = server.api("GET", "/jobs?find=plain&limit=1")
+    assert [job["name"] for job in first["jobs"]] == ["Run 2"]
+    assert found(f"find=plain&limit=1&before={first['next']}") == ["Run 0"]

@@ -1,19 +1,17 @@
 import "./styles.css";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
-import { LazyMotion, MotionConfig } from "motion/react";
+import { domAnimation, LazyMotion, MotionConfig } from "motion/react";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { queries } from "./app/queries";
 import { router } from "./app/router";
 
-const features = () => import("./lib/motionFeatures").then((module) => module.default);
-
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <QueryClientProvider client={queries}>
       <MotionConfig reducedMotion="user">
-        <LazyMotion features={features} strict>
+        <LazyMotion features={domAnimation} strict>
           <RouterProvider router={router} />
         </LazyMotion>
       </MotionConfig>

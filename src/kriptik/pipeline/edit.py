@@ -1,5 +1,6 @@
 """Edits of a plan: by an alternative of a tile, by a value, or in plain English. The answer says what moved, where, and why."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +52,7 @@ TILE_OF: dict[str, TileCategory] = {
 }
 NAMES = {"max_seq_len": "seq_len", "data_rows": "data_amount", "lora": "rank"}
 QUIET = frozenset({"settings", "custom_settings", "capability"})
+_TAIL = re.compile(r"[\s,;]+(?:and|but|then)?\s*$")
 TELLING = 0.005
 """Estimates that move by less are not told."""
 CUSTOM_FIELDS = {
@@ -258,7 +260,7 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
         new: Any = getattr(after.settings if in_settings else after, name)
         asked = name in work.asked
         reason = (
-            f"you asked: {work.asked[name]}" if asked and work.asked[name] else work.reasons.get(name, "it follows from the change")
+            f"you asked: {_TAIL.sub('', work.asked[name])}" if asked and work.asked[name] else work.reasons.get(name, "it follows from the change")
         )
         param = NAMES.get(name, name)
         if name in ("micro_batch", "accumulation"):

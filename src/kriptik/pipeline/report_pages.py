@@ -13,6 +13,7 @@ td,th{text-align:left;vertical-align:top;padding:.45rem .8rem .45rem 0;border-bo
 th{font-weight:500;color:#a3adba;width:14rem}.answers td{width:50%;white-space:pre-wrap}
 .drop{font-size:2.2rem;font-variant-numeric:tabular-nums}
 @media(prefers-color-scheme:light){body{background:#fff;color:#16181d}h2{color:#0b6b58}.quiet,th{color:#55606e}td,th{border-color:#dde2e8}}
+@media print{body{background:#fff;color:#16181d;margin:0 auto}h2{color:#0b6b58}.quiet,th{color:#55606e}td,th{border-color:#dde2e8}}
 @media(max-width:40rem){th{width:auto}.answers td{display:block;width:auto}}
 """
 

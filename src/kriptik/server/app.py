@@ -5,43 +5,24 @@ import fcntl
 import threading
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders, State
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import kriptik
 from kriptik.providers.provider import Provider
-from kriptik.server import planning, problems, wiring
+from kriptik.server import pages, planning, problems, wiring
 from kriptik.server.core import Clock, Core, open_core
 from kriptik.server.routes import ROUTERS, access, worker
 from kriptik.server.runs.reconciler import Reconciler
 from kriptik.server.settings import Settings
 from kriptik.spec.base import utc_now
-from kriptik.spec.errors import ConflictError, NotFoundError
+from kriptik.spec.errors import ConflictError
 
 API = "/api/training"
-STATIC = Path(kriptik.__file__).parent / "static"
-CSP = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; worker-src 'self' blob:; connect-src 'self' data: blob:; media-src 'self' blob: data:; "
-    "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'"
-)
-HEADERS = {
-    "Content-Security-Policy": CSP,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-NO_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>KripTik</title>
-<body style="font:16px system-ui;background:#111;color:#ddd;max-width:40rem;margin:4rem auto;padding:0 1rem">
-<h1>KripTik is running</h1><p>The web page was not built. Build it with</p><pre>make web</pre>
-<p>then reload. The API is at <code>/api/training</code>; the command line is <code>kriptik</code>.</p>"""
 
 
 def create_app(settings: Settings | None = None, providers: dict[str, Provider] | None = None, clock: Clock = utc_now) -> FastAPI:
@@ -67,7 +48,7 @@ def create_app(settings: Settings | None = None, providers: dict[str, Provider] 
         app.include_router(router, prefix=API)
     app.include_router(worker.router)
     app.include_router(access.pages)
-    _add_page(app)
+    pages.add(app)
     app.add_middleware(Shield, state=app.state)
     hosts = ["127.0.0.1", "localhost", "[::1]", "testserver", *filter(None, settings.allowed_hosts.split(","))]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
@@ -104,34 +85,13 @@ class Shield:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in pages.HEADERS.items():
                     headers.setdefault(name, value)
                 if scope["path"].startswith("/api/"):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-def _add_page(app: FastAPI) -> None:
-    """Unknown API paths are problems; every other path is a file of the built page, or the page itself."""
-
-    @app.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    def no_such_route(rest: str) -> None:
-        raise NotFoundError("no_such_route", f"There is no /api/{rest[:200]}.", f"See {API}/openapi.json.")
-
-    @app.get("/{path:path}", include_in_schema=False)
-    def page(path: str) -> Response:
-        index = STATIC / "index.html"
-        if not index.is_file():
-            return HTMLResponse(NO_PAGE)
-        file = (STATIC / path).resolve()
-        if path and file.is_relative_to(STATIC.resolve()) and file.is_file():
-            lasting = path.startswith("assets/")
-            return FileResponse(file, headers={"Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache"})
-        if "." in path.rsplit("/", 1)[-1]:
-            raise NotFoundError("no_such_file", "There is no such file.")
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
 
 def _lock_home(settings: Settings) -> Any:

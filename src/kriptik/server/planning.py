@@ -22,6 +22,7 @@ from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError, NotFoundError
 from kriptik.spec.intent import HardwareLimit, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
+from kriptik.spec.notices import NotificationPreferences
 from kriptik.spec.plan import (
     ImplementationTile,
     PlanChange,
@@ -29,7 +30,7 @@ from kriptik.spec.plan import (
     TileCategory,
     TrainingImplementationPlan,
 )
-from kriptik.store.tables import Dataset
+from kriptik.store.tables import Dataset, User
 
 SEED = 0
 SAMPLES = 3
@@ -115,6 +116,26 @@ def from_selections(
             "unknown_provider", f"There is no provider {given['provider']!r}.", "See the plan's choices."
         ) from error
     return _planned(core, user_id, prompt or _words_for(intent), intent, dataset)
+
+
+def again(
+    core: Core, user_id: str, contract: TrainingContract, plan: TrainingImplementationPlan
+) -> tuple[TrainingContract, TrainingImplementationPlan]:
+    """A fresh, open plan with an earlier one's choices and authorised budget. Rows deleted since then are left out."""
+    choices, allowed = plan.choices, plan.budget_authorization
+    if allowed is not None:
+        marks = {"notify_at_percent": allowed.notify_at_percent, "freeze_at_percent": allowed.freeze_at_percent}
+        choices = choices.model_copy(update={"budget_max_usd": allowed.max_budget, **marks})
+    try:
+        rows = _rows(dataset_for(core, user_id, choices.dataset_id))
+    except NotFoundError:
+        rows, choices = None, choices.model_copy(update={"dataset_id": None, "data_rows": None})
+    case = Case(plan.intent, site_of(core), rows)
+    now, contract_id = core.clock(), new_id()
+    fresh = build_plan(
+        choices, case, plan_id=new_id(), contract_id=contract_id, user_id=user_id, prompt=plan.prompt, now=now
+    )
+    return make_contract(fresh, case, contract_id=contract_id, now=now, parent=contract), fresh
 
 
 def edit_tile(
@@ -217,9 +238,10 @@ def _planned(
 ) -> tuple[TrainingContract, TrainingImplementationPlan]:
     case = Case(intent, site_of(core), _rows(dataset))
     chosen = choose(intent, case.site, case.rows)
+    choices = chosen.choices.model_copy(update={"notify_at_percent": _alert_mark(core, user_id, chosen.choices.freeze_at_percent)})
     now, contract_id = core.clock(), new_id()
     plan = build_plan(
-        chosen.choices,
+        choices,
         case,
         plan_id=new_id(),
         contract_id=contract_id,
@@ -229,6 +251,13 @@ def _planned(
         assumed=chosen.assumed,
     )
     return make_contract(plan, case, contract_id=contract_id, now=now, assumed=chosen.assumed), plan
+
+
+def _alert_mark(core: Core, user_id: str, freeze_percent: float) -> float:
+    """The person's own mark for budget alerts, in percent; below the freeze, or it would never be told."""
+    with core.db.read() as session:
+        wanted = NotificationPreferences.model_validate(session.get_one(User, user_id).preferences)
+    return min(wanted.alert_on_budget_percent, freeze_percent - 1)
 
 
 def _case(core: Core, user_id: str, plan: TrainingImplementationPlan) -> Case:

@@ -1,5 +1,6 @@
 """Runs, their generations, resources and checkpoints."""
 
+import itertools
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,6 +15,8 @@ from kriptik.spec.run import Checkpoint
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource, Stream
 
 RESTING = {JobState.FROZEN.value, JobState.AWAITING_APPROVAL.value}
+FIND_BATCH = 100
+"""Rows read at a time while looking for words."""
 
 
 def add(session: Session, job: Job) -> None:
@@ -37,14 +40,26 @@ def of_plan(session: Session, plan_id: str) -> Job | None:
     return session.scalars(select(Job).where(Job.plan_id == plan_id)).first()
 
 
-def page(session: Session, user_id: str, limit: int, before: str | None, state: str | None = None) -> list[Job]:
-    """Newest runs first, from below id `before`."""
-    query = select(Job).where(Job.user_id == user_id).order_by(Job.id.desc()).limit(limit)
+def page(
+    session: Session, user_id: str, limit: int, before: str | None, state: str | None = None, find: str = ""
+) -> list[Job]:
+    """Newest runs first, from below id `before`; with `find`, those that hold all of its words in what a person sees of them."""
+    query = select(Job).where(Job.user_id == user_id).order_by(Job.id.desc())
     if before:
         query = query.where(Job.id < before)
     if state:
         query = query.where(Job.state == state)
-    return list(session.scalars(query))
+    words = find.casefold().split()
+    if not words:
+        return list(session.scalars(query.limit(limit)))
+    rows = session.scalars(query.execution_options(yield_per=FIND_BATCH))
+    return list(itertools.islice((job for job in rows if all(word in _seen(job) for word in words)), limit))
+
+
+def _seen(job: Job) -> str:
+    """What a person may remember of a run: JSON columns hold escaped text, so this is not left to the database."""
+    told = (job.name, job.notes, job.base_model, job.state, job.estimate.get("prompt", ""), job.estimate.get("method", ""))
+    return " ".join(told).replace("_", " ").casefold()
 
 
 def unfinished(session: Session, *, resting: bool) -> list[str]:

@@ -3,7 +3,8 @@
 export function money(amount: number | null | undefined): string {
   if (amount == null || !Number.isFinite(amount)) return "–";
   const size = Math.abs(amount);
-  const places = size > 0 && size < 0.1 ? 4 : size >= 1000 ? 0 : 2;
+  const whole = Math.abs(size * 100 - Math.round(size * 100)) < 1e-6;
+  const places = size > 0 && size < 0.1 && !whole ? 4 : size >= 1000 ? 0 : 2;
   return `$${amount.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places })}`;
 }
 

@@ -36,7 +36,7 @@ export function IconButton({
   return (
     <button
       type="button" aria-label={label} title={label} {...rest}
-      className={`inline-flex size-11 items-center justify-center rounded-field text-mid transition-colors duration-150 hover:bg-ink-800 hover:text-hi disabled:text-low ${className}`}
+      className={`inline-flex size-11 items-center justify-center rounded-field text-mid transition-colors duration-150 hover:bg-ink-800 hover:text-hi disabled:bg-transparent disabled:text-line/60 ${className}`}
     >
       <Icon name={icon} />
     </button>

@@ -20,7 +20,7 @@ export function Card({
 
 /** A name and its value, aligned in a definition list. */
 export function Facts({ rows, columns = 1 }: { rows: [string, ReactNode][]; columns?: 1 | 2 | 3 }) {
-  const grid = { 1: "", 2: "sm:grid-cols-2", 3: "sm:grid-cols-3" }[columns];
+  const grid = { 1: "", 2: "grid-cols-2", 3: "grid-cols-2 sm:grid-cols-3" }[columns];
   return (
     <dl className={`grid gap-x-6 gap-y-3 ${grid}`}>
       {rows.map(([name, value]) => (

@@ -1,6 +1,6 @@
-import { type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useId } from "react";
+import { type CSSProperties, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useId } from "react";
 
-const BOX = "w-full rounded-field border border-line bg-ink-950 px-3 text-sm text-hi placeholder:text-low focus-visible:outline-offset-0";
+const BOX = "w-full rounded-field border border-line bg-ink-950 px-3 text-sm text-hi placeholder:text-low focus-visible:outline-offset-0 disabled:border-line/40 disabled:text-low";
 
 interface Labelled {
   label: string;
@@ -54,7 +54,7 @@ export function Select({ label, hint, children, ...rest }: Labelled & SelectHTML
   const id = useId();
   return (
     <Wrap id={id} label={label} hint={hint}>
-      <select id={id} {...rest} className={`${BOX} h-11`}>{children}</select>
+      <select id={id} {...rest} className={`${BOX} pick h-11`}>{children}</select>
     </Wrap>
   );
 }
@@ -75,7 +75,7 @@ export function Slider({
       <input
         id={id} type="range" min={min} max={max} step={step} value={value} disabled={disabled} aria-valuetext={show(value)}
         aria-describedby={hint ? `${id}-hint` : undefined} onChange={(event) => onChange(event.target.valueAsNumber)}
-        className="h-7 w-full accent-signal disabled:opacity-60"
+        className="slide" style={{ "--at": `${((value - min) / Math.max(max - min, 1e-9)) * 100}%` } as CSSProperties}
       />
       <div aria-hidden="true" className="num flex justify-between text-xs text-low"><span>{show(min)}</span><span>{show(max)}</span></div>
       {hint && <p id={`${id}-hint`} className="mt-1 text-xs text-low">{hint}</p>}
@@ -91,7 +91,7 @@ export function Check({
     <div className="flex min-h-7 items-start gap-2.5">
       <input
         id={id} type="checkbox" checked={checked} disabled={disabled} aria-describedby={hint ? `${id}-hint` : undefined}
-        onChange={(event) => onChange(event.target.checked)} className="mt-0.5 size-5 shrink-0 accent-signal"
+        onChange={(event) => onChange(event.target.checked)} className="tick mt-0.5"
       />
       <div className="min-w-0 text-sm">
         <label htmlFor={id} className={disabled ? "text-low" : "text-hi"}>{label}</label>

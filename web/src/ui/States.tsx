@@ -1,6 +1,7 @@
 import { type ReactNode, useEffect, useState } from "react";
 import { Button } from "./Button";
 import { Icon } from "./Icon";
+import { ButtonLink } from "./Link";
 import type { Problem } from "../lib/api";
 
 const SKELETON_AFTER_MS = 300;
@@ -43,6 +44,17 @@ export function ErrorBox({ problem, onRetry, kept }: { problem: Problem; onRetry
         </div>
       </div>
       {onRetry && <Button icon="retry" className="mt-3" onClick={onRetry}>Try again</Button>}
+    </div>
+  );
+}
+
+/** A whole page whose subject cannot be had: deleted, mistyped, or the server is away. */
+export function Missing({ title, problem, onRetry }: { title: string; problem: Problem; onRetry: () => void }) {
+  return (
+    <div className="grid max-w-2xl gap-4 pt-4">
+      <h1 className="text-2xl font-semibold">{title}</h1>
+      <ErrorBox problem={problem} {...(problem.status !== 404 && { onRetry })} />
+      <ButtonLink to="/jobs" icon="back" className="justify-self-start">All runs</ButtonLink>
     </div>
   );
 }

@@ -95,7 +95,7 @@ def list_metrics(
     core: CoreDep,
     person: PersonDep,
     job_id: str,
-    points: Annotated[int, Query(ge=4, le=2000)] = 2000,
+    points: Annotated[int, Query(ge=6, le=2000)] = 2000,
     from_step: Annotated[int, Query(ge=0, alias="fromStep")] = 0,
     to_step: Annotated[int | None, Query(ge=0, alias="toStep")] = None,
 ) -> MetricsHistory:

@@ -61,10 +61,11 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: str | None = None,
     state: JobState | None = None,
+    find: Annotated[str, Query(max_length=300)] = "",
 ) -> JobList:
-    """Your runs, newest first."""
+    """Your runs, newest first; `find` keeps those with all of its words in name, notes, prompt, model, method or state."""
     with core.db.read() as session:
-        rows = jobs.page(session, person.id, limit, before, state)
+        rows = jobs.page(session, person.id, limit, before, state, find)
         now = core.clock()
         return JobList(jobs=[present.summary(session, row, now) for row in rows], next=rows[-1].id if len(rows) == limit else None)
 

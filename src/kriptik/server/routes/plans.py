@@ -143,6 +143,14 @@ def get_plan(core: CoreDep, person: PersonDep, plan_id: str) -> Planned:
     return Planned(contract=contract, plan=plan)
 
 
+@router.post("/plans/{plan_id}/again")
+def plan_again(core: CoreDep, person: PersonDep, plan_id: str) -> Planned:
+    """A new open plan with the same choices, to change and approve anew; the earlier one stays as it is."""
+    with core.db.read() as session:
+        contract, plan = plans.get(session, person.id, plan_id)
+    return _store(core, *planning.again(core, person.id, contract, plan))
+
+
 @router.put("/plans/{plan_id}/tiles/{tile_id}")
 def change_tile(core: CoreDep, person: PersonDep, plan_id: str, tile_id: str, body: TileEdit) -> TileEdited:
     """Changes one tile; whatever depends on it is recalculated."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from kriptik.pipeline import report_pages
 from kriptik.pipeline.report import Measured, build_report
-from kriptik.server import present
+from kriptik.server import pages, present
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.server.core import Core
 from kriptik.spec.errors import NotFoundError
@@ -28,7 +28,7 @@ def get_report(core: CoreDep, person: PersonDep, job_id: str, format: Form = "js
     if format == "md":
         return Response(report_pages.markdown(report), media_type="text/markdown")
     if format == "html":
-        return Response(report_pages.html(report), media_type="text/html")
+        return Response(report_pages.html(report), media_type="text/html", headers=pages.INLINE_STYLE)
     return report
 
 

@@ -15,9 +15,10 @@ import { usePlan } from "../../features/plan/usePlan";
 import { api, call, type Schemas, toProblem } from "../../lib/api";
 import { money } from "../../lib/format";
 import { useDocumentTitle } from "../../lib/useDocumentTitle";
+import { Again } from "../../ui/Again";
 import { Button } from "../../ui/Button";
 import { ButtonLink } from "../../ui/Link";
-import { ErrorBox, Loading } from "../../ui/States";
+import { ErrorBox, Loading, Missing } from "../../ui/States";
 
 type Plan = Schemas["TrainingImplementationPlan"];
 
@@ -32,7 +33,7 @@ export function PlanPage() {
   const { planId } = useParams({ from: "/plans/$planId" });
   const state = usePlan(planId);
   useDocumentTitle("Plan");
-  if (state.problem && !state.made) return <ErrorBox problem={state.problem} onRetry={state.reload} />;
+  if (state.problem && !state.made) return <Missing title="This plan cannot be shown" problem={state.problem} onRetry={state.reload} />;
   if (!state.made) return <Loading label="Loading the plan" rows={4} />;
   return <Review made={state.made} state={state} />;
 }
@@ -87,7 +88,7 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
       {!locked && <Modify onSend={(words) => { setAuthorized(false); return state.say(words); }} busy={state.busy} problem={state.sayProblem} />}
       {state.changes && <Changes changes={state.changes} onClose={state.forget} />}
       {state.editProblem && <ErrorBox problem={state.editProblem} kept="The plan is as it was." />}
-      <div aria-busy={state.busy} className="grid gap-4 md:grid-cols-2 lg:grid-cols-3">
+      <div aria-busy={state.busy} className="group/tiles grid gap-4 md:grid-cols-2 lg:grid-cols-3">
         {plan.tiles.filter((tile) => tile.category !== "budget").map((tile, at) => (
           <TileCard key={tile.id} tile={tile} at={at} moved={state.moved.has(tile.category)} busy={state.busy} locked={locked} onEdit={(change) => edit(tile.id, change)} drawing={drawings[tile.category]}>
             {extra[tile.category]}
@@ -128,7 +129,7 @@ function Decided({ plan }: { plan: Plan }) {
       <p className="text-sm text-mid">{approved ? "This plan was approved and is locked. A changed mind is a new plan." : "This plan was put aside."}</p>
       <div className="flex flex-wrap gap-2">
         {plan.jobId && <ButtonLink to="/jobs/$jobId" params={{ jobId: plan.jobId }} look="primary" icon="arrow">Open its run</ButtonLink>}
-        <ButtonLink to="/" search={{ prompt: plan.prompt }} icon="edit">Run again with a change</ButtonLink>
+        <Again planId={plan.id} />
       </div>
     </div>
   );

@@ -22,7 +22,7 @@ import { Boundary } from "../../ui/Boundary";
 import { Button } from "../../ui/Button";
 import { Confirm } from "../../ui/Dialog";
 import { Disclosure } from "../../ui/Disclosure";
-import { ErrorBox, Loading } from "../../ui/States";
+import { ErrorBox, Loading, Missing } from "../../ui/States";
 import { toast } from "../../ui/Toasts";
 
 type Checkpoint = RunLive["checkpoints"][number];
@@ -34,12 +34,12 @@ const MILESTONES: Record<string, string> = {
 export function RunPage() {
   const { jobId } = useParams({ from: "/jobs/$jobId" });
   const { panel } = useSearch({ from: "/jobs/$jobId" });
-  const { run, how, heardAt, problem, retry } = useRun(jobId);
+  const { run, how, heardAt, problem, retry, look } = useRun(jobId);
   // What the stream does not carry (name, notes, plan, reserve) is read again whenever the state changes.
   const job = useQuery({ queryKey: ["job", jobId, run?.state], enabled: run !== null, placeholderData: (before) => before, queryFn: () => call(api.GET("/api/training/jobs/{job_id}", { params: { path: { job_id: jobId } } })) });
   useDocumentTitle(job.data ? `${job.data.name}, ${run?.state.replaceAll("_", " ")}` : "Run");
-  if (problem && !run) return <ErrorBox problem={problem} onRetry={retry} />;
-  if (!run || !job.data) return job.isError ? <ErrorBox problem={toProblem(job.error)} onRetry={() => void job.refetch()} /> : <Loading label="Loading the run" rows={5} />;
+  if (problem && !run) return <Missing title="This run cannot be shown" problem={problem} onRetry={retry} />;
+  if (!run || !job.data) return job.isError ? <Missing title="This run cannot be shown" problem={toProblem(job.error)} onRetry={() => void job.refetch()} /> : <Loading label="Loading the run" rows={5} />;
   return (
     <div className="grid gap-6">
       <Header job={job.data} run={run} how={how} heardAt={heardAt} onChanged={() => void job.refetch()} />
@@ -50,13 +50,13 @@ export function RunPage() {
           <Button look="quiet" icon="retry" onClick={retry}>Try now</Button>
         </div>
       )}
-      <Body job={job.data} run={run} dim={isStale(how)} panel={panel} />
+      <Body job={job.data} run={run} dim={isStale(how)} panel={panel} onLook={look} />
       {run.state === "frozen" && <Frozen key={run.freeze?.frozenAt ?? ""} job={job.data} run={run}><Logs lines={run.logs} /></Frozen>}
     </div>
   );
 }
 
-function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLive; dim: boolean; panel: string | undefined }) {
+function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run: RunLive; dim: boolean; panel: string | undefined; onLook: (from: number, to: number) => Promise<void> }) {
   const [testing, setTesting] = useState<Checkpoint | null>(null);
   const [back, setBack] = useState<Checkpoint | null>(null);
   const quick = useRef<HTMLDivElement>(null);
@@ -69,19 +69,19 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
   const budget = (
     <BudgetBar jobId={job.id} spend={run.budget} alert={job.budget.alertThreshold} freeze={job.budget.freezeThreshold} changeable={!ended} open={panel === "budget"} />
   );
-  const curves = run.curve.steps.length > 0 && <Boundary what="The charts"><Charts run={run} /></Boundary>;
+  const curves = run.curve.steps.length > 0 && <Boundary what="The charts"><Charts run={run} onLook={onLook} /></Boundary>;
   const checkpoints = (
     <Checkpoints run={run} actions={(item) => (
       <>
         <Button look="quiet" icon="chat" className="px-3" onClick={() => setTesting(item)}>Test<span className="visually-hidden"> step {item.step}</span></Button>
-        <Button look="quiet" icon="rollback" className="px-3" onClick={() => setBack(item)}>Rollback<span className="visually-hidden"> to step {item.step}</span></Button>
+        {run.state !== "completed" && <Button look="quiet" icon="rollback" className="px-3" onClick={() => setBack(item)}>Rollback<span className="visually-hidden"> to step {item.step}</span></Button>}
       </>
     )} />
   );
   return (
     <>
       {(run.state === "failed" || run.state === "stopped") && <Failed job={job} run={run} />}
-      {run.state === "completed" && <Boundary what="The report"><Complete jobId={job.id} files={files.data?.files ?? []} /></Boundary>}
+      {run.state === "completed" && <Boundary what="The report"><Complete jobId={job.id} planId={job.planId} files={files.data?.files ?? []} /></Boundary>}
       {early && (
         <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_21rem]">
           <Setup setup={run.setup} logs={run.setupLogs} queuePlace={run.state === "queued" ? (job.queuePosition ?? 1) : null} />
@@ -89,7 +89,7 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
         </div>
       )}
       {!early && !ended && <Overview run={run} dim={dim} />}
-      {run.stages.length > 0 && !early && (run.stages.length > 1 || !ended) && <Stages stages={run.stages} action={(stage) => stage.status === "awaiting_approval" && run.state === "awaiting_approval" && <Approve jobId={job.id} stage={stage} />} />}
+      {run.stages.length > 1 && !early && <Stages stages={run.stages} action={(stage) => stage.status === "awaiting_approval" && run.state === "awaiting_approval" && <Approve jobId={job.id} stage={stage} />} />}
       {run.probe && !ended && <Probe probe={run.probe} expected={run.budget.estimatedTotalSpend} />}
       {ended && curves ? <Disclosure title="Curves" open={run.state !== "completed"}>{curves}</Disclosure> : curves}
       {testing && (
@@ -99,16 +99,18 @@ function Body({ job, run, dim, panel }: { job: Schemas["JobDetail"]; run: RunLiv
           </Disclosure>
         </div>
       )}
-      <div className="grid items-start gap-4 lg:grid-cols-2">
-        <div className="grid min-w-0 gap-4">
-          {!early && !ended && <CurrentData run={run} />}
-          {run.state === "completed" ? budget : <Samples samples={run.samples} />}
+      {!early && (
+        <div className="grid items-start gap-4 lg:grid-cols-2">
+          <div className="grid min-w-0 gap-4">
+            {!ended && <CurrentData run={run} />}
+            {run.state === "completed" ? budget : <Samples samples={run.samples} />}
+          </div>
+          <div className="grid min-w-0 gap-4">
+            {run.state !== "completed" && budget}
+            {checkpoints}
+          </div>
         </div>
-        <div className="grid min-w-0 gap-4">
-          {!early && run.state !== "completed" && budget}
-          {!early && checkpoints}
-        </div>
-      </div>
+      )}
       <Logs lines={run.logs} open={panel === "error" || run.state === "failed"} />
       {back && <Rollback jobId={job.id} checkpoint={back} onDone={() => setBack(null)} />}
     </>

@@ -8,7 +8,7 @@ import { useDocumentTitle } from "../../lib/useDocumentTitle";
 import { StateBadge } from "../../ui/Badge";
 import { Select } from "../../ui/Field";
 import { ButtonLink } from "../../ui/Link";
-import { Empty, ErrorBox, Loading } from "../../ui/States";
+import { Empty, Loading, Missing } from "../../ui/States";
 
 /** The tester, with the trained model filled in. */
 export function TestPage() {
@@ -17,7 +17,7 @@ export function TestPage() {
   const report = useReport(jobId, job.data?.state === "completed");
   const [chosen, setChosen] = useState<string | null>(null);
   useDocumentTitle(job.data ? `Test ${job.data.name}` : "Test");
-  if (job.isError) return <ErrorBox problem={toProblem(job.error)} onRetry={() => void job.refetch()} />;
+  if (job.isError) return <Missing title="This run cannot be shown" problem={toProblem(job.error)} onRetry={() => void job.refetch()} />;
   if (!job.data) return <Loading label="Loading the run" />;
   const done = job.data.state === "completed";
   const checkpoints = job.data.checkpoints.filter((item) => item.kept !== false).reverse();

@@ -79,9 +79,9 @@ export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
           <span key={name} title={`${sentence(name)}: ${count(rows)} rows`} className="absolute -top-1 h-4 w-0.5 rounded-full bg-hi" style={{ left: `min(calc(100% - 2px), ${scale(rows) * 100}%)` }} />
         ))}
       </div>
-      <p className="text-xs text-mid">
-        {need.sentence || `${count(need.have)} rows.`}{" "}
-        <span className="text-low">{goals.filter(([, rows]) => rows != null).map(([name, rows]) => `${name} ${count(rows ?? 0)}`).join(", ")}</span>
+      <p className="flex flex-wrap justify-between gap-x-4 gap-y-0.5 text-xs text-mid">
+        <span>{need.sentence || `${count(need.have)} rows`}</span>
+        <span className="num text-low">{goals.filter(([, rows]) => rows != null).map(([name, rows]) => `${name} ${count(rows ?? 0)}`).join(", ")}</span>
       </p>
     </div>
   );

@@ -48,13 +48,20 @@ function Form({ start }: { start: Values }) {
           <Check label="A run is complete" checked={values.alertOnComplete} onChange={(alertOnComplete) => set({ alertOnComplete })} />
           <Check label="A run fails" checked={values.alertOnError} onChange={(alertOnError) => set({ alertOnError })} />
         </fieldset>
-        <div className="grid gap-3 sm:grid-cols-4">
-          <TextField label="Budget alert at" type="number" min={1} max={99} unit="%" required value={Number.isFinite(values.alertOnBudgetPercent) ? values.alertOnBudgetPercent : ""} onChange={(event) => set({ alertOnBudgetPercent: event.target.valueAsNumber })} />
-          <TextField label="Time zone" value={values.timeZone} onChange={(event) => set({ timeZone: event.target.value })} />
-          <TextField label="Quiet from" type="time" disabled={!values.quietHoursEnabled} value={values.quietHoursStart} onChange={(event) => set({ quietHoursStart: event.target.value })} />
-          <TextField label="Quiet until" type="time" disabled={!values.quietHoursEnabled} value={values.quietHoursEnd} onChange={(event) => set({ quietHoursEnd: event.target.value })} />
+        <div className="grid gap-3 sm:grid-cols-3">
+          <TextField label="Budget alert at" type="number" min={1} max={99} unit="%" required hint="of a new plan's limit" value={Number.isFinite(values.alertOnBudgetPercent) ? values.alertOnBudgetPercent : ""} onChange={(event) => set({ alertOnBudgetPercent: event.target.valueAsNumber })} />
         </div>
-        <Check label="Quiet hours" hint="A freeze is never silenced; in quiet hours only its SMS waits." checked={values.quietHoursEnabled} onChange={(quietHoursEnabled) => set({ quietHoursEnabled })} />
+        <fieldset className="grid gap-3">
+          <legend className="visually-hidden">Quiet hours</legend>
+          <Check label="Quiet hours" hint="A freeze is never silenced; in quiet hours only its SMS waits." checked={values.quietHoursEnabled} onChange={(quietHoursEnabled) => set({ quietHoursEnabled })} />
+          {values.quietHoursEnabled && (
+            <div className="enter grid gap-3 sm:grid-cols-3">
+              <TextField label="From" type="time" required value={values.quietHoursStart} onChange={(event) => set({ quietHoursStart: event.target.value })} />
+              <TextField label="Until" type="time" required value={values.quietHoursEnd} onChange={(event) => set({ quietHoursEnd: event.target.value })} />
+              <TextField label="Time zone" required value={values.timeZone} onChange={(event) => set({ timeZone: event.target.value })} />
+            </div>
+          )}
+        </fieldset>
         {save.isError && <ErrorBox problem={toProblem(save.error)} />}
         <div className="flex flex-wrap gap-3">
           <Button type="submit" look="primary" busy={save.isPending}>Save</Button>

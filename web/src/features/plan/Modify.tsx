@@ -1,6 +1,5 @@
 import { type FormEvent, useState } from "react";
 import type { Problem, Schemas } from "../../lib/api";
-import { Badge } from "../../ui/Badge";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { ErrorBox } from "../../ui/States";
@@ -22,7 +21,7 @@ export function Modify({ onSend, busy, problem }: { onSend: (words: string) => P
       <form onSubmit={submit} className="mt-3 flex flex-col gap-2 sm:flex-row">
         <input
           aria-label="Change in plain English" value={words} maxLength={20_000} onChange={(event) => setWords(event.target.value)}
-          placeholder="I want a smaller model, and keep it under $2"
+          placeholder="A smaller model, under $2"
           className="h-11 w-full min-w-0 shrink-0 rounded-field sm:w-auto sm:flex-1 border border-line bg-ink-950 px-3 text-sm placeholder:text-low focus-visible:outline-offset-0"
         />
         <Button type="submit" look="plain" icon="arrow" busy={busy} disabled={!words.trim()}>{busy ? "Recalculating" : "Change the plan"}</Button>
@@ -59,10 +58,9 @@ export function Changes({ changes, onClose }: { changes: Schemas["PlanChange"][]
                 <span className="flex items-center gap-2 text-mid"><Icon name={TILE_ICONS[change.tile]} size={16} />{factName(change.param)}</span>
                 <span className="min-w-0">
                   <span className="num flex flex-wrap items-center gap-2 text-xs">
-                    <del className="break-all text-low">{valueText(change.before)}</del>
+                    <del className="break-words text-low">{valueText(change.param, change.before)}</del>
                     <Icon name="arrow" size={14} className="text-low" />
-                    <ins className="break-all text-signal no-underline">{valueText(change.after)}</ins>
-                    {change.asked && <Badge>asked for</Badge>}
+                    <ins className="break-words text-signal no-underline">{valueText(change.param, change.after)}</ins>
                   </span>
                   <span className="mt-0.5 block text-mid">{change.reason}</span>
                 </span>

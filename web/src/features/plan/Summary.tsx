@@ -1,9 +1,10 @@
 import type { Schemas } from "../../lib/api";
 import { duration, money, range, sentence, words } from "../../lib/format";
 import { Badge } from "../../ui/Badge";
-import { Card } from "../../ui/Card";
 import { Disclosure } from "../../ui/Disclosure";
+import { Icon } from "../../ui/Icon";
 import { findings, STEPS } from "./Generation";
+import { tileTitle } from "./Tile";
 
 const SOURCES: Record<string, string> = {
   measured: "measured on this machine", calibrated: "from earlier runs", analytic: "calculated, not measured yet", guess: "a guess",
@@ -19,10 +20,11 @@ export const shortName = (id: string): string => id.split("/").at(-1) ?? id;
 export function Summary({ made }: { made: Schemas["Planned"] }) {
   const { plan, contract } = made;
   const { summary, estimate } = plan;
+  const model = plan.tiles.find((tile) => tile.category === "model");
   const facts: [string, string, (string | undefined)?][] = [
     ["Time", hoursRange(estimate.timeHours), SOURCES[estimate.timeHours.source ?? "analytic"]],
     ["Cost", costRange(estimate.costUsd), estimate.costUsd.pricesAsOf ? `prices of ${estimate.costUsd.pricesAsOf}` : `${money(estimate.pricePerHour)} per hour`],
-    ["Model", shortName(summary.selectedModel)],
+    ["Model", model ? tileTitle(model) : shortName(summary.selectedModel)],
     ["Method", words(summary.selectedMethod)],
     ["Runs on", summary.gpuRequirement],
     ["Memory", range(estimate.vramGb.low, estimate.vramGb.high, (gb) => `${gb < 10 ? gb.toFixed(1) : gb.toFixed(0)} GB`)],
@@ -35,7 +37,7 @@ export function Summary({ made }: { made: Schemas["Planned"] }) {
           <Badge>{sentence(summary.qualityTier)} tier</Badge>
           {summary.qualityBenchmark && !summary.qualityBenchmark.includes(summary.qualityTier) && <Badge>{words(summary.qualityBenchmark)}</Badge>}
         </div>
-        <h1 className="max-w-4xl text-2xl font-semibold break-words">{plan.prompt}</h1>
+        <h1 className="max-w-4xl text-xl font-semibold break-words sm:text-2xl">{plan.prompt}</h1>
         <p className="max-w-[70ch] text-mid">{plan.prose}</p>
       </div>
       <dl className="card grid grid-cols-2 gap-px overflow-hidden bg-edge sm:grid-cols-3 lg:grid-cols-6">
@@ -50,15 +52,24 @@ export function Summary({ made }: { made: Schemas["Planned"] }) {
         ))}
       </dl>
       {!plan.approvable && (
-        <Card>
-          <p className="text-sm"><Badge tone="hold" icon="alert">Cannot be started</Badge> <span className="ml-1 text-mid">{plan.whyNotApprovable}</span></p>
-        </Card>
+        <section aria-labelledby="blocked" className="flex gap-3 rounded-card border border-fault/50 bg-ink-900 p-4">
+          <Icon name="alert" size={18} className="mt-0.5 text-fault" />
+          <div className="min-w-0 text-sm">
+            <h2 id="blocked" className="font-medium">This plan cannot be started</h2>
+            <p className="mt-1 text-mid">{plan.whyNotApprovable}</p>
+          </div>
+        </section>
       )}
       {plan.warnings.length > 0 && (
-        <ul aria-label="Warnings" className="grid gap-2 rounded-card border border-hold/40 bg-ink-900 p-4 text-sm text-mid">
-          {plan.warnings.map((warning) => <li key={warning} className="break-words">{warning}</li>)}
-        </ul>
+        <section aria-labelledby="warnings" className="flex gap-3 rounded-card border border-hold/40 bg-ink-900 p-4">
+          <Icon name="info" size={18} className="mt-0.5 text-hold" />
+          <div className="min-w-0 text-sm">
+            <h2 id="warnings" className="font-medium">Worth knowing</h2>
+            <ul className="mt-1 grid gap-1 text-mid">{plan.warnings.map((warning) => <li key={warning} className="break-words">{warning}</li>)}</ul>
+          </div>
+        </section>
       )}
+      <div>
       <Disclosure plain title="How this plan came about">
         <ol className="grid gap-3 pl-1 text-sm sm:grid-cols-2">
           {findings(made).map((found, at) => (
@@ -81,6 +92,7 @@ export function Summary({ made }: { made: Schemas["Planned"] }) {
       <Disclosure plain title="Every step in detail">
         <ol className="grid list-decimal gap-1.5 pl-6 text-sm text-mid">{plan.detailedSteps.map((step) => <li key={step}>{step}</li>)}</ol>
       </Disclosure>
+      </div>
     </div>
   );
 }

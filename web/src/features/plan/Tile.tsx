@@ -15,6 +15,9 @@ export const TILE_ICONS: Record<Tile["category"], IconName> = {
   model: "model", method: "method", data: "data", gpu: "gpu", config: "config", budget: "budget",
 };
 
+/** A fact of more letters than this stands under its name, not beside it. */
+const LONG = 30;
+
 /** One decision: what, why, the facts, and a way to change it. */
 export function TileCard({
   tile, at, moved, busy, locked, onEdit, drawing, children,
@@ -24,9 +27,9 @@ export function TileCard({
   const changeable = !locked && (tile.alternatives.length > 0 || Boolean(children));
   return (
     <m.section
-      aria-labelledby={`tile-${tile.category}`} initial={{ opacity: 0, y: 8 }} animate={{ opacity: 1, y: 0 }}
+      aria-labelledby={`tile-${tile.category}`} data-open={open || undefined} initial={{ opacity: 0, y: 8 }} animate={{ opacity: 1, y: 0 }}
       transition={{ duration: 0.2, delay: Math.min(at, 6) * 0.03 }}
-      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2" : ""}`}
+      className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2 lg:group-has-[[data-open]]/tiles:col-span-3" : ""}`}
     >
       <header className="flex items-start justify-between gap-3">
         <div className="flex items-center gap-2.5">
@@ -35,15 +38,15 @@ export function TileCard({
         </div>
         <Status tile={tile} moved={moved} />
       </header>
-      <p className="mt-3 text-lg font-semibold break-words">{tile.recommendation || tile.value}</p>
+      <p className="mt-3 text-lg font-semibold break-words">{tileTitle(tile)}</p>
       <p className="mt-1 text-sm break-words text-mid">{tile.description}</p>
       {drawing}
       {facts.length > 0 && (
         <dl className={`mt-3 grid gap-x-10 gap-y-1 text-sm ${tile.category === "config" || open ? "md:grid-cols-2" : ""}`}>
-          {facts.slice(0, open ? 20 : 5).map(([name, value]) => (
-            <div key={name} className="flex justify-between gap-4">
+          {facts.slice(0, open ? 20 : tile.category === "config" ? 8 : 5).map(([name, value]) => (
+            <div key={name} className={value.length > LONG ? "" : "flex justify-between gap-4"}>
               <dt className="shrink-0 text-low">{name}</dt>
-              <dd className="num min-w-0 text-right text-xs leading-5 break-words text-hi">{value}</dd>
+              <dd className={`min-w-0 break-words ${value.length > LONG ? "text-mid" : "text-right text-hi"} ${/^[$\d]/.test(value) ? "num text-xs leading-5" : ""}`}>{sentence(value)}</dd>
             </div>
           ))}
         </dl>
@@ -65,6 +68,12 @@ export function TileCard({
       )}
     </m.section>
   );
+}
+
+/** What was chosen. A model's size and licence are among its facts, so its name stands alone. */
+export function tileTitle(tile: Tile): string {
+  const title = tile.recommendation || tile.value;
+  return tile.category === "model" ? (title.split(", ")[0] ?? title) : title;
 }
 
 function Status({ tile, moved }: { tile: Tile; moved: boolean }) {

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { API, api, call, type Schemas, toProblem } from "../../lib/api";
 import { bytes, duration, money } from "../../lib/format";
+import { Again } from "../../ui/Again";
 import { Badge } from "../../ui/Badge";
 import { Card, Facts } from "../../ui/Card";
 import { Disclosure } from "../../ui/Disclosure";
@@ -17,14 +18,14 @@ export function useReport(jobId: string, on: boolean) {
 }
 
 /** Is it better, and by how much: the number with its interval, the promises, before and after. */
-export function Complete({ jobId, files }: { jobId: string; files: Schemas["RunFile"][] }) {
+export function Complete({ jobId, planId, files }: { jobId: string; planId: string; files: Schemas["RunFile"][] }) {
   const report = useReport(jobId, true);
   if (report.isPending) return <Loading label="Loading the report" rows={3} />;
   if (report.isError) return <ErrorBox problem={toProblem(report.error)} onRetry={() => void report.refetch()} kept="The model and its files are safe." />;
   const data = report.data;
   return (
     <div className="grid gap-4">
-      <Headline report={data} />
+      <Headline report={data} planId={planId} />
       <div className="grid gap-4 lg:grid-cols-2">
         <Criteria report={data} />
         <Card title="What it took">
@@ -46,7 +47,7 @@ export function Complete({ jobId, files }: { jobId: string; files: Schemas["RunF
   );
 }
 
-function Headline({ report }: { report: Report }) {
+function Headline({ report, planId }: { report: Report; planId: string }) {
   const loss = report.heldOutLoss;
   const better = loss !== null && loss !== undefined && loss.interval[0] > 0;
   return (
@@ -62,8 +63,8 @@ function Headline({ report }: { report: Report }) {
           </p>
         )}
         <div className="flex flex-wrap gap-3 pt-2">
-          <ButtonLink to="/jobs/$jobId/test" params={{ jobId: report.jobId }} look="primary" icon="compare">Test Model</ButtonLink>
-          <ButtonLink to="/" search={{ prompt: report.prompt }} icon="edit">Run again with a change</ButtonLink>
+          <ButtonLink to="/jobs/$jobId/test" params={{ jobId: report.jobId }} look="primary" icon="compare" className="w-full sm:w-auto">Test Model</ButtonLink>
+          <Again planId={planId} className="w-full sm:w-auto" />
         </div>
       </div>
       {loss && <BeforeAfter before={loss.before} after={loss.after} />}

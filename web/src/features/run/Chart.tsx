@@ -23,32 +23,36 @@ export interface Mark {
   tick?: boolean;
 }
 
+/** First and last place shown; null shows all. */
+export type Window = readonly [number, number] | null;
+
 const COLOURS = { signal: "#5ee0c4", info: "#7cc0ff", hold: "#f2b866", mid: "#b3bec9", low: "#8f9baa" };
 const HEIGHT = 190;
 const REDRAW_MS = 500;
-const TABLE_ROWS = 12;
+const TABLE_ROWS = 200;
 const TICK = 9;
 const MOST_DOTS = 25;
+const LEAST_DRAG = 6;
 const FONT = '11px "JetBrains Mono Variable", monospace';
 
 /** A chart on solid ground: a sentence, the curve as evidence, and the same as a table. Redrawn at most twice a second. */
 export function Chart({
-  title, verdict, x, lines, marks = [], show, log = false,
-}: { title: string; verdict: string; x: number[]; lines: Line[]; marks?: Mark[]; show: Show; log?: boolean }) {
+  title, verdict, x, lines, marks = [], show, window: shown = null, onWindow,
+}: { title: string; verdict: string; x: number[]; lines: Line[]; marks?: Mark[]; show: Show; window?: Window; onWindow: (window: Window) => void }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
-  const fresh = useRef({ x, lines, marks });
+  const fresh = useRef<Fresh>({ x, lines, marks, shown, onWindow });
   const drawnAt = useRef(0);
   const [table, setTable] = useState(false);
   const heading = useId();
   const shape = lines.map((line) => `${line.name}${line.colour}${line.dash ?? ""}${line.points ?? ""}`).join("|");
   useEffect(() => {
-    fresh.current = { x, lines, marks };
+    fresh.current = { x, lines, marks, shown, onWindow };
   });
   useEffect(() => {
     const node = box.current;
     if (!node || table) return;
-    const made = new uPlot(options(node.clientWidth, fresh.current.lines, show, log, () => fresh.current.marks), columns(fresh.current), node);
+    const made = new uPlot(options(node.clientWidth, show, () => fresh.current), columns(fresh.current), node);
     plot.current = made;
     drawnAt.current = Date.now();
     const watch = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height: HEIGHT }));
@@ -58,7 +62,7 @@ export function Chart({
       made.destroy();
       plot.current = undefined;
     };
-    // `show` and `log` belong to the chart for good; `shape` says when lines come or go.
+    // `show` belongs to the chart for good; `shape` says when lines come or go.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [shape, table]);
   useEffect(() => {
@@ -70,6 +74,10 @@ export function Chart({
     const timer = setTimeout(draw, Math.max(0, REDRAW_MS - (Date.now() - drawnAt.current)));
     return () => clearTimeout(timer);
   }, [x, lines, marks]);
+  const [from, to] = shown ?? [null, null];
+  useEffect(() => {
+    plot.current?.setData(columns(fresh.current));
+  }, [from, to]);
   return (
     <section aria-labelledby={heading} className="card min-w-0 p-4 sm:p-5">
       <header className="flex items-start justify-between gap-3">
@@ -82,23 +90,36 @@ export function Chart({
           <span className="visually-hidden"> of {title}</span>
         </Button>
       </header>
-      {table ? <Table x={x} lines={lines} show={show} /> : <div ref={box} aria-hidden="true" className="mt-2 w-full" style={{ height: HEIGHT }} />}
+      {table ? <Table x={x} lines={lines} show={show} window={shown} /> : <div ref={box} aria-hidden="true" className="mt-2 w-full" style={{ height: HEIGHT }} />}
       {!table && <Legend lines={lines} marks={marks} />}
     </section>
   );
 }
 
-function columns({ x, lines }: { x: number[]; lines: Line[] }): uPlot.AlignedData {
+interface Fresh {
+  x: number[];
+  lines: Line[];
+  marks: Mark[];
+  shown: Window;
+  onWindow: (window: Window) => void;
+}
+
+function columns({ x, lines }: Fresh): uPlot.AlignedData {
   return [x, ...lines.map((line) => line.values)] as uPlot.AlignedData;
 }
 
-function options(width: number, lines: Line[], show: Show, log: boolean, marks: () => Mark[]): uPlot.Options {
+function options(width: number, show: Show, fresh: () => Fresh): uPlot.Options {
+  const { lines } = fresh();
   const axis = { stroke: COLOURS.low, font: FONT, grid: { stroke: "rgb(255 255 255 / 0.05)", width: 1 }, ticks: { show: false } };
   const right = lines.find((line) => line.right)?.right;
   return {
     width, height: HEIGHT, legend: { show: false }, padding: [10, 14, 0, 0],
-    cursor: { sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false } },
-    scales: { x: { time: false }, ...(log && { y: { distr: 3 } }), ...(right && { right: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 0.1)] } }) },
+    cursor: {
+      sync: { key: "run" }, points: { size: 6 }, drag: { x: true, y: false, setScale: false },
+      bind: { dblclick: () => () => { fresh().onWindow(null); return null; } },
+    },
+    // The window outlives every redraw, so that a live point does not undo a zoom.
+    scales: { x: { time: false, range: (_plot, low, high) => [...(fresh().shown ?? [low, high > low ? high : low + 1])] as [number, number] }, ...(right && { right: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 0.1)] } }) },
     axes: [
       { ...axis, size: 28, values: (_plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? String(tick) : "")) },
       { ...axis, size: 58, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? "" : show(tick))) },
@@ -112,10 +133,18 @@ function options(width: number, lines: Line[], show: Show, log: boolean, marks: 
       })),
     ],
     hooks: {
+      setSelect: [
+        (plot) => {
+          const { left, width: wide } = plot.select;
+          if (wide < LEAST_DRAG) return;
+          fresh().onWindow([plot.posToVal(left, "x"), plot.posToVal(left + wide, "x")]);
+          plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        },
+      ],
       draw: [
         (plot) => {
           const { ctx, bbox } = plot;
-          for (const mark of marks()) {
+          for (const mark of fresh().marks) {
             const left = plot.valToPos(mark.at, "x", true);
             if (left < bbox.left || left > bbox.left + bbox.width) continue;
             ctx.save();
@@ -154,9 +183,10 @@ function Legend({ lines, marks }: { lines: Line[]; marks: Mark[] }) {
   );
 }
 
-function Table({ x, lines, show }: { x: number[]; lines: Line[]; show: Show }) {
-  const size = Math.max(1, Math.ceil(x.length / TABLE_ROWS));
-  const rows = x.map((_step, at) => at).filter((at) => at % size === 0 || at === x.length - 1);
+function Table({ x, lines, show, window: shown }: { x: number[]; lines: Line[]; show: Show; window: Window }) {
+  const inside = x.map((_step, at) => at).filter((at) => !shown || ((x[at] ?? 0) >= shown[0] && (x[at] ?? 0) <= shown[1]));
+  const size = Math.max(1, Math.ceil(inside.length / TABLE_ROWS));
+  const rows = inside.filter((_at, place) => place % size === 0 || place === inside.length - 1);
   return (
     <div className="mt-2 overflow-auto" style={{ maxHeight: HEIGHT }} tabIndex={0} role="group" aria-label="Values">
       <table className="num w-full text-right text-xs">

@@ -1,8 +1,8 @@
 import { useMutation } from "@tanstack/react-query";
 import { api, call, type Schemas, toProblem } from "../../lib/api";
+import { Again } from "../../ui/Again";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
-import { ButtonLink } from "../../ui/Link";
 import { ErrorBox } from "../../ui/States";
 import type { RunLive } from "./reducer";
 
@@ -28,7 +28,7 @@ export function Failed({ job, run }: { job: Schemas["JobDetail"]; run: RunLive }
       {retry.isError && <ErrorBox problem={toProblem(retry.error)} />}
       <div className="flex flex-wrap gap-3">
         <Button look="primary" icon="retry" busy={retry.isPending} onClick={() => retry.mutate()}>{newest ? `Try again from step ${newest.step}` : "Try again"}</Button>
-        <ButtonLink to="/" search={{ prompt: job.prompt }} icon="edit">Run again with a change</ButtonLink>
+        <Again planId={job.planId} />
       </div>
     </section>
   );

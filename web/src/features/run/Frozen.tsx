@@ -2,7 +2,7 @@ import { useMutation } from "@tanstack/react-query";
 import * as m from "motion/react-m";
 import { type ReactNode, useState } from "react";
 import { api, call, type Schemas, toProblem } from "../../lib/api";
-import { duration, money } from "../../lib/format";
+import { money } from "../../lib/format";
 import { Button } from "../../ui/Button";
 import { Facts } from "../../ui/Card";
 import { Dialog } from "../../ui/Dialog";
@@ -47,8 +47,8 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
             columns={3}
             rows={[
               ["Spent", money(budget.currentSpend)], ["Limit", money(budget.maxBudget)], ["Expected in all", money(budget.estimatedTotalSpend)],
-              ["Per hour when it runs", job.probe && run.metrics ? money(rate(job)) : money(rate(job))], ["Kept back to save and end", money(job.budget.reserve)],
-              ["Trained for", run.metrics ? duration(run.metrics.elapsedS) : "–"],
+              ["Per hour when it runs", money(rate(job))], ["Kept back to save and end", money(job.budget.reserve)],
+              ["Checkpoints kept", String(run.checkpoints.filter((item) => item.kept !== false).length)],
             ]}
           />
         </div>

@@ -32,7 +32,7 @@ export function Header({ job, run, how, heardAt, onChanged }: { job: Schemas["Jo
     <header className="grid gap-3">
       <div className="flex flex-wrap items-start justify-between gap-4">
         <div className="min-w-0 flex-1 basis-80">
-          <h1 className="text-2xl font-semibold break-words">{job.name}</h1>
+          <h1 className="text-xl font-semibold break-words sm:text-2xl">{job.name}</h1>
           {job.prompt !== job.name && <p className="mt-1 line-clamp-2 text-sm break-words text-mid">{job.prompt}</p>}
         </div>
         <div className="flex flex-wrap gap-2">

@@ -6,7 +6,7 @@ import type { IconName } from "../../ui/Icon";
 
 const LOOKS: Record<How, { tone: Tone; icon: IconName; word: string }> = {
   connecting: { tone: "plain", icon: "clock", word: "Connecting" },
-  live: { tone: "signal", icon: "wave", word: "Live" },
+  live: { tone: "signal", icon: "live", word: "Live" },
   reconnecting: { tone: "hold", icon: "retry", word: "Reconnecting" },
   polling: { tone: "hold", icon: "retry", word: "Asking every 2 s" },
   offline: { tone: "fault", icon: "alert", word: "No connection" },

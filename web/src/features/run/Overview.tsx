@@ -3,6 +3,8 @@ import { Card } from "../../ui/Card";
 import { Ring } from "../../ui/Progress";
 import type { RunLive } from "./reducer";
 
+const LEAST_STEPS = 5;
+
 /** How far, how long, what it cost, in one card. */
 export function Overview({ run, dim }: { run: RunLive; dim: boolean }) {
   const share = progress(run);
@@ -17,11 +19,11 @@ export function Overview({ run, dim }: { run: RunLive; dim: boolean }) {
     ["Epoch", metrics ? `${metrics.epoch.toFixed(2)} of ${metrics.totalEpochs.toFixed(metrics.totalEpochs % 1 ? 2 : 0)}` : "–"],
   ];
   return (
-    <Card className={dim ? "opacity-75" : ""}>
+    <Card className={dim ? "[&_dd]:text-low" : ""}>
       <div className="flex flex-col items-center gap-6 sm:flex-row">
         <Ring value={share} label="Progress of the run" size={148}>
           <span className="num text-2xl font-semibold">{Math.floor(share * 100)}%</span>
-          <span className="num text-xs text-low">{metrics ? `step ${metrics.step} of ${metrics.totalSteps}` : "not started"}</span>
+          <span className="num mx-auto max-w-24 text-xs leading-4 text-balance text-low">{metrics ? `step ${metrics.step} of ${metrics.totalSteps}` : "not started"}</span>
         </Ring>
         <dl className="grid w-full min-w-0 flex-1 grid-cols-2 gap-x-6 gap-y-4 lg:grid-cols-3">
           {rows.map(([name, value, hint]) => (
@@ -57,6 +59,13 @@ function secondsLeft(run: RunLive, share: number): number | null {
   if (!metrics || share <= 0) return null;
   const totals = probe?.totalSteps?.length ? probe.totalSteps : [metrics.totalSteps];
   const all = totals.reduce((sum, steps) => sum + steps, 0);
-  const perStep = probe?.secondsPerStep ?? (metrics.step > 5 ? metrics.elapsedS / metrics.step : null);
+  const perStep = pace(run) ?? probe?.secondsPerStep ?? null;
   return perStep === null ? null : perStep * all * (1 - share);
+}
+
+/** Seconds per step as seen since this generation was first heard of; null before that says anything. */
+function pace({ metrics, paceFrom }: RunLive): number | null {
+  if (!metrics || !paceFrom || metrics.step - paceFrom.step < LEAST_STEPS) return null;
+  const seconds = metrics.elapsedS - paceFrom.elapsedS;
+  return seconds > 0 ? seconds / (metrics.step - paceFrom.step) : null;
 }

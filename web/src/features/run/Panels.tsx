@@ -1,13 +1,15 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import type { Schemas } from "../../lib/api";
 import { ago, bytes, words } from "../../lib/format";
 import { useNow } from "../../lib/useNow";
 import { Badge, type Tone } from "../../ui/Badge";
+import { Button } from "../../ui/Button";
 import { Card } from "../../ui/Card";
 import { Icon } from "../../ui/Icon";
 import { Bar } from "../../ui/Progress";
 import type { RunLive } from "./reducer";
 
+const NEWEST = 5;
 const STAGE_TONES: Record<string, Tone> = { running: "signal", completed: "signal", awaiting_approval: "hold", failed: "fault" };
 
 /** Cards of the pipeline's stages, the current one marked. */
@@ -88,12 +90,14 @@ function Answer({ title, text, tuned = false }: { title: string; text: string | 
 /** Checkpoints, newest first, with what can be done with each. */
 export function Checkpoints({ run, actions }: { run: RunLive; actions: (checkpoint: RunLive["checkpoints"][number]) => ReactNode }) {
   const now = useNow();
+  const [all, setAll] = useState(false);
   const rows = [...run.checkpoints].sort((a, b) => b.stage - a.stage || b.step - a.step);
+  const shown = all ? rows : rows.slice(0, NEWEST);
   return (
     <Card title="Checkpoints" aside={<span className="num text-xs text-low">{rows.length}</span>}>
       {rows.length === 0 && <p className="text-sm text-mid">The first checkpoint appears here once it is saved and verified.</p>}
-      <ul className="relative max-h-96 divide-y divide-edge overflow-y-auto">
-        {rows.map((item) => (
+      <ul className="divide-y divide-edge">
+        {shown.map((item) => (
           <li key={item.checkpointId} className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 py-3">
             <div className="min-w-0">
               <p className="num text-sm">
@@ -106,6 +110,7 @@ export function Checkpoints({ run, actions }: { run: RunLive; actions: (checkpoi
           </li>
         ))}
       </ul>
+      {rows.length > NEWEST && <Button look="quiet" aria-expanded={all} className="mt-1 -mb-1 w-full" onClick={() => setAll(!all)}>{all ? `Show the newest ${NEWEST}` : `Show all ${rows.length}`}</Button>}
     </Card>
   );
 }

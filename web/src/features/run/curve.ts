@@ -78,6 +78,33 @@ export function thin(curve: Curve, points = MAX_POINTS): Curve {
   return next;
 }
 
+/** Adds points that an earlier thinning left out: what is there already stays, in order of training. */
+export function merge(curve: Curve, points: Point[]): Curve {
+  const known = new Set(curve.steps);
+  const fresh = points.filter((point) => !known.has(place(curve, point.stage, point.step)));
+  if (!fresh.length) return curve;
+  const extra = fresh.reduce(addPoint, { ...emptyCurve(), stageSteps: [...curve.stageSteps] });
+  const both = COLUMNS.map((name) => [...curve[name], ...extra[name]]);
+  const steps = [...curve.steps, ...extra.steps];
+  const order = steps.map((_step, at) => at).sort((a, b) => (steps[a] ?? 0) - (steps[b] ?? 0));
+  const next = { ...emptyCurve(), stageSteps: curve.stageSteps };
+  COLUMNS.forEach((name, column) => {
+    (next[name] as (number | null)[]) = order.map((at) => both[column]?.[at] ?? null);
+  });
+  return next;
+}
+
+/** The stage that a place of the curve lies in, and how many steps lie before that stage. */
+export function stageAt(curve: Pick<Curve, "stageSteps">, at: number): { stage: number; before: number } {
+  let before = 0;
+  for (let stage = 0; stage < curve.stageSteps.length - 1; stage += 1) {
+    const steps = curve.stageSteps[stage] ?? 0;
+    if (at <= before + steps) return { stage, before };
+    before += steps;
+  }
+  return { stage: Math.max(0, curve.stageSteps.length - 1), before };
+}
+
 /** One sentence on how the loss moves: the verdict above the chart. */
 export function verdict(curve: Curve): string {
   if (curve.loss.at(-1) === null) return "The loss is not a number";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Schemas } from "../../lib/api";
-import { addPoint, emptyCurve, place, thin, verdict } from "./curve";
+import { addPoint, emptyCurve, merge, place, stageAt, thin, verdict } from "./curve";
 import { type Message, reduce, type RunLive, seed } from "./reducer";
 
 const point = (step: number, loss: number, stage = 0) => ({ stage, step, totalSteps: 10, loss, learningRate: 1, gradientNorm: 1 });
@@ -45,6 +45,11 @@ describe("the run reducer", () => {
     expect(back.resumes).toEqual([2]);
   });
 
+  it("measures the pace from what it saw of this generation", () => {
+    expect(reduce(start(), [metrics(1, 4), metrics(2, 5), metrics(3, 9)]).paceFrom?.step).toBe(4);
+    expect(reduce(start(), [metrics(1, 4), metrics(2, 3, 2), metrics(3, 9, 2)]).paceFrom?.step).toBe(3);
+  });
+
   it("puts the steps of a second stage after those of the first", () => {
     const run = reduce(start(), [metrics(1, 9), metrics(2, 10), metrics(3, 1, 1, 1)]);
     expect(run.curve.steps).toEqual([9, 10, 11]);
@@ -74,6 +79,23 @@ describe("curves", () => {
     const small = thin(curve, 200);
     expect(small.steps.length).toBeLessThanOrEqual(200);
     expect(Math.max(...small.loss.map(Number))).toBe(99);
+  });
+
+  it("take finer points in between, and keep what they had", () => {
+    const coarse = [1, 5, 9].reduce((curve, step) => addPoint(curve, { ...point(step, step), totalSteps: 10 }), emptyCurve());
+    const fine = merge(coarse, [3, 5, 7].map((step) => point(step, 100 + step)));
+    expect(fine.steps).toEqual([1, 3, 5, 7, 9]);
+    expect(fine.loss).toEqual([1, 103, 5, 107, 9]);
+    expect(merge(fine, [point(5, 0)])).toBe(fine);
+    expect(addPoint(fine, point(10, 4)).steps.at(-1)).toBe(10);
+  });
+
+  it("know the stage of a place", () => {
+    const stages = { stageSteps: [10, 20, 5] };
+    expect(stageAt(stages, 4)).toEqual({ stage: 0, before: 0 });
+    expect(stageAt(stages, 10)).toEqual({ stage: 0, before: 0 });
+    expect(stageAt(stages, 11)).toEqual({ stage: 1, before: 10 });
+    expect(stageAt(stages, 33)).toEqual({ stage: 2, before: 30 });
   });
 
   it("says what the loss does", () => {

@@ -37,6 +37,8 @@ export interface RunLive {
   freeze: Schemas["FreezeState"] | null;
   result: Schemas["RunResult"] | null;
   generation: number;
+  /** The first metrics seen of the running generation: the pace is measured from here. */
+  paceFrom: { step: number; stage: number; elapsedS: number } | null;
   /** Counts notices, so that the bell looks again. */
   notices: number;
 }
@@ -59,7 +61,7 @@ export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory
     },
     current: job.currentSample ?? null, setup, stages: job.stages, probe: job.probe ?? null, failure: job.failure ?? null,
     setupLogs: (job.setup?.stages ?? []).flatMap((stage) => stage.logs.map((message) => ({ stage: stage.name, message }))),
-    freeze: job.freezeState ?? null, result: job.result ?? null, generation: job.generation, notices: 0,
+    freeze: job.freezeState ?? null, result: job.result ?? null, generation: job.generation, notices: 0, paceFrom: job.metrics ?? null,
     logs: logs.map((line) => ({ id: line.id, at: line.at, severity: line.severity, message: line.message })),
   };
 }
@@ -143,6 +145,7 @@ function apply(run: RunLive, message: Message): void {
 
 function takeMetrics(run: RunLive, generation: number, body: Of<"metrics">): void {
   const before = run.generation;
+  if (!run.paceFrom || generation > before || body.stage !== run.paceFrom.stage) run.paceFrom = body;
   run.metrics = body;
   run.curve = addPoint(run.curve, body);
   const place = run.curve.steps.at(-1);

@@ -2,6 +2,7 @@
 import { useEffect, useState, useSyncExternalStore } from "react";
 import { api, call, type Problem, toProblem } from "../../lib/api";
 import { type How, type Message, RunFollower } from "../../lib/follow";
+import { merge, stageAt } from "./curve";
 import { reduce, type RunLive, seed } from "./reducer";
 
 const TELL_MS = 250;
@@ -54,6 +55,19 @@ export class RunStore {
     else void this.start();
   };
 
+  /** Fetches the points between two places of the curve that the thinned history left out. Rejects with an ApiError. */
+  readonly look = async (from: number, to: number): Promise<void> => {
+    const curve = this.snapshot.run?.curve;
+    if (!curve) return;
+    const [first, last] = [stageAt(curve, from), stageAt(curve, to)];
+    if (first.stage !== last.stage) return;
+    const query = { fromStep: Math.max(0, Math.floor(from - first.before)), toStep: Math.ceil(to - first.before) };
+    const found = await call(api.GET("/api/training/jobs/{job_id}/metrics", { params: { path: { job_id: this.jobId }, query } }));
+    const run = this.pending.run ?? this.snapshot.run;
+    const points = found.points.filter((point) => point.stage === first.stage);
+    if (run && !this.ended) this.tell({ run: { ...run, curve: merge(run.curve, points) } }, true);
+  };
+
   readonly subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
@@ -86,7 +100,7 @@ export class RunStore {
   }
 }
 
-export function useRun(jobId: string): Snapshot & { retry: () => void } {
+export function useRun(jobId: string): Snapshot & Pick<RunStore, "retry" | "look"> {
   const [store, setStore] = useState(() => new RunStore(jobId));
   if (store.jobId !== jobId) setStore(new RunStore(jobId));
   useEffect(() => {
@@ -94,5 +108,5 @@ export function useRun(jobId: string): Snapshot & { retry: () => void } {
     void mine.start();
     return () => mine.stop();
   }, [store]);
-  return { ...useSyncExternalStore(store.subscribe, store.read), retry: store.retry };
+  return { ...useSyncExternalStore(store.subscribe, store.read), retry: store.retry, look: store.look };
 }
