@@ -78,7 +78,9 @@ def make_runs(server, made):
 
 def run(server, name, steps, cap, more=(), **knobs):
     request = "Fine-tune SmolLM2 on our support answers, in our tone"
-    return harness.add_run(server.core, steps, cap, knobs, more=more, name=name, prompt=request, base="HuggingFaceTB/SmolLM2-135M-Instruct")
+    return harness.add_run(
+        server.core, steps, cap, knobs, more=more, name=name, prompt=request, base="HuggingFaceTB/SmolLM2-135M-Instruct"
+    )
 
 
 def second_stage():
@@ -131,6 +133,7 @@ def test_state(visit, world, name):
         assert visitor.axe() == []
         wide = page.evaluate(
             """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
-                 && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])")).map((node) => node.outerHTML.slice(0, 160))"""
+                 && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])"))
+                 .map((node) => node.outerHTML.slice(0, 160))"""
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= width and wide == []

@@ -31,12 +31,15 @@ def lived(job, about=None, control=None, world=1):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def proved(make, folder, at, about=None, world=1):
-    """What a straight run said and its job, after a frozen (at `at` updates) and resumed one came to the same bits."""
+def proved(make, folder, at, about=None, world=1, control=None):
+    """What a straight run said and its job, after a frozen (at `at` updates) and resumed one came to the same bits.
+
+    `control` freezes it there; by default it counts how often it is asked, which is once per update where nothing is held out.
+    """
     whole = make(folder / "straight")
     said = lived(whole, about, world=world)
     job = make(folder / "frozen")
-    early = lived(job, about, toy.Wish(at), world)
+    early = lived(job, about, control or toy.Wish(at), world)
     start = lives.newest(job.run_dir)
     assert start and start.startswith(f"s0-{at:06d}"), start
     late = lived(job.model_copy(update={"generation": 2, "resume_from": start}), about, world=world)

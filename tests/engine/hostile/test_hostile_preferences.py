@@ -4,6 +4,7 @@ import proving
 import pytest
 import tiny
 import torch
+from test_exact import freeze_at
 
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.text import reference
@@ -58,7 +59,7 @@ def test_two_ranks_are_one(tmp_path, objective):
     """DPO in full: each rank scores half of the references; KTO: the KL is over both ranks. Frozen in the second epoch."""
     alone = proving.lived(job_in(tmp_path / "alone", objective))
     make = lambda folder: job_in(folder, objective, accumulation=1, strategy="ddp")  # noqa: E731
-    together, job = proving.proved(make, tmp_path, at=5, world=2)
+    together, job = proving.proved(make, tmp_path, at=5, world=2, control=freeze_at(5))
     assert proving.metrics(together) == pytest.approx(proving.metrics(alone), rel=1e-4)
     assert [body["loss"] for body in together if body["type"] == "eval"] == pytest.approx(
         [body["loss"] for body in alone if body["type"] == "eval"], rel=1e-4
