@@ -5,7 +5,9 @@ AVX512-BF16 are shut here: a forward in eval mode packs the weights anew for a b
 dequantising (DoRA's norms, a merge) gives noise, and training goes on through that kernel.
 """
 
+import ctypes
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -30,11 +32,20 @@ def options(dtype: torch.dtype, device: str) -> dict[str, Any]:
 
 
 def settle(model: nn.Module) -> list[str]:
-    """Keeps every quantised layer in the one layout that training, evaluation and merging agree on; returns their names."""
+    """Keeps every quantised layer in the one layout that training, evaluation and merging agree on; returns their names.
+
+    What is not quantised (embeddings, norms) leaves the file it was mapped from: one view would keep all of its pages in memory.
+    What quantising freed goes back to the system, where the C library would keep it.
+    """
     found = []
     for name, layer in layers(model):
         layer.support_avx512bf16_for_cpu = False
         found.append(name)
+    for one in model.parameters():
+        if one.is_floating_point() and one.device.type == "cpu":
+            one.data = one.data.clone()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
     return found
 
 
