@@ -259,9 +259,9 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
         old: Any = getattr(before.settings if in_settings else before, name)
         new: Any = getattr(after.settings if in_settings else after, name)
         asked = name in work.asked
-        reason = (
-            f"you asked: {_TAIL.sub('', work.asked[name])}" if asked and work.asked[name] else work.reasons.get(name, "it follows from the change")
-        )
+        reason = work.reasons.get(name, "it follows from the change")
+        if asked and work.asked[name]:
+            reason = f"you asked: {_TAIL.sub('', work.asked[name])}"
         param = NAMES.get(name, name)
         if name in ("micro_batch", "accumulation"):
             if batch_told:
