@@ -126,8 +126,18 @@ class SceneWorker(Worker):
         """What a model might say: the base beside the point, the tuned one in the words of the data."""
         question = asked.get("textPrompt") or asked.get("codeInput") or ""
         known = dict(PROMPTS).get(question, "I look that up for you. Please send me your order number.")
-        said = known if asked["target"] == "tuned" else "To reset your password, you will need to contact the support team of the company."
-        return {"output": said, "latency": 1.3, "tokensUsed": len(said.split()), "cost": 0.0021, "metadata": {"weights": asked["target"]}}
+        said = (
+            known
+            if asked["target"] == "tuned"
+            else "To reset your password, you will need to contact the support team of the company."
+        )
+        return {
+            "output": said,
+            "latency": 1.3,
+            "tokensUsed": len(said.split()),
+            "cost": 0.0021,
+            "metadata": {"weights": asked["target"]},
+        }
 
     def metrics(self, made):
         step = made + self.knobs.get("offset", 0)

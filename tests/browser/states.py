@@ -55,7 +55,12 @@ def data_picker(visitor, world):
 def data_attached(visitor, world):
     data_picker(visitor, world)
     rows = [
-        {"messages": [{"role": "user", "content": f"How do I fix pipe {i}?"}, {"role": "assistant", "content": f"Turn valve {i * 13}."}]}
+        {
+            "messages": [
+                {"role": "user", "content": f"How do I fix pipe {i}?"},
+                {"role": "assistant", "content": f"Turn valve {i * 13}."},
+            ]
+        }
         for i in range(90)
     ]
     body = "\n".join(json.dumps(row) for row in [*rows, *rows[:4]])

@@ -52,7 +52,7 @@ def assert_whole_curve(page, server, job_id):
     after = server.api("GET", f"/jobs/{job_id}/metrics")
     assert before["total"] == len(before["points"]), "the curve was thinned: this compares nothing"
     assert shown == sorted(set(shown))
-    assert set(point["step"] for point in before["points"][:-1]) <= set(shown) <= set(point["step"] for point in after["points"])
+    assert {point["step"] for point in before["points"][:-1]} <= set(shown) <= {point["step"] for point in after["points"]}
 
 
 def points_of(server, job_id):

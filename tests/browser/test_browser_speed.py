@@ -1,4 +1,4 @@
-"""How heavy and how quick the page is: first load, largest paint, and four charts over 100,000 steps while ten events a second come."""
+"""How heavy and how quick the page is: first load, largest paint, four charts over 100,000 steps while ten events a second come."""
 
 import gzip
 import math

@@ -20,6 +20,9 @@ SCREENS = os.environ.get("KRIPTIK_SCREENS")
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 WIDTHS = (1280, 360)
+TOO_WIDE = """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
+  && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])"))
+  .map((node) => node.outerHTML.slice(0, 99))"""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,9 @@ def make_runs(server, made):
 
 def run(server, name, steps, cap, more=(), **knobs):
     request = "Fine-tune SmolLM2 on our support answers, in our tone"
-    return harness.add_run(server.core, steps, cap, knobs, more=more, name=name, prompt=request, base="HuggingFaceTB/SmolLM2-135M-Instruct")
+    return harness.add_run(
+        server.core, steps, cap, knobs, more=more, name=name, prompt=request, base="HuggingFaceTB/SmolLM2-135M-Instruct"
+    )
 
 
 def second_stage():
@@ -129,8 +134,5 @@ def test_state(visit, world, name):
         if SCREENS:
             keep(page, name, width, height)
         assert visitor.axe() == []
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
-                 && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])")).map((node) => node.outerHTML.slice(0, 160))"""
-        )
+        wide = page.evaluate(TOO_WIDE)
         assert page.evaluate("document.documentElement.scrollWidth") <= width and wide == []

@@ -161,7 +161,18 @@ def until(condition, limit_s=20.0):
     raise AssertionError("this did not happen in time")
 
 
-def add_run(core, steps=30, cap="5", knobs=None, plan_id=None, more=(), name="Support bot", prompt="train a toy", base="toy", **authorization):
+def add_run(
+    core,
+    steps=30,
+    cap="5",
+    knobs=None,
+    plan_id=None,
+    more=(),
+    name="Support bot",
+    prompt="train a toy",
+    base="toy",
+    **authorization,
+):
     """A queued run with a bare plan row, as if it had been approved. `more`: stages after the first."""
     now = core.clock()
     plan_id = plan_id or new_id()
