@@ -1,4 +1,4 @@
-"""Builds the web page into `src/kriptik/static`: `scripts/build_web.py [--force] [--soft]`; `--check`: its types, lint and tests.
+"""Builds the web page into `src/kriptik/static`: `scripts/build_web.py [--force] [--soft]`; `--check` runs types, lint and tests.
 
 Order: built files whose stamp matches the sources; else the system's node; else node from PyPI, installed into this Python's own
 environment; else a sentence on what to do (with --soft exit code 0, since the server runs without its page). The user's node is

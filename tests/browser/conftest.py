@@ -191,7 +191,7 @@ class Visitor:
         self.server = server
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options})
         self.context.add_init_script(
-            "addEventListener('securitypolicyviolation', e => console.error('Security Policy:', e.violatedDirective, e.blockedURI))"
+            "addEventListener('securitypolicyviolation', (e) => console.error('Security Policy', e.violatedDirective))"
         )
         self.outside, self.broken, self.closing = [], [], []
         self.page = self.tab()

@@ -1,4 +1,4 @@
-"""The main journey with a real tiny run: a sentence becomes a plan, a run, a report and a comparison, by mouse and by keyboard."""
+"""The main journey with a real tiny run, by mouse and by keyboard: a sentence becomes a plan, a run, a report, a comparison."""
 
 import json
 import re

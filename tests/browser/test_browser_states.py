@@ -20,6 +20,9 @@ SCREENS = os.environ.get("KRIPTIK_SCREENS")
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 WIDTHS = (1280, 360)
+TOO_WIDE = """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
+  && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])"))
+  .map((node) => node.outerHTML.slice(0, 99))"""
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +134,5 @@ def test_state(visit, world, name):
         if SCREENS:
             keep(page, name, width, height)
         assert visitor.axe() == []
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
-                 && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])"))
-                 .map((node) => node.outerHTML.slice(0, 160))"""
-        )
+        wide = page.evaluate(TOO_WIDE)
         assert page.evaluate("document.documentElement.scrollWidth") <= width and wide == []

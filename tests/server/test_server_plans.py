@@ -210,9 +210,8 @@ def test_a_run_is_made_again_with_a_change(server):
     words = {"nlpModification": "use 3 epochs"}
     changed = server.api("POST", f"/plans/{copy['id']}/modify-with-ai", json=words)["plan"]
     second = approve(server, changed)["jobId"]
-    assert (
-        server.job(second)["stageSpecs"][0]["settings"]["epochs"] == 3 != server.job(first)["stageSpecs"][0]["settings"]["epochs"]
-    )
+    epochs = [server.job(job_id)["stageSpecs"][0]["settings"]["epochs"] for job_id in (first, second)]
+    assert epochs[0] != 3 and epochs[1] == 3
     for job_id in (first, second):
         end(server, job_id)
 

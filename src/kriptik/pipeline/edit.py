@@ -259,9 +259,8 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
         old: Any = getattr(before.settings if in_settings else before, name)
         new: Any = getattr(after.settings if in_settings else after, name)
         asked = name in work.asked
-        reason = work.reasons.get(name, "it follows from the change")
-        if asked and work.asked[name]:
-            reason = f"you asked: {_TAIL.sub('', work.asked[name])}"
+        said = _TAIL.sub("", work.asked.get(name) or "")
+        reason = f"you asked: {said}" if said else work.reasons.get(name, "it follows from the change")
         param = NAMES.get(name, name)
         if name in ("micro_batch", "accumulation"):
             if batch_told:

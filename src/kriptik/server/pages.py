@@ -27,8 +27,8 @@ NO_PAGE_STYLE = (
     "pre,code{font-family:ui-monospace,monospace;font-size:14px;color:#5ee0c4}"
 )
 NO_PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1"><title>KripTik</title><style>{NO_PAGE_STYLE}</style><main>
-<h1>KripTik is running</h1>
+<meta name="viewport" content="width=device-width,initial-scale=1"><title>KripTik</title>
+<style>{NO_PAGE_STYLE}</style><main><h1>KripTik is running</h1>
 <p>Its web page was not built yet. In KripTik's folder, run</p><pre>make web</pre><p>then reload this page. Until then the command
 line does everything: <code>kriptik --help</code>. The API is at <code>/api/training</code>.</p></main></html>
 """

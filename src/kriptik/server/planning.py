@@ -132,9 +132,7 @@ def again(
         rows, choices = None, choices.model_copy(update={"dataset_id": None, "data_rows": None})
     case = Case(plan.intent, site_of(core), rows)
     now, contract_id = core.clock(), new_id()
-    fresh = build_plan(
-        choices, case, plan_id=new_id(), contract_id=contract_id, user_id=user_id, prompt=plan.prompt, now=now
-    )
+    fresh = build_plan(choices, case, plan_id=new_id(), contract_id=contract_id, user_id=user_id, prompt=plan.prompt, now=now)
     return make_contract(fresh, case, contract_id=contract_id, now=now, parent=contract), fresh
 
 

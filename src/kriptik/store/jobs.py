@@ -40,9 +40,7 @@ def of_plan(session: Session, plan_id: str) -> Job | None:
     return session.scalars(select(Job).where(Job.plan_id == plan_id)).first()
 
 
-def page(
-    session: Session, user_id: str, limit: int, before: str | None, state: str | None = None, find: str = ""
-) -> list[Job]:
+def page(session: Session, user_id: str, limit: int, before: str | None, state: str | None = None, find: str = "") -> list[Job]:
     """Newest runs first, from below id `before`; with `find`, those that hold all of its words in what a person sees of them."""
     query = select(Job).where(Job.user_id == user_id).order_by(Job.id.desc())
     if before:

@@ -10,7 +10,7 @@ import { Options } from "../../features/plan/Options";
 import { Pipeline } from "../../features/plan/Pipeline";
 import { Settings } from "../../features/plan/Settings";
 import { Summary } from "../../features/plan/Summary";
-import { type Edit, TileCard } from "../../features/plan/Tile";
+import { type Edit, TileCard, TileTitle } from "../../features/plan/Tile";
 import { usePlan } from "../../features/plan/usePlan";
 import { api, call, type Schemas, toProblem } from "../../lib/api";
 import { money } from "../../lib/format";
@@ -96,8 +96,9 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
         ))}
         {plan.tiles.filter((tile) => tile.category === "budget").map((tile) => (
           <section key={tile.id} aria-labelledby="tile-budget" className="card min-w-0 p-4 sm:p-5 md:col-span-2 lg:col-span-3">
-            <h2 id="tile-budget" className="text-base font-semibold">{tile.title}</h2>
-            <p className="mt-1 mb-4 max-w-[70ch] text-sm text-mid">{tile.description}</p>
+            <TileTitle tile={tile} />
+            <p className="mt-3 text-lg font-semibold">{tile.recommendation || tile.value}</p>
+            <p className="mt-1 mb-5 max-w-[70ch] text-sm text-mid">{tile.description}</p>
             {locked ? (
               <p className="num">{plan.budgetAuthorization ? `Up to ${money(plan.budgetAuthorization.maxBudget)}` : tile.value}</p>
             ) : (

@@ -21,7 +21,11 @@ export function TestPage() {
   if (!job.data) return <Loading label="Loading the run" />;
   const done = job.data.state === "completed";
   const checkpoints = job.data.checkpoints.filter((item) => item.kept !== false).reverse();
-  const target = chosen ?? (done ? "" : (checkpoints[0]?.checkpointId ?? ""));
+  // The weights are chosen once: a checkpoint that is saved meanwhile does not take the place of the one under test.
+  if (chosen === null && (done || checkpoints[0])) setChosen(done ? "" : (checkpoints[0]?.checkpointId ?? ""));
+  const target = chosen ?? "";
+  const at = checkpoints.find((item) => item.checkpointId === target);
+  const weights = at ? `step ${at.step}` : "the finished model";
   return (
     <div className="grid gap-6">
       <header className="grid gap-3">
@@ -39,7 +43,7 @@ export function TestPage() {
               {checkpoints.map((item) => <option key={item.checkpointId} value={item.checkpointId}>step {item.step}{item.loss != null ? `, loss ${item.loss.toFixed(3)}` : ""}</option>)}
             </Select>
           </div>
-          <Tester key={target + (report.data ? "r" : "")} jobId={jobId} checkpointId={target || null} code={job.data.capability === "code_generation"} first={report.data?.sideBySide[0]?.prompt ?? job.data.samples[0]?.input ?? ""} />
+          <Tester jobId={jobId} checkpointId={target || null} weights={weights} code={job.data.capability === "code_generation"} first={report.data?.sideBySide[0]?.prompt ?? job.data.samples[0]?.input ?? ""} />
         </>
       )}
     </div>

@@ -10,8 +10,8 @@ export type Authorization = Schemas["BudgetAuthorization"];
 
 const CHANNELS: { id: Authorization["notificationChannels"][number]; label: string; hint?: string }[] = [
   { id: "in_app", label: "In this page" },
-  { id: "email", label: "E-mail", hint: "if the server has a mail account" },
-  { id: "sms", label: "SMS", hint: "if the server has an SMS account" },
+  { id: "email", label: "E-mail", hint: "with a mail account" },
+  { id: "sms", label: "SMS", hint: "with an SMS account" },
 ];
 
 /** A slider's ends and step that suit what the plan is expected to cost. */
@@ -62,7 +62,7 @@ export function Authorize({
           </div>
           <div className="grid gap-1">
             <span className="text-sm text-mid">Tell me</span>
-            <div className="flex flex-wrap gap-x-6 gap-y-1">
+            <div className="grid gap-x-4 gap-y-1 sm:grid-cols-3">
               {CHANNELS.map((item) => (
                 <Check key={item.id} label={item.label} hint={item.hint} disabled={authorized} checked={value.notificationChannels.includes(item.id)} onChange={(on) => channel(item.id, on)} />
               ))}

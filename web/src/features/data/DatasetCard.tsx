@@ -81,7 +81,7 @@ export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
       </div>
       <p className="flex flex-wrap justify-between gap-x-4 gap-y-0.5 text-xs text-mid">
         <span>{need.sentence || `${count(need.have)} rows`}</span>
-        <span className="num text-low">{goals.filter(([, rows]) => rows != null).map(([name, rows]) => `${name} ${count(rows ?? 0)}`).join(", ")}</span>
+        <span className="text-low tabular-nums">{goals.filter(([, rows]) => rows != null).map(([name, rows]) => `${name} ${count(rows ?? 0)}`).join(", ")}</span>
       </p>
     </div>
   );

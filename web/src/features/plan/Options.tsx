@@ -27,7 +27,7 @@ export function Options({ plan, busy, locked, onPick }: { plan: Schemas["Trainin
           const missing = whyNot(option);
           return (
           <li key={option.key} className={`card flex min-w-0 flex-col p-4 sm:p-5 ${same(option) ? "border-signal/60" : ""}`}>
-            <div className="flex flex-wrap items-center justify-between gap-2">
+            <div className="flex min-h-6 flex-wrap items-center justify-between gap-2">
               <span className="text-xs text-low">{KEYS[option.key]}</span>
               {same(option) && <Badge tone="signal" icon="check">In this plan</Badge>}
             </div>

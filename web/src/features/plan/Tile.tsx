@@ -32,10 +32,7 @@ export function TileCard({
       className={`card flex min-w-0 flex-col p-4 sm:p-5 ${moved ? "border-signal/60" : ""} ${open ? "md:col-span-2 lg:col-span-3" : tile.category === "config" ? "md:col-span-2 lg:group-has-[[data-open]]/tiles:col-span-3" : ""}`}
     >
       <header className="flex items-start justify-between gap-3">
-        <div className="flex items-center gap-2.5">
-          <span className="grid size-9 place-items-center rounded-control bg-ink-850 text-signal"><Icon name={TILE_ICONS[tile.category]} size={18} /></span>
-          <h2 id={`tile-${tile.category}`} className="text-sm text-mid">{tile.title}</h2>
-        </div>
+        <TileTitle tile={tile} />
         <Status tile={tile} moved={moved} />
       </header>
       <p className="mt-3 text-lg font-semibold break-words">{tileTitle(tile)}</p>
@@ -46,7 +43,7 @@ export function TileCard({
           {facts.slice(0, open ? 20 : tile.category === "config" ? 8 : 5).map(([name, value]) => (
             <div key={name} className={value.length > LONG ? "" : "flex justify-between gap-4"}>
               <dt className="shrink-0 text-low">{name}</dt>
-              <dd className={`min-w-0 break-words ${value.length > LONG ? "text-mid" : "text-right text-hi"} ${/^[$\d]/.test(value) ? "num text-xs leading-5" : ""}`}>{sentence(value)}</dd>
+              <dd className={`min-w-0 break-words ${value.length > LONG ? "text-mid" : "text-right text-hi tabular-nums"}`}>{sentence(value)}</dd>
             </div>
           ))}
         </dl>
@@ -67,6 +64,15 @@ export function TileCard({
         </div>
       )}
     </m.section>
+  );
+}
+
+export function TileTitle({ tile }: { tile: Tile }) {
+  return (
+    <div className="flex items-center gap-2.5">
+      <span className="grid size-9 shrink-0 place-items-center rounded-control bg-ink-850 text-signal"><Icon name={TILE_ICONS[tile.category]} size={18} /></span>
+      <h2 id={`tile-${tile.category}`} className="text-sm font-normal tracking-normal text-mid">{tile.title}</h2>
+    </div>
   );
 }
 

@@ -59,7 +59,8 @@ function secondsLeft(run: RunLive, share: number): number | null {
   if (!metrics || share <= 0) return null;
   const totals = probe?.totalSteps?.length ? probe.totalSteps : [metrics.totalSteps];
   const all = totals.reduce((sum, steps) => sum + steps, 0);
-  const perStep = pace(run) ?? probe?.secondsPerStep ?? null;
+  const whole = run.resumes.length === 0 && metrics.step >= LEAST_STEPS ? metrics.elapsedS / metrics.step : null;
+  const perStep = pace(run) ?? whole ?? probe?.secondsPerStep ?? null;
   return perStep === null ? null : perStep * all * (1 - share);
 }
 

@@ -10,7 +10,7 @@ import { diffWords, type Piece } from "./diff";
 const VOTES = [["base", "Base is better"], ["tie", "Equal"], ["tuned", "Tuned is better"]] as const;
 
 /** The same question, base left, tuned right; what they do not share is underlined. */
-export function Compared({ comparison }: { comparison: Schemas["Comparison"] }) {
+export function Compared({ comparison, weights }: { comparison: Schemas["Comparison"]; weights: string }) {
   const [vote, setVote] = useState(comparison.preferred ?? null);
   const [base, tuned] = diffWords(comparison.base.output, comparison.tuned.output);
   const prefer = useMutation({
@@ -22,7 +22,7 @@ export function Compared({ comparison }: { comparison: Schemas["Comparison"] }) 
       <p className="text-sm font-medium break-words whitespace-pre-wrap">{comparison.prompt}</p>
       <div className="grid gap-3 md:grid-cols-2">
         <Side title="Base" pieces={base} result={comparison.base} />
-        <Side title="Tuned" pieces={tuned} result={comparison.tuned} tuned />
+        <Side title="Tuned" note={weights} pieces={tuned} result={comparison.tuned} tuned />
       </div>
       <div role="group" aria-label="Which is better?" className="flex flex-wrap items-center gap-2">
         <span className="mr-1 text-sm text-mid">Which is better?</span>
@@ -34,12 +34,12 @@ export function Compared({ comparison }: { comparison: Schemas["Comparison"] }) 
   );
 }
 
-function Side({ title, pieces, result, tuned = false }: { title: string; pieces: Piece[]; result: Schemas["TestResult"]; tuned?: boolean }) {
+function Side({ title, note = "", pieces, result, tuned = false }: { title: string; note?: string; pieces: Piece[]; result: Schemas["TestResult"]; tuned?: boolean }) {
   const copy = () => void navigator.clipboard.writeText(result.output).then(() => toast("Copied."), () => toast("The browser did not allow copying.", "fault"));
   return (
     <section aria-label={title} className={`flex min-w-0 flex-col rounded-field border bg-ink-900 p-4 ${tuned ? "border-signal/50" : "border-edge"}`}>
       <header className="mb-1 flex items-center justify-between gap-2">
-        <Badge tone={tuned ? "signal" : "plain"}>{title}</Badge>
+        <span className="flex min-w-0 items-center gap-2"><Badge tone={tuned ? "signal" : "plain"}>{title}</Badge><span className="truncate text-xs text-low">{note}</span></span>
         <IconButton icon="copy" label={`Copy the answer of ${title}`} onClick={copy} className="-my-1 -mr-2" />
       </header>
       <p className="flex-1 text-sm leading-relaxed break-words whitespace-pre-wrap">

@@ -11,30 +11,37 @@ import { ErrorBox } from "../../ui/States";
 import { Compared } from "./Compared";
 import { useSession } from "./useSession";
 
-/** Asks base and tuned the same, side by side. The session starts with the first question and ends by itself. */
-export function Tester({ jobId, checkpointId, code = false, first = "" }: { jobId: string; checkpointId: string | null; code?: boolean; first?: string }) {
+/**
+ * Asks base and tuned the same, side by side. The session starts with the first question and ends by itself. `first` is offered until
+ * something is typed; what was typed and answered stays when other weights are chosen.
+ */
+export function Tester({
+  jobId, checkpointId, weights, code = false, first = "",
+}: { jobId: string; checkpointId: string | null; weights: string; code?: boolean; first?: string }) {
   const { session, start, extend, end } = useSession(jobId, checkpointId);
-  const [prompt, setPrompt] = useState(first);
+  const [typed, setTyped] = useState<string | null>(null);
+  const prompt = typed ?? first;
   const [system, setSystem] = useState("");
   const [temperature, setTemperature] = useState(0);
   const [maxTokens, setMaxTokens] = useState(128);
-  const [kept, setKept] = useState<Schemas["Comparison"][]>([]);
+  const [kept, setKept] = useState<{ weights: string; comparison: Schemas["Comparison"] }[]>([]);
   const live = session?.state === "ready" || session?.state === "starting";
   const ask = useMutation({
-    mutationFn: async () => {
+    mutationFn: async (asked: string) => {
       const used = live && session ? session : await start.mutateAsync();
-      return call(api.POST("/api/training/test/compare", {
+      const comparison = await call(api.POST("/api/training/test/compare", {
         body: {
           sessionId: used.id,
           request: { target: "tuned", systemPrompt: system || null, maxTokens, temperature, seed: 0, ...(code ? { codeInput: prompt } : { textPrompt: prompt }) },
         },
       }));
+      return { weights: asked, comparison };
     },
     onSuccess: (found) => setKept((before) => [found, ...before]),
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (prompt.trim() && !ask.isPending) ask.mutate();
+    if (prompt.trim() && !ask.isPending) ask.mutate(weights);
   };
   const problem = ask.isError ? toProblem(ask.error) : session?.state === "failed" ? toProblem({ code: "session_failed", detail: session.error ?? "The test session failed.", nextStep: "Ask again to start a new one." }) : null;
   return (
@@ -42,7 +49,7 @@ export function Tester({ jobId, checkpointId, code = false, first = "" }: { jobI
       <form onSubmit={submit} className="grid gap-3">
         <TextArea
           label={code ? "Code or question" : "Ask both models"} rows={3} value={prompt} maxLength={100_000} spellCheck={!code} className={code ? "num" : ""}
-          onChange={(event) => setPrompt(event.target.value)}
+          onChange={(event) => setTyped(event.target.value)}
           onKeyDown={(event) => {
             if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) event.currentTarget.form?.requestSubmit();
           }}
@@ -62,7 +69,7 @@ export function Tester({ jobId, checkpointId, code = false, first = "" }: { jobI
       </form>
       {ask.isPending && <p role="status" className="text-sm text-mid">{session?.state === "ready" ? "Base first, then tuned." : "Loading the weights. The first answer takes longer."}</p>}
       {problem && <ErrorBox problem={problem} kept="Your question is still in the field." />}
-      {kept.map((comparison) => <Compared key={comparison.id} comparison={comparison} />)}
+      {kept.map((item) => <Compared key={item.comparison.id} comparison={item.comparison} weights={item.weights} />)}
     </div>
   );
 }
