@@ -35,7 +35,7 @@ def opened(root, objective, rows, **options):
     job = tiny.tiny_job(root, rows=rows, objective=objective, settings=settings)
     run = stage.load(job, Text)
     session, place = stage.open_stage(run, 0, None)
-    torch.manual_seed(1)
+    torch.manual_seed(6)
     with torch.no_grad():
         for name, one in session.bundle.trainee.named_parameters():
             if "lora_B" in name or "score" in name:

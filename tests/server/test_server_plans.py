@@ -99,9 +99,12 @@ def test_without_rows_approval_asks_for_them(server):
     assert server.api("GET", "/jobs")["jobs"] == []
 
 
-def test_rows_of_the_wrong_kind_and_planned_methods_are_refused(server):
+def test_pairs_go_to_a_method_that_trains(server):
     pairs = ask(server, dataset=upload(server, kind="preferences"))["plan"]
-    assert not pairs["approvable"] and approve(server, pairs, 409)["code"] == "method_not_available"
+    assert pairs["approvable"] and pairs["choices"]["method"] == "lora", "the only one that trains here; it learns the better answers"
+
+
+def test_planned_methods_are_refused(server):
     llama = ask(server, "Quick fine-tune Llama for customer support")["plan"]
     assert llama["choices"]["method"] == "qlora" and llama["choices"]["gpuCount"] == 1 and not llama["approvable"]
     assert approve(server, llama, 409)["code"] == "method_not_available"
