@@ -19,7 +19,8 @@ from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import LoraSettings, StageSettings
 
 LONGEST, GROUP = 8, 4
-RULE = {"verifier": "share", "pattern": "[aeiou]", "group_size": GROUP, "max_new_tokens": LONGEST}
+RULE = {"verifier": "share", "pattern": "[aeiou]", "group_size": GROUP, "max_new_tokens": LONGEST, "doctor": 0}
+"""No look at answers beforehand: it asks what is wanted many times, and these tests count the questions."""
 
 
 def job_in(folder, adaptation="full", steps=12, rate=1e-3, strategy="single", accumulation=2, count=12, **options):
@@ -154,7 +155,7 @@ def test_rewards_rise(tmp_path):
 
 @pytest.mark.parametrize("pattern", [".*", "never said"])
 def test_what_always_or_never_passes_is_not_begun(tmp_path, pattern):
-    job = job_in(tmp_path, verifier="regex", pattern=pattern)
+    job = job_in(tmp_path, verifier="regex", pattern=pattern, doctor=64)
     with pytest.raises(WorkerError, match="All 48 answers") as refused:
         train(job, lambda body: None, proving.toy.running)
     assert refused.value.code == "nothing_to_learn"
