@@ -111,12 +111,12 @@ def real(tmp_path_factory, lora_trains):
     """A server whose worker trains for real; a tiny Llama lies where SmolLM2's converted weights would."""
     import tiny
 
-    from kriptik.engine.base import FACTS, _hash_weights
+    from kriptik.engine.base import FACTS, weights_sha256
 
     root = tmp_path_factory.mktemp("real")
     folder = root / "home" / "cache" / "models" / BASE.replace("/", "--")
     tiny.tiny_model(folder)
-    (folder / FACTS).write_text(json.dumps({"id": BASE, "source": "test", "sha256": _hash_weights(folder)}))
+    (folder / FACTS).write_text(json.dumps({"id": BASE, "source": "test", "sha256": weights_sha256(folder)}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -236,7 +236,6 @@ def approval(visitor, world):
 
 def resumed(visitor, world):
     open_run(visitor, world, "resumed")
-    visitor.page.get_by_text("Curves", exact=True).click()
     visitor.page.get_by_text("resumed here").first.wait_for()
 
 

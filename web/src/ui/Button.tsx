@@ -1,7 +1,7 @@
 import type { ButtonHTMLAttributes, ReactNode } from "react";
 import { Icon, type IconName } from "./Icon";
 
-type Look = "primary" | "hold" | "plain" | "quiet" | "danger" | "info";
+type Look = "primary" | "hold" | "plain" | "quiet" | "link" | "danger" | "info";
 
 const LOOKS: Record<Look, string> = {
   primary: "bg-signal text-ink-950 hover:brightness-108 font-semibold",
@@ -9,6 +9,7 @@ const LOOKS: Record<Look, string> = {
   info: "bg-info text-ink-950 hover:brightness-108 font-semibold",
   plain: "bg-ink-850 text-hi border border-line/60 hover:bg-ink-800 hover:border-line",
   quiet: "text-mid hover:text-hi hover:bg-ink-800",
+  link: "text-info hover:bg-ink-800",
   danger: "text-fault border border-fault/50 hover:bg-fault hover:text-ink-950",
 };
 

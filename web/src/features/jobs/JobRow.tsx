@@ -20,7 +20,7 @@ export function JobRow({ job, actions, level = 3 }: { job: Schemas["JobSummary"]
         </Heading>
         {(job.notes || job.prompt !== job.name) && <p className="truncate text-sm text-mid">{job.notes || job.prompt}</p>}
         <p className="mt-1 flex flex-wrap gap-x-3 text-xs text-low">
-          <span>{job.baseModel}</span><span>{words(job.method)}</span><span>{ago(job.createdAt, now)}</span>
+          <span>{job.baseModel.split("/").at(-1)}</span><span>{words(job.method)}</span><span>{ago(job.createdAt, now)}</span>
         </p>
       </div>
       <div className="grid gap-2">

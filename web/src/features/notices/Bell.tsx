@@ -102,7 +102,7 @@ function Panel({ rows, unread, failed, close }: { rows: NoticeRow[]; unread: num
               <p className="text-sm break-words text-mid">{row.message}</p>
               <div className="mt-1 flex flex-wrap items-center justify-between gap-2">
                 <span className="text-xs text-low">{ago(row.createdAt, now)}</span>
-                <Button look="quiet" className="min-h-9 px-2 text-info" onClick={() => act(row)}>{row.actionLabel}</Button>
+                <Button look="link" className="-mr-2 min-h-9 px-2" onClick={() => act(row)}>{row.actionLabel}</Button>
               </div>
             </div>
           </li>
