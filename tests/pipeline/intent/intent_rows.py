@@ -1,10 +1,13 @@
 """Reads the requests with expected fields and scores the parser on them.
 
-A line is `prompt ||| key=value;…`. Flags: no (no request to train), ask (needs clarification), conflict, cpu. The rest in KEYS.
+A line is `prompt ||| key=value;…`. Flags: no (no request to train), ask (needs clarification), conflict, cpu. The rest in KEYS;
+`amt` with `cur` is a sum in another currency, turned into `usd` by the catalogue's rates.
 """
 
 from collections import Counter
 from pathlib import Path
+
+from kriptik.catalogue.load import load_catalogue
 
 FLAGS = {"no", "ask", "conflict", "cpu"}
 KEYS = (
@@ -36,14 +39,23 @@ KEYS = (
 
 
 def rows(name):
-    """(prompt, expected fields) of a data file beside this module."""
+    """(prompt, expected fields, whether in another language than English) of a data file beside this module.
+
+    A line "## other" or "## english" says which language the lines below it are in.
+    """
+    other = False
     lines = (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
     for line in lines:
-        if not line.startswith("#"):
+        if line.startswith("##"):
+            other = line == "## other"
+        elif not line.startswith("#"):
             prompt, _, fields = line.partition("|||")
             pairs = dict(f.split("=", 1) if "=" in f else (f, True) for f in fields.strip().split(";"))
+            amount = pairs.pop("amt", None)
+            if amount is not None:
+                pairs["usd"] = str(float(amount) * float(load_catalogue().currencies[pairs["cur"]].usd_per_unit))
             assert set(pairs) <= FLAGS | set(KEYS), line
-            yield prompt.strip(), pairs
+            yield prompt.strip(), pairs, other
 
 
 def flat(contract):
@@ -94,18 +106,34 @@ def same(key, expected, found):
     return "".join(filter(str.isalnum, str(expected).lower())) == "".join(filter(str.isalnum, str(found).lower()))
 
 
+def compare(expected, found):
+    """(field, expected, found, right) of each field that counts: one that is expected or was found; whether it is a request always."""
+    for key in ("no", "cap", *(k for k in (*FLAGS, *KEYS) if k not in ("no", "cap"))):
+        always = key == "no" or (key == "cap" and "no" not in expected)
+        if always or key in expected or key in found:
+            yield key, expected.get(key), found.get(key), same(key, expected.get(key), found.get(key))
+
+
 def score(parser, name):
-    """({field: (right, counted)}, [(prompt, field, expected, found)]). A field counts where it is expected or was found."""
+    """({field: (right, counted)}, [(prompt, field, expected, found)]).
+
+    Beside the fields: `refused` (non-requests known as such), `other` and `other-cap` (all fields, and the capability alone, of
+    requests that are not English).
+    """
     right, counted, misses = Counter(), Counter(), []
-    for prompt, expected in rows(name):
+    for prompt, expected, elsewhere in rows(name):
         found = flat(parser.parse(prompt).fields())
-        for key in ("no", "cap", *(k for k in (*FLAGS, *KEYS) if k not in ("no", "cap"))):
-            always = key == "no" or (key == "cap" and "no" not in expected)
-            if not always and key not in expected and key not in found:
-                continue
-            counted[key] += 1
-            ok = same(key, expected.get(key), found.get(key))
-            right[key] += ok
+        for key, wanted, got, ok in compare(expected, found):
+            names = [key]
+            if key == "no" and wanted:
+                names.append("refused")
+            if elsewhere:
+                names.append("other")
+                if key == "cap":
+                    names.append("other-cap")
+            for each in names:
+                counted[each] += 1
+                right[each] += ok
             if not ok:
-                misses.append((prompt, key, expected.get(key), found.get(key)))
+                misses.append((prompt, key, wanted, got))
     return {k: (right[k], counted[k]) for k in counted}, misses

@@ -27,13 +27,13 @@ def test_fields_are_read(name, capsys):
 
 
 def test_development_and_validation_share_no_request():
-    development, validation = ({p for p, _ in rows(n)} for n in FLOORS)
+    development, validation = ({p for p, _, _ in rows(n)} for n in FLOORS)
     assert not development & validation
 
 
 def test_a_request_is_read_in_milliseconds():
     parser = OfflineParser()
-    prompts = [p for p, _ in rows("validation.txt")]
+    prompts = [p for p, _, _ in rows("validation.txt")]
     for prompt in prompts:
         parser.parse(prompt)
     began = time.process_time()
