@@ -223,7 +223,7 @@ def _joined(text: str, found: list[Number]) -> list[Number]:
             and last.value < number.value
             and between.strip() not in ("a", "e", "y", "o", "and", "und", "et")
         ):
-            shared = number.value / last.value >= 100 and last.value < 100
+            shared = last.value < 100 and number.value >= 100 * last.value > 0
             low = last.value * 1000 if shared and number.value >= 1000 else last.value
             out[-1] = Number(number.value, last.start, number.end, low)
         else:

@@ -15,6 +15,8 @@ FOLDER = Path(__file__).parent / "words"
 LETTER = "0-9a-z\u00df\u00e0-\u024f"
 LEFT, RIGHT = f"(?<![{LETTER}])", f"(?![{LETTER}])"
 GAP = r"[\s\-_/]*"
+_AFTER_WORD = re.compile(r"(?<=\\w[+*]) (?!\?)")
+"""A gap behind any word must be there: were it optional, a run of words could be cut up in as many ways as it has letters."""
 NEVER = re.compile(r"(?!)")
 
 
@@ -57,7 +59,7 @@ def vocabulary(language: str = "en") -> Vocabulary:
 @lru_cache(maxsize=4096)
 def phrase(entry: str) -> str:
     """The pattern of one entry."""
-    body = entry.replace(" ", GAP)
+    body = _AFTER_WORD.sub(lambda _: GAP[:-1] + "+", entry).replace(" ", GAP)
     left = LEFT if re.match(f"[{LETTER}(\\[\\\\]", entry) and _latin(entry) else ""
     right = RIGHT if re.search(f"[{LETTER})\\]?+*}}]$", entry) and _latin(entry) else ""
     return f"{left}(?:{body}){right}"
