@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import log
 
+from kriptik.pipeline.intent import learned
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
 from kriptik.pipeline.intent.vocabulary import Vocabulary, phrase
@@ -41,12 +43,17 @@ _SOURCE = re.compile(
 """What is turned into something else is given, not made."""
 ENOUGH = 0.6
 """Less evidence than this is none."""
+CUE, MOST = 1.5, 8.0
+"""What a unit of evidence from cue words adds to the log probability of the learned model, and the evidence that counts at most."""
+SURE = 0.3
+"""Probability that the learned model must give a capability for which no cue word speaks."""
 
 
 @dataclass
 class Evidence:
-    """Scores by capability, and what was seen."""
+    """Scores by capability, and what was seen. `chances`: the learned model's, which also knows "no" and "ask"."""
 
+    chances: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     seen: list[tuple[str, str, str, str | None]] = field(default_factory=list)
 
@@ -55,9 +62,19 @@ class Evidence:
         self.seen.append((capability, kind, what, role))
 
     def best(self) -> str | None:
-        """The capability with most evidence; None where there is too little."""
-        top = max(CAPABILITIES, key=lambda c: self.scores.get(c, 0.0))
-        return top if self.scores.get(top, 0.0) >= ENOUGH else None
+        """The capability with most evidence, cue words and learned model together; None where there is too little."""
+        top = max(CAPABILITIES, key=self._sum)
+        if self.known >= ENOUGH:
+            return top
+        return top if self.chances.get(top, 0.0) >= max(SURE, self.chances.get("ask", 0.0)) else None
+
+    @property
+    def known(self) -> float:
+        """The most that cue words alone say for any capability."""
+        return max(self.scores.values(), default=0.0)
+
+    def _sum(self, capability: str) -> float:
+        return CUE * min(self.scores.get(capability, 0.0), MOST) + log(max(self.chances.get(capability, 0.0), 1e-6))
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class _Mark:
 
 def weigh(reading: Reading, named: Named, methods: list[str]) -> Evidence:
     """All evidence in a request."""
-    evidence = Evidence()
+    evidence = Evidence(learned.judged(reading.text))
     text = list(reading.text)
     for start, end in named.spans:
         text[start:end] = "·" * (end - start)

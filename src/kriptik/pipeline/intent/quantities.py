@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kriptik.catalogue.load import load_catalogue
-from kriptik.pipeline.intent.vocabulary import LEFT, RIGHT, phrase, vocabulary
+from kriptik.pipeline.intent.vocabulary import LEFT, RIGHT, phrase, plain, vocabulary
 
-EUROPEAN = {"de", "es", "fr", "pt"}
 SUFFIX = {
     "k": 1e3,
     "m": 1e6,
@@ -292,7 +291,7 @@ def _currency_patterns(language: str) -> tuple[re.Pattern[str], re.Pattern[str],
     codes: dict[str, str] = {}
     for code, rate in load_catalogue().currencies.items():
         for spelling in (code.lower(), *rate.symbols, *rate.words):
-            codes.setdefault(spelling.lower(), code)
+            codes.setdefault(plain(spelling.lower()), code)
     codes.update({"$": "USD", "usd": "USD", "us$": "USD", **_ambiguous(language)})
     spellings = sorted(codes, key=len, reverse=True)
     worded = "|".join(_spelling(s) for s in spellings)

@@ -8,6 +8,8 @@ from kriptik.pipeline.intent.text import Reading
 
 ASKED, BARE = 2.5, 2.6
 """Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
+UNLIKELY = 0.12
+"""A text that says neither is a request where the learned model gives "no request" less than this."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
     r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question"
@@ -22,13 +24,14 @@ def is_request(reading: Reading, named: Named, evidence: Evidence, specific: boo
     known = evidence.scores.get(evidence.best() or "", 0.0) >= BARE or named.base
     if len(_LETTERS.findall(text)) < 2 or (not known and _gibberish(text)):
         return False
-    wanted = False
+    wanted = refused = False
     for start, end in reading.sentences:
         verdict = _sentence(reading, text[start:end], named, evidence, specific)
         if verdict is False and not wanted and _closes(reading, text[start:end]):
             return False
         wanted = wanted or bool(verdict)
-    return wanted
+        refused = refused or verdict is False
+    return wanted or (not refused and not reading.injected and evidence.chances.get("no", 1.0) < UNLIKELY)
 
 
 def _closes(reading: Reading, sentence: str) -> bool:

@@ -36,7 +36,10 @@ _TRANSLATE = str.maketrans(
         "\u2009": " ",
         "\t": " ",
         "\r": " ",
-        "ß": "ß",
+        "ł": "l",
+        "Ł": "l",
+        "ı": "i",
+        "İ": "i",
     }
 )
 _QUOTES = (
@@ -52,7 +55,7 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _OTHER_SCRIPTS = {"ru": re.compile(r"[\u0400-\u04ff]"), "ko": re.compile(r"[\uac00-\ud7af]"), "ar": re.compile(r"[\u0600-\u06ff]")}
 _WORD = re.compile(r"[^\W\d_]+")
-LATIN_LANGUAGES = ("de", "es", "fr", "pt")
+LATIN_LANGUAGES = ("de", "es", "fr", "pt", "it", "nl", "pl", "tr")
 
 
 def fold(text: str) -> str:

@@ -73,7 +73,7 @@ def phrases(entries: list[str]) -> re.Pattern[str]:
 def plain(text: str) -> str:
     """Latin accents off, lower case: how entries may be typed in the files."""
     out = []
-    for char in text:
+    for char in text.replace("ł", "l").replace("ı", "i"):
         base = unicodedata.normalize("NFD", char)
         out.append(base[0] if "\u0041" <= base[0] <= "\u024f" and len(base) > 1 else char)
     return "".join(out)
