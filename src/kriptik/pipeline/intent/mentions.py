@@ -171,11 +171,24 @@ _DATA_WORD = re.compile(
 )
 
 
+_POSSESSIVE = re.compile(
+    r"(?:my|our|his|her|their|mein\w*|unser\w*|mis?|nuestr\w+|meus?|minhas?|noss\w+|mes|mon|ma|nos|notre|mi[aeo]|miei|nostr\w+|onze|mijn)(?![a-z])"
+)
+_GIVEN_BEFORE = re.compile(
+    r"(?:\b(?:on|from|of|with|using|use|data|have|all|take|learn|feed|upload|attached|by|into|and|plus|aus|mit|von|auf|de|con|desde|sobre|com|avec|sur|da|di"
+    r"|met|van)\b|[:,.(]|^|\d|['\"])\W*$"
+)
+"""What is given stands behind such a word; "find songs in our library", "dub our videos" give nothing to learn from."""
+
+
 def _own(reading: Reading, counted: bool) -> bool:
     """A possessive or "I have" with a kind of data within a few words, or a path or file of one's own."""
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
+        possessive = _POSSESSIVE.match(match[0])
         if counted:
             return True
+        if possessive and not _GIVEN_BEFORE.search(reading.text[: match.start()]):
+            continue
         tail = re.split(r"[.;!?\n,(]", reading.text[match.start() : match.end() + 34])[0]
         if reading.words.rx("mask.misleading").search(tail):
             continue
