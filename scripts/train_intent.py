@@ -3,14 +3,15 @@
     python scripts/train_intent.py            writes src/kriptik/pipeline/intent/learned.bin
     python scripts/train_intent.py --check N  N-fold accuracy instead: no phrase is judged by a model that saw it
 
-Multinomial logistic regression, full batch, numpy alone; every random choice comes from the seed. Each phrase is seen as written and
-wrapped the way people wrap such a wish (WRAPS), so that the words of asking, of money and of hardware say nothing about what for.
+Multinomial logistic regression, full batch, numpy alone; every random choice comes from the seed. Each phrase is seen as written
+and wrapped the way people wrap such a wish (`wraps.toml`), so that the words of asking and of money say nothing about what for.
 """
 
 import json
 import random
 import re
 import sys
+import tomllib
 import zlib
 from pathlib import Path
 
@@ -22,45 +23,11 @@ from kriptik.pipeline.intent.text import fold, guess_language
 ROOT = Path(__file__).parents[1]
 PHRASES = ROOT / "bench" / "intent"
 sys.path.insert(0, str(ROOT / "tests" / "pipeline" / "intent"))
-from intent_rows import rows
+from intent_rows import rows  # noqa: E402
 
 SEED, STEPS, RATE, DECAY = 7, 220, 30.0, 3e-5
 COPIES = 3
-EN_BEFORE = """train a model|train a model to|i want a model that can|fine-tune llama for|fine tune qwen 7b to|build me|we need|need|please make
-i'd like something:|can you train an ai for|our team wants|my startup needs a model for|quick lora for|a cheap model for|want to finetune mistral on
-teach a model|hey,|ok so basically|production ready:|create an ai that does|could we get|looking for|help me build|gimme|a model for""".replace("\n", "|")
-EN_AFTER = """, budget $50|, max 300 dollars|, 2x a100|on a single 4090|with qlora|, no lora please|using dora then dpo|, on runpod|, no cloud|by tomorrow
-, within 6 hours|. we have 2k examples|, 500 samples|, data attached as jsonl|, cheap|, export gguf|. must run on a phone|, commercial use|pls|, thanks
-for my company|for our customers|, in spanish|, better than gpt-4|, about 20 gb of it|. I'm on a tight budget|, full fine-tune|, quality matters""".replace("\n", "|")
-WRAPS = {
-    "en": (EN_BEFORE, EN_AFTER),
-    "de": (
-        "trainiere ein modell, das|ich brauche ein modell für|wir wollen|bitte|ich möchte eine ki zum|ein modell soll",
-        ", budget 200 euro|, maximal 50 €|, ohne lora|auf einer a100|, in 5 stunden|, wir haben 2000 beispiele|, günstig|, nur lokal",
-    ),
-    "es": (
-        "quiero un modelo que|necesito una ia para|entrena un modelo para|queremos|me gustaría|un modelo para",
-        ", presupuesto 300 euros|, máximo 50 dólares|, sin lora|con una a100|, en 2 horas|, tengo 500 ejemplos|, sin nube",
-    ),
-    "fr": (
-        "je veux un modèle qui|entraîne un modèle pour|j'ai besoin d'une ia pour|nous voulons|je voudrais|un modèle pour",
-        ", budget 200 euros|, 50 € maximum|, sans lora|sur une a100|, en 3 heures|, j'ai 500 exemples|, sans cloud",
-    ),
-    "pt": (
-        "quero um modelo que|preciso de uma ia para|treine um modelo para|queremos|um modelo para",
-        ", até 300 reais|, orçamento 50 dólares|, sem lora|numa a100|, em 2 horas|, tenho 500 exemplos|, sem nuvem",
-    ),
-    "it": ("voglio un modello che|mi serve un'ia per|addestra un modello per|vorrei", ", massimo 50 euro|, senza lora|, ho 300 esempi"),
-    "nl": ("ik wil een model dat|train een model om|we zoeken iets voor", ", maximaal 50 euro|, zonder lora|, we hebben 300 voorbeelden"),
-    "pl": ("chcę model do|wytrenuj model|potrzebuję", ", budżet 200 zł|, bez lora|, mam 300 przykładów"),
-    "tr": ("bir model istiyorum:|model eğit:|lazım:", ", bütçe 200 dolar|, lora olmadan|, 300 örnek var|istiyorum"),
-    "ru": ("нужна модель:|обучи модель|хочу", ", бюджет 50 долларов|, без lora|, есть 300 примеров"),
-    "ja": ("|モデル：|llamaで", "が欲しい|を作りたい|、予算5万円|、loraは使わない|、データは500件"),
-    "zh": ("我想训练一个模型：|训练一个能|我需要|做一个", "|，预算500元|，不用lora|，有500条数据|，三小时内"),
-    "ko": ("|모델:", "이 필요해요|을 만들고 싶어요|, 예산 10만 원"),
-    "ar": ("أريد نموذج|درب نموذج|أحتاج", "|، الميزانية 200 دولار|بدون lora"),
-    "hi": ("|मुझे मॉडल चाहिए:|mujhe model chahiye", "चाहिए|, बजट 5000 रुपये|, lora के बिना|banana hai"),
-}
+WRAPS = tomllib.loads((PHRASES / "wraps.toml").read_text(encoding="utf-8"))
 
 
 def phrases() -> list[tuple[str, str]]:
@@ -88,9 +55,9 @@ def requests() -> list[tuple[str, str]]:
 def wrapped(label: str, phrase: str, rng: random.Random) -> list[str]:
     """The phrase as written, and in a few wraps of its language. What is no request gets no word of asking."""
     if label in ("no", "ask"):
-        return [phrase, phrase if label == "no" else f"{phrase}{rng.choice(EN_AFTER.split('|'))}"]
+        return [phrase, phrase if label == "no" else f"{phrase}{rng.choice(WRAPS['en']['after'])}"]
     language = _language(phrase)
-    before, after = (part.split("|") for part in WRAPS[language])
+    before, after = WRAPS[language]["before"], WRAPS[language]["after"]
     out = [phrase]
     for _ in range(COPIES):
         head, tail = rng.choice(["", *before, *before]), rng.choice(["", *after])
@@ -170,7 +137,6 @@ def folded_scores(sources: list[tuple[str, str]], classes: list[str], folds: int
 
 def write(weights: np.ndarray, bias: np.ndarray, classes: list[str]) -> None:
     """Weights as int8 of one scale."""
-    scale = float(np.abs(weights).max() / 127)
     scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9995) / 127)
     packed = zlib.compress(np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes(), 9)
     head = json.dumps({"classes": classes, "bias": [round(float(b), 6) for b in bias], "scale": round(scale, 9)})

@@ -205,15 +205,22 @@ def intent(
     prompt: Annotated[str | None, typer.Argument(help="A request to read.")] = None,
     batch: Annotated[Path | None, typer.Option(help="JSONL of {id, prompt}.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL of {id, contract}.")] = None,
+    llm: Annotated[bool, typer.Option("--llm", help="Ask the model that KRIPTIK_LLM configures; without it, offline.")] = False,
 ) -> None:
-    """Read requests into fields, offline."""
+    """Read requests into fields."""
     from kriptik.pipeline.intent.batch import parse_batch
 
+    parser = None
+    if llm:
+        from kriptik.server.reading import parser_of
+        from kriptik.server.settings import Settings
+
+        parser = parser_of(Settings.from_env())
     if batch is None:
-        result = next(iter(parse_batch([{"id": "1", "prompt": prompt or ""}])))
+        result = next(iter(parse_batch([{"id": "1", "prompt": prompt or ""}], parser)))
         console.print_json(data=result["contract"])
         return
-    _run_batch(batch, out, parse_batch)
+    _run_batch(batch, out, lambda rows: parse_batch(rows, parser))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
+from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.data import DataReport
@@ -72,7 +73,7 @@ def from_words(
     core: Core, user_id: str, prompt: str, dataset: Dataset | None, *, existing_model: str | None
 ) -> tuple[TrainingContract, TrainingImplementationPlan]:
     """Reads a request and plans it. 422 `not_a_training_request` or `needs_clarification` where there is nothing to plan."""
-    intent = OfflineParser().parse(prompt)
+    intent = parser_of(core.settings).parse(prompt)
     if not intent.is_training_request:
         raise BadInputError(
             "not_a_training_request",
@@ -237,6 +238,7 @@ def _planned(
     case = Case(intent, site_of(core), _rows(dataset))
     chosen = choose(intent, case.site, case.rows)
     choices = chosen.choices.model_copy(update={"notify_at_percent": _alert_mark(core, user_id, chosen.choices.freeze_at_percent)})
+    notes = [*([intent.reader_note] if intent.reader_note else []), *chosen.assumed]
     now, contract_id = core.clock(), new_id()
     plan = build_plan(
         choices,
@@ -246,9 +248,12 @@ def _planned(
         user_id=user_id,
         prompt=prompt,
         now=now,
-        assumed=chosen.assumed,
+        assumed=notes,
     )
-    return make_contract(plan, case, contract_id=contract_id, now=now, assumed=chosen.assumed), plan
+    contract = make_contract(
+        plan, case, contract_id=contract_id, now=now, assumed=notes, thinking_tokens=intent.thinking_tokens
+    )
+    return contract, plan
 
 
 def _alert_mark(core: Core, user_id: str, freeze_percent: float) -> float:

@@ -3,6 +3,7 @@
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -47,6 +48,23 @@ class Settings(Noun):
     resume_link_hours: float = Field(default=72, gt=0)
     fruitless_limit: int = Field(default=3, ge=1)
     """Automatic restarts without a new checkpoint before a run is given up."""
+
+    llm: Literal["off", "claude", "openai"] = "off"
+    """Who reads requests: the offline parser alone, Claude, or a model behind an OpenAI-compatible endpoint (Ollama, vLLM)."""
+    llm_model: str = "claude-opus-4-5"
+    llm_url: str | None = None
+    """Default: Anthropic's own, or Ollama's on this machine."""
+    llm_key_env: str = "ANTHROPIC_API_KEY"
+    """Name of the environment variable that holds the key."""
+    llm_thinking_tokens: int = Field(default=64_000, ge=0)
+    """Budget for thinking; 0 lets the model choose."""
+    llm_timeout_s: float = Field(default=120, gt=0)
+    """After this long the offline reading is taken."""
+    llm_cap_usd: Money = Decimal(0)
+    """What asking may cost, all calls together; nothing is spent unasked."""
+    llm_input_usd_per_million: Money | None = None
+    llm_output_usd_per_million: Money | None = None
+    """Prices of the model's tokens. Without them the dearest known are assumed for Claude and for any host but this machine."""
 
     @classmethod
     def from_env(cls, **overrides: object) -> "Settings":

@@ -76,9 +76,13 @@ class TrainingIntent(Noun):
     data: DataMention | None = None
     output: OutputMention | None = None
     conflict: bool = False
+    reader_note: str | None = None
+    """How it was read, where that needs saying: "Read offline. The model gave no answer …"."""
+    thinking_tokens: int = Field(0, ge=0)
+    """What a language model thought over this request."""
 
     def fields(self) -> dict[str, Any]:
         """The batch interface's view: snake_case, and nothing that the text did not determine."""
-        found = self.model_dump(mode="json", exclude_none=True, exclude={"question"})
+        found = self.model_dump(mode="json", exclude_none=True, exclude={"question", "reader_note", "thinking_tokens"})
         keep = {"is_training_request"}
         return {name: value for name, value in found.items() if name in keep or (value is not False and value not in ([], {}))}

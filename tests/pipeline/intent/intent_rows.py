@@ -107,7 +107,7 @@ def same(key, expected, found):
 
 
 def compare(expected, found):
-    """(field, expected, found, right) of each field that counts: one that is expected or was found; whether it is a request always."""
+    """(field, expected, found, right) of each field that counts: one expected or found, and whether it is a request."""
     for key in ("no", "cap", *(k for k in (*FLAGS, *KEYS) if k not in ("no", "cap"))):
         always = key == "no" or (key == "cap" and "no" not in expected)
         if always or key in expected or key in found:

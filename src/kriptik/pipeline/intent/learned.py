@@ -1,7 +1,7 @@
 """A small logistic model over hashed word and character n-grams: what a request is about, where no cue word says it.
 
-Trained by `scripts/train_intent.py` from committed phrases and shipped as `learned.bin`: a JSON line (classes, scale, buckets), then
-zlib-packed int8 weights, row by bucket. Pure Python, so that a planner needs no numeric library; deterministic.
+Trained by `scripts/train_intent.py` from committed phrases and shipped as `learned.bin`: a JSON line (classes, bias, scale),
+then zlib-packed int8 weights, row by bucket. Pure Python, so that a planner needs no numeric library; deterministic.
 """
 
 import json
@@ -9,11 +9,14 @@ import math
 import re
 import zlib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 FILE = Path(__file__).with_name("learned.bin")
 BUCKETS = 1 << 15
-_TOKEN = re.compile(r"[a-z0-9\u00df-\u024f\u0400-\u04ff\u0600-\u06ff\u0900-\u097f']+|[\u3040-\u30ff]+|[\u4e00-\u9fff]+|[\uac00-\ud7af]+|\?")
+_TOKEN = re.compile(
+    r"[a-z0-9\u00df-\u024f\u0400-\u04ff\u0600-\u06ff\u0900-\u097f']+|[\u3040-\u30ff]+|[\u4e00-\u9fff]+|[\uac00-\ud7af]+|\?"
+)
 _DIGITS = re.compile(r"\d+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 
@@ -22,7 +25,7 @@ def features(folded: str) -> list[int]:
     """Buckets of a folded text, each once: words, pairs of words, pieces of long words, characters of unspaced scripts."""
     tokens = _TOKEN.findall(_DIGITS.sub("0", folded))
     names = {f"w{t}" for t in tokens}
-    names.update(f"p{a} {b}" for a, b in zip(tokens, tokens[1:], strict=False))
+    names.update(f"p{a} {b}" for a, b in pairwise(tokens))
     names.update(f"s{a} {b}" for a, b in zip(tokens, tokens[2:], strict=False))
     for token in tokens:
         if _UNSPACED.match(token):
@@ -43,7 +46,7 @@ def _model() -> tuple[list[str], list[float], bytes]:
 
 
 def judged(folded: str) -> dict[str, float]:
-    """Probability of each class: the ten capabilities, "no" (no request to train) and "ask" (a request that does not say for what)."""
+    """Probability of each class: the ten capabilities, "no" (no request) and "ask" (a request that does not say for what)."""
     classes, (*bias, scale), weights = _model()
     found = features(folded)
     width = len(classes)

@@ -1,0 +1,37 @@
+"""Which parser reads requests: by settings, the offline one unless a model is configured."""
+
+import os
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from kriptik.llm.claude import Claude
+from kriptik.llm.compatible import Compatible
+from kriptik.llm.purse import Paid, Prices, Purse
+from kriptik.pipeline.intent.model_parser import ModelParser
+from kriptik.pipeline.intent.parser import IntentParser, OfflineParser
+from kriptik.server.settings import Settings
+
+OLLAMA = "http://127.0.0.1:11434/v1"
+ASSUMED = Prices(Decimal(15), Decimal(75))
+"""Dollars for a million tokens where the operator gave no price: the dearest Claude Opus (4.1; price list of 2025)."""
+HERE = ("127.0.0.1", "localhost", "::1")
+
+
+def parser_of(settings: Settings) -> IntentParser:
+    """The configured parser. Every paid call goes through the purse under `home`."""
+    if settings.llm == "off":
+        return OfflineParser()
+    key = os.environ.get(settings.llm_key_env, "")
+    if settings.llm == "claude":
+        model: Claude | Compatible = Claude(
+            settings.llm_model, key, settings.llm_url, settings.llm_thinking_tokens, settings.llm_timeout_s
+        )
+        free = False
+    else:
+        url = settings.llm_url or OLLAMA
+        model = Compatible(settings.llm_model, url, key, timeout_s=settings.llm_timeout_s)
+        free = urlsplit(url).hostname in HERE
+    fallback = Prices(Decimal(0), Decimal(0)) if free else ASSUMED
+    given = (settings.llm_input_usd_per_million, settings.llm_output_usd_per_million)
+    prices = Prices(given[0] if given[0] is not None else fallback.input, given[1] if given[1] is not None else fallback.output)
+    return ModelParser(Paid(model, prices, Purse(settings.home / "llm-ledger.jsonl", settings.llm_cap_usd)))
