@@ -51,7 +51,7 @@ class Settings(Noun):
 
     llm: Literal["off", "claude", "openai"] = "off"
     """Who reads requests: the offline parser alone, Claude, or a model behind an OpenAI-compatible endpoint (Ollama, vLLM)."""
-    llm_model: str = "claude-opus-4-5"
+    llm_model: str = "claude-opus-4-8"
     llm_url: str | None = None
     """Default: Anthropic's own, or Ollama's on this machine."""
     llm_key_env: str = "ANTHROPIC_API_KEY"

@@ -111,9 +111,10 @@ def _system() -> str:
         "dedupe, clustering: embeddings; image or video in and text out: multimodal; detectors, classifiers, forecasts, "
         "speech-to-text: custom; "
         "a person's voice: voice_cloning), which methods would reach the quality asked for, whether several stages or several "
-        "models are needed, and then report only what the person said: methods they named, methods they ruled out, the product held up as "
-        "the bar (benchmark_model), the model to start from (base_model), spelled as in the request. Leave null what they did "
-        "not say. "
+        "models are needed, and then report only what the person said: methods they named, methods they ruled out, the product "
+        "held up as the bar (benchmark_model), the model to start from (base_model), spelled as in "
+        "the request. Leave null what "
+        "they did not say. "
         "Where the capability cannot be chosen set needs_clarification and ask one short question.\n"
         f"Methods:\n{methods}"
     )

@@ -7,7 +7,7 @@ from kriptik.catalogue.load import correction
 from kriptik.pipeline.plan.choose import approvable_parts, method_candidates, named_method
 from kriptik.pipeline.plan.cost import estimate as estimate_of
 from kriptik.pipeline.plan.cost import stages_of
-from kriptik.pipeline.plan.data import SOURCES, mismatch, row_needs, sufficiency, volume_of
+from kriptik.pipeline.plan.data import SOURCES, mismatch, sufficiency, volume_of
 from kriptik.pipeline.plan.known import (
     capability_of,
     excluded,
@@ -18,6 +18,7 @@ from kriptik.pipeline.plan.known import (
 )
 from kriptik.pipeline.plan.moves import swap, why_not
 from kriptik.pipeline.plan.options import options_of
+from kriptik.pipeline.plan.questions import questions_of
 from kriptik.pipeline.plan.reasons import dollars, prose
 from kriptik.pipeline.plan.settings import steps_of
 from kriptik.pipeline.plan.site import Case
@@ -26,7 +27,6 @@ from kriptik.spec.catalogue import PipelineCost, PipelineStage, TrainingPipeline
 from kriptik.spec.plan import (
     Choices,
     Estimate,
-    PendingDecision,
     PlanStatus,
     PlanSummary,
     TrainingImplementationPlan,
@@ -63,7 +63,7 @@ def build_plan(
         estimate=estimate,
         pipeline=pipeline_for(choices, estimate, case),
         detailed_steps=detailed_steps(choices, estimate, case),
-        pending_decisions=_questions(choices, case),
+        pending_decisions=questions_of(choices, case),
         warnings=[*_warnings(choices, estimate, case), *(assumed or [])],
         status=PlanStatus.PENDING_APPROVAL,
         approvable=blocked is None,
@@ -185,24 +185,6 @@ def _summary(choices: Choices, estimate: Estimate, case: Case) -> PlanSummary:
         selected_model=choices.base_model,
         gpu_requirement="CPU" if choices.gpu == "cpu" else f"{choices.gpu_count} × {choices.gpu}",
     )
-
-
-def _questions(choices: Choices, case: Case) -> list[PendingDecision]:
-    intent, found = case.intent, []
-    if intent.quality_tier is None and "tier" not in choices.custom_settings:
-        found.append(
-            PendingDecision(
-                field="tier",
-                question="How good must it be?",
-                default=choices.tier,
-                choices=["consumer", "professional", "flagship"],
-            )
-        )
-    if choices.dataset_id is None:
-        needs = ", ".join(need.replace("_", " ") for need in row_needs(choices.method))
-        question = f"Which rows is it trained on ({needs})?"
-        found.append(PendingDecision(field="data", question=question, default=SOURCES[choices.data_source]))
-    return found
 
 
 def _warnings(choices: Choices, estimate: Estimate, case: Case) -> list[str]:
