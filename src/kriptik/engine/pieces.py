@@ -36,6 +36,7 @@ OBJECTIVES = {
 STRATEGIES = {
     "single": "kriptik.engine.strategies.single:Single",
     "ddp": "kriptik.engine.strategies.ddp:Ddp",
+    "fsdp": "kriptik.engine.strategies.fsdp:Fsdp",
     "deepspeed": "kriptik.engine.strategies.deepspeed:DeepSpeed",
     "pipeline": "kriptik.engine.strategies.pipeline:Pipeline",
 }

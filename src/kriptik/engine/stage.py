@@ -115,9 +115,8 @@ def open_stage(
 
 def close_stage(run: Run, session: Session) -> None:
     """Between two stages: what was learnt goes into the plain trainee."""
-    trained = [one for one in session.bundle.trainee.parameters() if one.requires_grad]
     session.runtime.close()
-    session.bundle.touch(*trained)
+    session.bundle.touch(*(one for one in session.bundle.trainee.parameters() if one.requires_grad))
     run.earlier.append(session.adaptation.state())
     session.adaptation.finish(session.bundle)
     session.objective.retire(session.bundle)

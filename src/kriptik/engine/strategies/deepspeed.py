@@ -155,7 +155,7 @@ class ZeroRuntime(DdpRuntime):
 class DeepSpeed(Strategy):
     """ZeRO 1 or 2. No `own_backward`: gradients leave the rank inside backward. No `whole_weights`: there is a second copy."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"generation", "penalty", "uneven_micros"})
+    provides: ClassVar[frozenset[str]] = frozenset({"generation", "penalty", "uneven_micros", "alone"})
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)
