@@ -163,6 +163,9 @@ class DeepSpeed(Strategy):
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
         """See Strategy."""
+        if unknown := self.settings.strategy.keys() - {"stage"}:
+            what = f"ZeRO here knows no '{min(unknown)}'."
+            raise WorkerError("unfit_option", what, "Leave it out, or choose another method.")
         if self.stage not in STAGES:
             raise WorkerError("unfit_stage", f"ZeRO stage {self.stage} does not train here yet.", "Choose stage 1 or 2.")
         ranks.join()

@@ -1,11 +1,12 @@
 """Fully sharded data parallel by torch (`fully_shard`, FSDP2): weights, gradients and optimizer state are cut over ranks.
 
-Source: Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel". Every parameter is cut along its first
-dimension; a block's weights are put together while it is at work and cut again afterwards. Settings (`settings.strategy`): `reshard`
-(true; false keeps them together from a forward to its backward: less traffic, more memory, what is known as ZeRO 2).
+Source: Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel". Every parameter is cut along its
+first dimension; a block's weights are put together while it is at work and cut again afterwards. Settings
+(`settings.strategy`): `reshard` (true; false keeps them together from a forward to its backward: less traffic, more memory).
 
-The blocks are the members of the model's lists of modules; all other weights form one group with the loss, which must run inside the
-wrapped module since it may use them. A forward therefore takes all ranks, and a rank without a micro-batch repeats one at weight 0.
+The blocks are the members of the model's lists of modules; all other weights form one group with the loss, which must run inside
+the wrapped module since it may use them. A forward therefore takes all ranks, and a rank without a micro-batch repeats one at
+weight 0.
 """
 
 import copy
@@ -217,9 +218,8 @@ class FsdpRuntime(DdpRuntime):
             whole, mine = whole + one.numel(), mine + local.numel()
             room += one.numel() // max(1, one.shape[0])
         if not right or mine > whole / self.world + room:
-            raise WorkerError(
-                "not_sharded", f"The weights were not cut over {ranks.world()} processes.", "Start one process per GPU, or choose ddp."
-            )
+            what = f"The weights were not cut over {ranks.world()} processes."
+            raise WorkerError("not_sharded", what, "Start one process per GPU, or choose ddp.")
 
 
 class Fsdp(Strategy):
