@@ -14,7 +14,7 @@ import torch
 import toy
 
 from kriptik.engine import checkpoint, pieces, stage, train
-from kriptik.engine.strategies import deepspeed
+from kriptik.engine.strategies import zero
 from kriptik.engine.strategies.optim import NamedOptimizer
 from kriptik.server.runs import artefacts
 from kriptik.spec.events import CheckpointCommitted
@@ -116,7 +116,7 @@ def preload_strategy(name):
     import_module("torch._inductor")
     pieces.strategy(name)
     if name == "deepspeed":
-        deepspeed._library()
+        zero.library()
         import_module("deepspeed.runtime.zero.muon.muon_optimizer")
 
 
@@ -159,7 +159,8 @@ def live_together(job, world=2, about=None, control=toy.running, point=None, cou
         child = os.fork()
         if child == 0:
             dies = point if rank == world - 1 else None
-            _rank(job, about, control, log, {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}, dies, count)
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+            _rank(job, about, control, log, place, dies, count)
         children.append(child)
     codes = dict.fromkeys(children)
     while left := [child for child in children if codes[child] is None]:

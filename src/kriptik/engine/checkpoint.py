@@ -129,12 +129,12 @@ class Checkpoints:
         return found
 
     def joined(self, name: str, group: str) -> dict[str, Tensor]:
-        """Tensors that every rank wrote its rows of, whole: the rows one after another in the order of ranks."""
+        """Tensors that every rank wrote its part of, flat: the parts one after another in the order of ranks."""
         parts: dict[str, list[Tensor]] = {}
         for path in self._files(name, group):
-            for key, rows in load_file(path).items():
-                parts.setdefault(key, []).append(rows)
-        return {key: torch.cat(rows) for key, rows in parts.items()}
+            for key, part in load_file(path).items():
+                parts.setdefault(key, []).append(part)
+        return {key: torch.cat(several) for key, several in parts.items()}
 
     def _files(self, name: str, group: str) -> list[Path]:
         found = (self.folder / name).glob(f"{group}-r*.safetensors")

@@ -479,8 +479,8 @@ class Runtime:
         """Whether this rank writes the tensor `name` into the checkpoint (rank 0; in a pipeline its stage's rank)."""
         return self.rank == 0
 
-    def own_rows(self, tensor: Tensor) -> Tensor | None:
-        """This rank's rows of a tensor that is cut over ranks along its first dimension, in rank order; None where it is whole."""
+    def own_part(self, tensor: Tensor) -> Tensor | None:
+        """This rank's numbers of a tensor that is cut over ranks, flat and in the order of ranks; None where it is whole."""
         return None
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -503,6 +503,11 @@ class Strategy:
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
+
+    @classmethod
+    def provided(cls, settings: StageSettings) -> frozenset[str]:
+        """What it provides with these settings: `provides`, unless a setting takes something away."""
+        return cls.provides
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
         """Wrap or shard the trainee, build the optimizer. Weights are already those to continue from."""

@@ -59,7 +59,8 @@ def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
     """Raises WorkerError before anything is loaded if the pieces of a stage do not go together."""
     for stage in job.stages:
         adapted, minimised = parts_of(stage)
-        lacking = pieces.missing(about, adapted, minimised, pieces.strategy(stage.point.strategy or "single"))
+        strategy = pieces.strategy(stage.point.strategy or "single")
+        lacking = pieces.missing(about, adapted, minimised, strategy, stage.settings)
         if lacking:
             raise WorkerError(
                 "unfit_pieces",

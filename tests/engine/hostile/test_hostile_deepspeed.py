@@ -11,7 +11,7 @@ import toy
 from safetensors.torch import load_file
 
 from kriptik.engine import pieces
-from kriptik.engine.strategies import deepspeed
+from kriptik.engine.strategies import zero
 
 SIZES = {"micro_batch": 2, "epochs": 2, "max_grad_norm": 0.5}
 """22 rows, 11 micro-batches an epoch: in the last update of each the second rank has one micro-batch less, so it idles once."""
@@ -21,7 +21,7 @@ SIZES = {"micro_batch": 2, "epochs": 2, "max_grad_norm": 0.5}
 def imported():
     """Once, before lives are forked: nearly all of a life's time would be imports."""
     pytest.importorskip("deepspeed")
-    deepspeed._library()
+    zero.library()
     import_module("deepspeed.runtime.zero.muon.muon_optimizer")
 
 

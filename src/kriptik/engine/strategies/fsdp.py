@@ -5,13 +5,9 @@ first dimension; a block's weights are put together while it is at work and cut 
 (`settings.strategy`): `reshard` (true; false keeps them together from a forward to its backward: less traffic, more memory).
 
 The blocks are the members of the model's lists of modules; all other weights form one group with the loss, which must run inside
-the wrapped module since it may use them. A forward therefore takes all ranks, and a rank without a micro-batch repeats one at
-weight 0.
+the wrapped module since it may use them.
 """
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -34,8 +30,8 @@ from kriptik.engine.interfaces import (
     StepStats,
     Strategy,
 )
-from kriptik.engine.strategies.ddp import DdpRuntime
 from kriptik.engine.strategies.optim import NamedOptimizer
+from kriptik.engine.strategies.sharded import ShardedRuntime, blocks_of, forgotten
 from kriptik.engine.strategies.single import add
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
@@ -53,25 +49,17 @@ class Task(nn.Module):
         return loss(self.modality.forward(self.trainee, micro), micro)
 
 
-class FsdpRuntime(DdpRuntime):
-    """A `DdpRuntime` whose ranks hold their rows of every parameter, and a plain model without weights to put them together in."""
-
-    lockstep = True
+class FsdpRuntime(ShardedRuntime):
+    """Ranks hold their rows of every parameter, of its gradient and of the optimizer's state."""
 
     def __init__(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec, *, reshard: bool) -> None:
-        touched = {name for name, one in bundle.trainee.named_parameters() if id(one) in bundle.modified}
-        for one in bundle.trainee.parameters():
-            bundle.modified.pop(id(one), None)
-        self._plain = _without_weights(bundle.trainee)
+        touched = forgotten(bundle)
+        self._keep_plain(bundle.trainee)
         self.mesh = init_device_mesh(ranks.device().type, (dist.get_world_size(),))
         self._task = _sharded(Task(bundle.trainee, modality), self.mesh, reshard)
         super().__init__(bundle, modality, spec)
         bundle.touch(*(one for name, one in bundle.trainee.named_parameters() if name in touched))
         self._assert_sharded()
-
-    def forward(self, micro: MicroBatch) -> Any:
-        """Not offered: an output outlives the weights that the loss may want with it."""
-        raise NotImplementedError
 
     def forward_backward(
         self, micros: list[MicroBatch], loss: LossFn, total_weight: float, penalty: Penalty | None = None
@@ -88,10 +76,6 @@ class FsdpRuntime(DdpRuntime):
             if not idle:
                 add(sums, {"loss": value.detach(), **metrics})
         return self._stats(sums, sum(micro.tokens for micro in micros), total_weight)
-
-    def backward(self, value: Tensor) -> None:
-        """Not offered: gradients leave the rank inside every backward, which all ranks must call equally often."""
-        raise NotImplementedError
 
     def score(self, micros: list[MicroBatch], loss: LossFn) -> list[tuple[float, dict[str, float], float]]:
         """See Runtime. Afterwards weights are cut again, which torch leaves to the backward that does not come."""
@@ -124,48 +108,12 @@ class FsdpRuntime(DdpRuntime):
         for one in self._task.parameters():
             one.grad = None
 
-    def reset_optimizer(self, names: Sequence[str]) -> None:
-        """Not offered, with whole weights, which who asks for this rewrites."""
-        raise NotImplementedError
-
-    @contextmanager
-    def generation(self) -> Iterator[None]:
-        """Not offered: ranks generate at their own pace, a sharded forward takes all of them."""
-        raise WorkerError("unfit_generation", "A model with sharded weights cannot generate while it trains.", "Choose ddp.")
-        yield
-
-    @contextmanager
-    def gather(self) -> Iterator[None]:
-        """See Runtime: on rank 0 the plain model takes the trainee's place."""
-        weights = self._whole(keep=self.rank == 0)
-        if self.rank != 0:
-            yield
-            return
-        sharded, self.bundle.trainee = self.bundle.trainee, self._plain
-        _put(self._plain, weights)
-        modes = {name: module.training for name, module in sharded.named_modules()}
-        for name, module in self._plain.named_modules():
-            module.training = modes[name]
-        try:
-            yield
-        finally:
-            self.bundle.trainee = sharded
-            _put(self._plain, {name: _weightless(one) for name, one in weights.items()})
-
-    def own_rows(self, tensor: Tensor) -> Tensor | None:
+    def own_part(self, tensor: Tensor) -> Tensor | None:
         """See Runtime."""
-        return tensor.to_local() if isinstance(tensor, DTensor) else None
+        return _local(tensor).flatten() if isinstance(tensor, DTensor) else None
 
-    def close(self) -> None:
-        """See Runtime: whole weights in the plain model."""
-        touched = {name for name, one in self.bundle.trainee.named_parameters() if id(one) in self.bundle.modified}
-        for one in self.bundle.trainee.parameters():
-            self.bundle.modified.pop(id(one), None)
-        self.clear_gradients()
-        self.optimizer.optimizer.state.clear()
-        _put(self._plain, self._whole(keep=True))
-        self.bundle.trainee = self._plain.train()
-        self.bundle.touch(*(one for name, one in self._plain.named_parameters() if name in touched))
+    def _whole_of(self, parameter: nn.Parameter) -> Tensor:
+        return parameter.full_tensor().detach() if isinstance(parameter, DTensor) else parameter.detach().clone()
 
     def _build(self, spec: OptimizerSpec) -> NamedOptimizer:
         """The optimizer works on plain tensors: this rank's rows, in the memory that torch puts together from."""
@@ -182,31 +130,10 @@ class FsdpRuntime(DdpRuntime):
         for buffer in self._buffers:
             dist.broadcast(buffer, src=0)
 
-    def _filled(self, micros: list[MicroBatch]) -> tuple[int, MicroBatch | None]:
-        """The most micro-batches a rank has, and what ranks with fewer of them run instead: one of rank 0, which has the most."""
-        counts = torch.tensor([len(micros), -len(micros)], device=self._device)
-        dist.all_reduce(counts, op=dist.ReduceOp.MAX)
-        most, least = int(counts[0]), -int(counts[1])
-        if most == least:
-            return most, None
-        box = [micros[0] if self.rank == 0 else None]
-        dist.broadcast_object_list(box, src=0, device=self._device)
-        return most, box[0]
-
     def _cut_again(self) -> None:
         for module in self._task.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
-
-    @torch.no_grad()
-    def _whole(self, *, keep: bool) -> dict[str, nn.Parameter]:
-        """Every parameter put together, one after another; on ranks that do not keep them, none."""
-        found = {}
-        for name, one in self.bundle.trainee.named_parameters():
-            whole = one.full_tensor() if isinstance(one, DTensor) else one
-            if keep:
-                found[name] = nn.Parameter(whole.detach(), requires_grad=one.requires_grad)
-        return found
 
     def _assert_sharded(self) -> None:
         """Wrappers fall back silently (data parallel on a CPU, one process); a run must not believe that it is sharded then."""
@@ -243,7 +170,7 @@ class Fsdp(Strategy):
 
 def _sharded(task: Task, mesh: DeviceMesh, reshard: bool) -> Task:
     """Blocks first, then what is left. torch divides gradients by the ranks; the gradient law wants their sum."""
-    for block in _blocks(task.trainee):
+    for block in blocks_of(task.trainee):
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard)
     fully_shard(task, mesh=mesh, reshard_after_forward=reshard)
     for module in task.modules():
@@ -253,36 +180,5 @@ def _sharded(task: Task, mesh: DeviceMesh, reshard: bool) -> Task:
     return task
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Outermost members of lists of modules, where they have weights and are called as modules."""
-    for child in module.children():
-        members = list(child.children()) if isinstance(child, nn.ModuleList) else []
-        for member in members:
-            if not isinstance(member, nn.ModuleList | nn.ModuleDict) and any(True for _ in member.parameters()):
-                yield member
-        if not members:
-            yield from _blocks(child)
-
-
 def _local(parameter: Tensor) -> Tensor:
     return parameter.to_local().detach() if isinstance(parameter, DTensor) else parameter.detach()
-
-
-def _without_weights(module: nn.Module) -> nn.Module:
-    """The same model again, its parameters without memory and its buffers the very same."""
-    known: dict[int, Any] = {id(one): _weightless(one) for one in module.parameters()}
-    known |= {id(one): one for one in module.buffers()}
-    return copy.deepcopy(module, known)
-
-
-def _weightless(one: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(torch.empty_like(one, device="meta"), requires_grad=one.requires_grad)
-
-
-def _put(module: nn.Module, weights: dict[str, nn.Parameter]) -> None:
-    """Exchanges parameters; those that were shared stay so."""
-    new = {id(old): weights[name] for name, old in module.named_parameters()}
-    for one in module.modules():
-        for key, old in list(one._parameters.items()):
-            if old is not None:
-                one._parameters[key] = new[id(old)]
