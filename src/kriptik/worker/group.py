@@ -26,7 +26,7 @@ UNWIND_S = 15.0
 """After a rank's death, rank 0 may take so long to notice by itself; it then is ended."""
 LEAVE_S = 30.0
 """When rank 0 is done, the others may take so long to end."""
-PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME")
 
 
 @dataclass
