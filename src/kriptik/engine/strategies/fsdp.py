@@ -71,8 +71,9 @@ class FsdpRuntime(ShardedRuntime):
         most, filler = self._filled(micros)
         for number in range(most):
             idle = number >= len(micros)
-            value, metrics = self._task(filler if idle else micros[number], loss)
-            (value * 0.0 if idle else value / total_weight).backward()
+            with self._traceless(idle):
+                value, metrics = self._task(filler if idle else micros[number], loss)
+                (value * 0.0 if idle else value / total_weight).backward()
             if not idle:
                 add(sums, {"loss": value.detach(), **metrics})
         return self._stats(sums, sum(micro.tokens for micro in micros), total_weight)

@@ -88,6 +88,18 @@ class ShardedRuntime(DdpRuntime):
         dist.broadcast_object_list(box, src=0, device=self._device)
         return most, box[0]
 
+    @contextmanager
+    def _traceless(self, idle: bool) -> Iterator[None]:
+        """Around a repeated micro-batch: the model is in eval mode, so that nothing in it counts these rows once more."""
+        modes = [(module, module.training) for module in self.bundle.trainee.modules()] if idle else []
+        for module, _ in modes:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
     @torch.no_grad()
     def _whole(self, *, keep: bool) -> dict[str, nn.Parameter]:
         """Every parameter put together, one after another; on ranks that do not keep them, none."""

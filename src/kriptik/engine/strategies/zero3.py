@@ -41,10 +41,11 @@ class Zero3Runtime(ShardedRuntime, ZeroRuntime):
         for number in range(most):
             idle = number >= len(micros)
             kept = dict(self._task.sums)
-            share = self.engine(filler if idle else micros[number], loss, 0.0 if idle else self.world / total_weight, None)
+            with self._traceless(idle):
+                share = self.engine(filler if idle else micros[number], loss, 0.0 if idle else self.world / total_weight, None)
+                self.engine.backward(share, scale_wrt_gas=False)
             if idle:
                 self._task.sums = kept
-            self.engine.backward(share, scale_wrt_gas=False)
         return self._stats(self._task.sums, sum(micro.tokens for micro in micros), total_weight)
 
     def score(self, micros: list[MicroBatch], loss: LossFn) -> list[tuple[float, dict[str, float], float]]:
