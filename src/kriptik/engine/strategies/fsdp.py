@@ -30,6 +30,7 @@ from kriptik.engine.interfaces import (
     StepStats,
     Strategy,
 )
+from kriptik.engine.strategies.idle import rounds, traceless
 from kriptik.engine.strategies.optim import NamedOptimizer
 from kriptik.engine.strategies.sharded import ShardedRuntime, blocks_of, forgotten
 from kriptik.engine.strategies.single import add
@@ -68,11 +69,9 @@ class FsdpRuntime(ShardedRuntime):
         if penalty is not None and penalty() is not None:
             raise WorkerError("unfit_penalty", "Sharded weights take no term of their own in the loss.", "Choose ddp.")
         sums: dict[str, Any] = {}
-        most, filler = self._filled(micros)
-        for number in range(most):
-            idle = number >= len(micros)
-            with self._traceless(idle):
-                value, metrics = self._task(filler if idle else micros[number], loss)
+        for micro, idle in rounds(micros, self._device):
+            with traceless(self.bundle.trainee, idle):
+                value, metrics = self._task(micro, loss)
                 (value * 0.0 if idle else value / total_weight).backward()
             if not idle:
                 add(sums, {"loss": value.detach(), **metrics})

@@ -1,6 +1,6 @@
 """What strategies share whose ranks hold a part of every weight: whole weights in a plain model, ranks in lockstep.
 
-A forward takes all ranks, since weights are put together for it. So a rank without a micro-batch repeats one at weight 0.
+A forward takes all ranks, since weights are put together for it.
 """
 
 import copy
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from kriptik.engine.interfaces import Bundle, MicroBatch
@@ -76,29 +75,6 @@ class ShardedRuntime(DdpRuntime):
         known: dict[int, Any] = {id(one): _weightless(one) for one in trainee.parameters()}
         known |= {id(one): one for one in trainee.buffers()}
         self._plain = copy.deepcopy(trainee, known)
-
-    def _filled(self, micros: list[MicroBatch]) -> tuple[int, MicroBatch | None]:
-        """The most micro-batches a rank has, and what ranks with fewer of them run instead: one of rank 0, which has the most."""
-        counts = torch.tensor([len(micros), -len(micros)], device=self._device)
-        dist.all_reduce(counts, op=dist.ReduceOp.MAX)
-        most, least = int(counts[0]), -int(counts[1])
-        if most == least:
-            return most, None
-        box = [micros[0] if self.rank == 0 else None]
-        dist.broadcast_object_list(box, src=0, device=self._device)
-        return most, box[0]
-
-    @contextmanager
-    def _traceless(self, idle: bool) -> Iterator[None]:
-        """Around a repeated micro-batch: the model is in eval mode, so that nothing in it counts these rows once more."""
-        modes = [(module, module.training) for module in self.bundle.trainee.modules()] if idle else []
-        for module, _ in modes:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
 
     @torch.no_grad()
     def _whole(self, *, keep: bool) -> dict[str, nn.Parameter]:

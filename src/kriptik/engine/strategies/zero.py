@@ -27,6 +27,8 @@ from kriptik.engine.interfaces import (
     StepStats,
 )
 from kriptik.engine.strategies.ddp import DdpRuntime
+from kriptik.engine.strategies.idle import rounds, traceless
+from kriptik.engine.strategies.single import add
 from kriptik.spec.errors import WorkerError
 
 WEIGHTS = {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 0, "stage3_max_reuse_distance": 0}
@@ -41,19 +43,12 @@ class Task(nn.Module):
         self.trainee, self.modality = trainee, modality
         self.sums: dict[str, Any] = {}
 
-    def forward(self, micro: MicroBatch | None, loss: LossFn, scale: float, penalty: Penalty | None) -> Tensor:
-        """No micro-batch: a zero that every trained weight takes part in, since all ranks must go backward together."""
-        if micro is None:
-            total = sum(one.sum() * 0.0 for one in self.trainee.parameters() if one.requires_grad)
-        else:
-            value, metrics = loss(self.modality.forward(self.trainee, micro), micro)
-            total = value * scale
-            for name, one in {"loss": value, **metrics}.items():
-                one = one.detach() if isinstance(one, Tensor) else one
-                self.sums[name] = self.sums[name] + one if name in self.sums else one
-        if penalty is not None and (term := penalty()) is not None:
-            total = total + term * dist.get_world_size()
-        return torch.as_tensor(total)
+    def forward(self, micro: MicroBatch, loss: LossFn, scale: float, penalty: Penalty | None) -> Tensor:
+        """The loss times `scale`, with the penalty: all ranks bring the whole of it, of which DeepSpeed takes the mean."""
+        value, metrics = loss(self.modality.forward(self.trainee, micro), micro)
+        add(self.sums, {"loss": value.detach(), **metrics})
+        term = penalty() if penalty is not None else None
+        return value * scale if term is None else value * scale + term
 
 
 class ZeroRuntime(DdpRuntime):
@@ -76,13 +71,14 @@ class ZeroRuntime(DdpRuntime):
     ) -> StepStats:
         """See Runtime. DeepSpeed takes the mean over ranks, so each rank brings its share × ranks."""
         self._task.sums = {}
-        most = torch.tensor(len(micros), device=self._device)
-        dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        for number in range(int(most)):
-            micro = micros[number] if number < len(micros) else None
-            once = penalty if number == 0 and self.rank == 0 else None
-            share = self.engine(micro, loss, self.world / total_weight, once)
-            self.engine.backward(share, scale_wrt_gas=False)
+        for number, (micro, idle) in enumerate(rounds(micros, self._device)):
+            kept = dict(self._task.sums)
+            with traceless(self.bundle.trainee, idle):
+                scale = 0.0 if idle else self.world / total_weight
+                share = self.engine(micro, loss, scale, penalty if number == 0 else None)
+                self.engine.backward(share, scale_wrt_gas=False)
+            if idle:
+                self._task.sums = kept
         return self._stats(self._task.sums, sum(micro.tokens for micro in micros), total_weight)
 
     def backward(self, value: Tensor) -> None:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from kriptik.engine import ranks
-from kriptik.engine.interfaces import Bundle, LossFn, MicroBatch, Modality, OptimizerSpec, Penalty, StepStats
+from kriptik.engine.interfaces import Bundle, LossFn, MicroBatch, Modality, OptimizerSpec
 from kriptik.engine.strategies.sharded import ShardedRuntime, blocks_of
 from kriptik.engine.strategies.zero import ZeroRuntime, library
 from kriptik.spec.errors import WorkerError
@@ -29,24 +29,6 @@ class Zero3Runtime(ShardedRuntime, ZeroRuntime):
         for one in bundle.trainee.parameters():
             if id(one) not in inside:
                 library().zero.register_external_parameter(self._task, one)
-
-    def forward_backward(
-        self, micros: list[MicroBatch], loss: LossFn, total_weight: float, penalty: Penalty | None = None
-    ) -> StepStats:
-        """See Runtime. DeepSpeed takes the mean over ranks, so each rank brings its share × ranks."""
-        if penalty is not None and penalty() is not None:
-            raise WorkerError("unfit_penalty", "Sharded weights take no term of their own in the loss.", "Choose ddp.")
-        self._task.sums = {}
-        most, filler = self._filled(micros)
-        for number in range(most):
-            idle = number >= len(micros)
-            kept = dict(self._task.sums)
-            with self._traceless(idle):
-                share = self.engine(filler if idle else micros[number], loss, 0.0 if idle else self.world / total_weight, None)
-                self.engine.backward(share, scale_wrt_gas=False)
-            if idle:
-                self._task.sums = kept
-        return self._stats(self._task.sums, sum(micro.tokens for micro in micros), total_weight)
 
     def score(self, micros: list[MicroBatch], loss: LossFn) -> list[tuple[float, dict[str, float], float]]:
         """See Runtime."""
