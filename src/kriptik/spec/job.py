@@ -162,6 +162,9 @@ class TrainJob(Noun):
     precision: Precision = "fp32"
     seed: int = 0
     threads: int | None = None
+    """Of each process."""
+    world: int = Field(default=1, ge=1, le=64)
+    """Processes on the worker's machine that train together, one per GPU; more than one needs a strategy for several."""
     stages: list[Stage]
     data: DataRef | None = None
     samples: list[SamplePrompt] = []

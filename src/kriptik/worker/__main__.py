@@ -22,6 +22,7 @@ from kriptik.spec.events import DesiredAck, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
 from kriptik.worker.control import Control, Watch, acknowledge, boot_clock
 from kriptik.worker.emit import Emitter
+from kriptik.worker.group import settle_threads
 from kriptik.worker.kinds import FINAL, KINDS, Ending, Work, out_of_memory
 from kriptik.worker.link import FencedError, Link
 from kriptik.worker.machine import Machine
@@ -47,22 +48,13 @@ def main(argv: Sequence[str], pieces: Pieces | None = None) -> int:
         what = "it is no job file" if isinstance(error, ValidationError) else str(error)
         sys.stderr.write(f"usage: python -m kriptik.worker job.json ({what})\n")
         return UNUSABLE
-    set_threads(job)
+    settle_threads(job)
     try:
         life = Life(job, Path(path), pieces or Engine())
     except KriptikError as error:
         sys.stderr.write(f"{error.sentence} {error.next_step}\n")
         return FENCED if error.code == "already_running" else FAILED
     return life.run()
-
-
-def set_threads(job: TrainJob) -> None:
-    """Before torch is imported: its threads, and no busy waiting between them (two jobs on one machine else crawl)."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if job.threads:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[name] = str(job.threads)
 
 
 class Life:
@@ -79,7 +71,7 @@ class Life:
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
-        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe)
+        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe, self._abandon)
 
     def run(self) -> int:
         """From the first event to the last."""
@@ -162,6 +154,17 @@ class Life:
                 self.outbox.flush(1.0)
         faulthandler.dump_traceback(all_threads=True)
         os._exit(FENCED if self.control.fenced else SWITCHED)
+
+    def _abandon(self, error: KriptikError) -> None:
+        """The engine waits for a process that is gone: say so, and end this one."""
+        sys.stderr.write(f"Ended hard: {error.sentence}\n")
+        self.emitter.silence()
+        self.spool.append(failure(error, self.job))
+        self.spool.sync()
+        if self.outbox:
+            self.outbox.flush(FLUSH_LOST_S)
+        self._beat(ended=FAILED)
+        os._exit(FAILED)
 
     def _beat(self, ended: int | None = None) -> None:
         self.emitter.tick()

@@ -17,6 +17,7 @@ from kriptik.spec.events import Desired, Pending, ProbeDone, SetupName, SetupPro
 from kriptik.spec.job import ProbeResult, TrainJob, WorkKind
 from kriptik.spec.testing import TestRequest, TestResult
 from kriptik.worker.control import Control
+from kriptik.worker.group import spread
 from kriptik.worker.pieces import Answerer, Emit, Pieces
 
 PROBE_LIMIT_S = 1800.0
@@ -34,6 +35,10 @@ class Ending:
     checkpoint_id: str | None = None
 
 
+def _raised(error: KriptikError) -> None:
+    raise error
+
+
 @dataclass(frozen=True)
 class Work:
     """What every kind is given."""
@@ -44,6 +49,8 @@ class Work:
     control: Control
     pieces: Pieces
     describe_machine: Callable[[], str] = str
+    abandon: Callable[[KriptikError], None] = _raised
+    """Ends this process where the engine cannot be reached any more."""
 
     def setup(self, stage: SetupName, status: StepStatus, message: str = "") -> None:
         """Says where a set-up stage is."""
@@ -52,7 +59,7 @@ class Work:
 
 
 def train(work: Work) -> Ending:
-    """Sets up (framework, data, monitoring, verification), then trains in this process."""
+    """Sets up (framework, data, monitoring, verification), then trains in this process, and in others if the job asks for it."""
     steps: list[tuple[SetupName, str, Callable[[Work], str]]] = [
         ("framework", "Loading the training framework", lambda w: w.pieces.framework()),
         ("data", "Looking at the data", _look_at_data),
@@ -73,7 +80,8 @@ def train(work: Work) -> Ending:
         work.setup(stage, "completed", said)
     if ended := _ended_early(work):
         return ended
-    outcome = work.pieces.train(work.job, work.emit, work.control.desired)
+    with spread(work.job, work.job_file, work.pieces.rank_command, work.abandon):
+        outcome = work.pieces.train(work.job, work.emit, work.control.desired)
     return Ending(outcome.state, outcome.checkpoint_id)
 
 
@@ -147,6 +155,8 @@ def _verify(work: Work) -> str:
         return "Settings are fixed by the first start of this run"
     if not job.probe:
         return "Left out as asked"
+    if job.world > 1:
+        return f"Left out: it would try one process, the run has {job.world}"
     if {"judge", "rows"} & job.stages[0].settings.objective.keys():
         return "Left out: a judge would be asked and paid twice"
     result = _probe(work)

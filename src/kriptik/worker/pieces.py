@@ -36,6 +36,10 @@ class Pieces(Protocol):
         """The smoke test as a command of its own: writes a `ProbeResult` to `result`, ends with 0."""
         ...
 
+    def rank_command(self, job_file: Path, words: Path) -> list[str]:
+        """Another rank of the run as a command of its own: ends with 0, or leaves its words in `words`."""
+        ...
+
     def train(self, job: TrainJob, emit: Emit, control: Wanted) -> "RunOutcome":
         """Trains until the end, or until something else than `running` is wanted."""
         ...
@@ -69,6 +73,10 @@ class Engine:
     def probe_command(self, job_file: Path, result: Path) -> list[str]:
         """See `Pieces`."""
         return [sys.executable, "-m", "kriptik.engine.probe", str(job_file), str(result)]
+
+    def rank_command(self, job_file: Path, words: Path) -> list[str]:
+        """See `Pieces`."""
+        return [sys.executable, "-m", "kriptik.worker.rank", str(job_file), str(words)]
 
     def train(self, job: TrainJob, emit: Emit, control: Wanted) -> "RunOutcome":
         """See `Pieces`."""

@@ -26,6 +26,7 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         precision=job.estimate["precision"],
         seed=job.estimate.get("seed", 0),
         threads=core.settings.threads,
+        world=_world(job),
         base_model=ModelRef(id=job.base_model),
         stages=[Stage.model_validate(s) for s in job.stages],
         data=DataRef.model_validate(job.data) if job.data else None,
@@ -41,6 +42,12 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
             reserve_s=overheads.reserve_s,
         ),
     )
+
+
+def _world(job: Job) -> int:
+    """A process per GPU where the plan spreads the work; a run on the CPU has one."""
+    spread = any(Stage.model_validate(stage).point.strategy not in (None, "single") for stage in job.stages)
+    return int(job.estimate.get("gpuCount", 1)) if spread else 1
 
 
 def of_session(core: Core, job: Job, session_id: str, checkpoint_id: str | None, idle_s: float) -> TrainJob:
