@@ -54,13 +54,14 @@ def pre_tokenizer_of(tokenizer: Any) -> str:
             case _:
                 byte_level = None
                 break
-    plain = byte_level is not None and not byte_level.get("add_prefix_space") and byte_level.get("use_regex", True) == (split is None)
-    if plain and whole.get("model", {}).get("type") == "BPE":
+    own = byte_level is not None and byte_level.get("use_regex", True)
+    plain = byte_level is not None and not byte_level.get("add_prefix_space")
+    if plain and own == (split is None) and whole.get("model", {}).get("type") == "BPE":
         for name, known in gguf_facts().pre_tokenizers.items():
             if (known.split, known.digits) == (split, digits) and known.whole == bool(whole["model"].get("ignore_merges")):
                 return name
     raise WorkerError(
-        "gguf_not_known", "GGUF has no name for the way this model's tokenizer splits text.", "Export it merged, or choose another base."
+        "gguf_not_known", "GGUF has no name for the way this model's tokenizer splits text.", "Export it merged."
     )
 
 
