@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -22,7 +24,7 @@ from transformers import (
 from kriptik.engine import export as exporting
 from kriptik.engine.adapters import attach
 from kriptik.engine.text import gguf_read, gguf_write, modelfile, parity
-from kriptik.engine.text.chat import encode_prompt
+from kriptik.engine.text.chat import encode_prompt, render
 from kriptik.engine.train import train
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.events import Desired, ExportMoved
@@ -262,3 +264,45 @@ def test_a_template_that_ollama_cannot_write_is_refused(trained, monkeypatch):
     job, _ = trained
     monkeypatch.setattr(modelfile, "take_apart", lambda tokenizer: None)
     assert refused(order(job, "01OLL", formats=["ollama"])).code == "template_not_portable"
+
+
+GO = """package main
+import ("encoding/json"; "os"; "text/template")
+type Turn struct { Role, Content string }
+func main() {
+	var in struct { Template string; Talks [][]Turn }
+	if err := json.NewDecoder(os.Stdin).Decode(&in); err != nil { panic(err) }
+	out := []string{}
+	for _, talk := range in.Talks {
+		var text = new(bytesWriter)
+		if err := template.Must(template.New("t").Parse(in.Template)).Execute(text, map[string]any{"Messages": talk}); err != nil { panic(err) }
+		out = append(out, string(*text))
+	}
+	json.NewEncoder(os.Stdout).Encode(out)
+}
+type bytesWriter []byte
+func (w *bytesWriter) Write(p []byte) (int, error) { *w = append(*w, p...); return len(p), nil }
+"""
+
+
+@pytest.mark.skipif(not shutil.which("go"), reason="Ollama's templates are Go's: needs the go command")
+@pytest.mark.parametrize("template", [DEFAULT_SYSTEM + TEMPLATE, NO_SYSTEM, None])
+def test_go_writes_the_same_text(tmp_path, template):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    turns = modelfile.take_apart(tokenizer)
+    talks, wanted = [], []
+    for messages in parity.usable(tokenizer):
+        lead = turns.default_system and messages[0]["role"] != "system"  # Ollama puts the Modelfile's SYSTEM before such a talk
+        talks.append([*([{"role": "system", "content": turns.default_system}] if lead else []), *messages])
+        wanted.append(render(tokenizer, messages, 0, ask=True))
+    begun = [*parity.CONVERSATIONS[0], {"role": "assistant", "content": "I am"}]
+    talks.append(begun)
+    (tmp_path / "t.go").write_text(GO)
+    told = json.dumps({"Template": modelfile.go_template(turns), "Talks": talks})
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache"), "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    done = subprocess.run(["go", "run", "t.go"], input=told, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *said, going_on = json.loads(done.stdout)
+    assert said == wanted
+    assert going_on.endswith("I am"), "an answer that was begun is gone on with"

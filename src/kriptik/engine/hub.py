@@ -76,8 +76,12 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _told(error: Exception, target: HubTarget, token: str) -> WorkerError:
     """What happened, in one sentence, without the token."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    name = type(error).__name__
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:  # the client wraps what befell one file
+        chain.append(cause)
+    found = (getattr(getattr(one, "response", None), "status_code", None) for one in chain)
+    status = next((one for one in found if one is not None), None)
+    name = type(chain[-1]).__name__
     if status in REFUSALS:
         code, sentence, step = REFUSALS[status]
         return WorkerError(code, f"{target.repo_id}: {sentence}", step)
