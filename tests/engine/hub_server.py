@@ -70,7 +70,8 @@ class Hub:
         status = 409 if name in self.repos else 200
         self.repos.setdefault(name, {".gitattributes": b""})
         self.private[name] = told.get("visibility") == "private" or told.get("private")
-        self.say(request, status, {"url": f"{self.url}/{name}", **({"error": "You already created this repo"} if status == 409 else {})})
+        more = {"error": "You already created this repo"} if status == 409 else {}
+        self.say(request, status, {"url": f"{self.url}/{name}", **more})
 
     def validate(self, request, body):
         self.say(request, 200, {"warnings": [], "errors": []})
@@ -78,8 +79,8 @@ class Hub:
     def list(self, request, body):
         name = "/".join(request.path.split("?")[0].split("/")[3:5])
         files = [{"type": "file", "path": path, "oid": "0" * 40, "size": len(data)} for path, data in self.repos[name].items()]
-        listed = files if "/tree/" in request.path else {"id": name, "sha": "0" * 40, "siblings": [{"rfilename": f["path"]} for f in files]}
-        self.say(request, 200, listed)
+        about = {"id": name, "sha": "0" * 40, "siblings": [{"rfilename": file["path"]} for file in files]}
+        self.say(request, 200, files if "/tree/" in request.path else about)
 
     def preupload(self, request, body):
         told = [

@@ -275,7 +275,8 @@ func main() {
 	out := []string{}
 	for _, talk := range in.Talks {
 		var text = new(bytesWriter)
-		if err := template.Must(template.New("t").Parse(in.Template)).Execute(text, map[string]any{"Messages": talk}); err != nil { panic(err) }
+		made := template.Must(template.New("t").Parse(in.Template))
+		if err := made.Execute(text, map[string]any{"Messages": talk}); err != nil { panic(err) }
 		out = append(out, string(*text))
 	}
 	json.NewEncoder(os.Stdout).Encode(out)
@@ -300,7 +301,7 @@ def test_go_writes_the_same_text(tmp_path, template):
     talks.append(begun)
     (tmp_path / "t.go").write_text(GO)
     told = json.dumps({"Template": modelfile.go_template(turns), "Talks": talks})
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache"), "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache"), "GOPROXY": "off"}
     done = subprocess.run(["go", "run", "t.go"], input=told, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120)
     assert done.returncode == 0, done.stderr
     *said, going_on = json.loads(done.stdout)

@@ -101,7 +101,7 @@ def test_a_hub_that_does_not_answer_is_waited_for_only_so_long(hub, files, monke
 
 
 @pytest.mark.parametrize(
-    "name", ["", "bot", "a/b/c", "../etc/passwd", "a/..", "a/b..c", "a/b?x=1", "a/b#c", "a b/c", "a/b\n", "a/b--c", "a/b.git", "ä/b"]
+    "name", ["", "bot", "a/b/c", "../etc/passwd", "a/..", "a/b..c", "a/b?x=1", "a/b#c", "a b/c", "a/b\n", "a/b--c", "a/b.git"]
 )
 def test_a_name_that_could_leave_its_place_is_no_repository(name):
     with pytest.raises(ValidationError):
