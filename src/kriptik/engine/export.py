@@ -90,10 +90,6 @@ def export(job: TrainJob, emit: Callable[[WorkerBody], None]) -> ExportDone:
         raise WorkerError("disk_full", sentence, "Free disk space, then export again.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    url = None
-    if order.request.hub is not None:
-        work.say(0.9, f"Pushing to {order.request.hub.repo_id}")
-        url = hub.push(repository(folder), order.request.hub)
     result = ExportResult(
         folder=f"exports/{order.id}",
         files=files,
@@ -101,18 +97,25 @@ def export(job: TrainJob, emit: Callable[[WorkerBody], None]) -> ExportDone:
         predicted_bytes=work.predicted,
         parity=work.checks,
         commands=commands,
-        hub_url=url,
         seconds=round(time.monotonic() - began, 1),
     )
+    if order.request.hub is not None:
+        emit(ExportDone(result=result))  # what is written stays known, whatever the hub says
+        work.say(0.9, f"Pushing to {order.request.hub.repo_id}")
+        url = hub.push(repository(folder), order.request.hub)
+        result = result.model_copy(update={"hub_url": url, "seconds": round(time.monotonic() - began, 1)})
     return ExportDone(result=result)
 
 
 def refuse(work: Work) -> None:
     """Raises WorkerError before anything is written: a form this model cannot have, or a disk too small for it."""
-    if "adapter" in work.forms and not (work.adaptation.adapter and len(work.job.stages) == 1):
+    alone = work.adaptation.adapter and (len(work.job.stages) == 1 or not work.adaptation.merges)
+    if "adapter" in work.forms and not alone:
         raise WorkerError(
             "no_adapter", "This run has no adapter that would be right on the plain base.", "Export the merged model instead."
         )
+    if (work.wants_gguf or "merged" in work.forms) and not work.adaptation.merges:
+        raise WorkerError("no_merged", "What this method learnt cannot be folded into the base.", "Export the adapter instead.")
     if work.wants_gguf:
         if _scores(work.bundle):
             raise WorkerError("gguf_not_known", "A reward model cannot be written as GGUF.", "Export it merged.")

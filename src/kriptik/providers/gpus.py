@@ -37,11 +37,11 @@ def read_smi(text: str) -> list[Gpu]:
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) == 3 and cells[0].isdigit() and cells[2].isdigit():
-            gpus.append(Gpu(int(cells[0]), _catalogue_id(cells[1], int(cells[2])), round(int(cells[2]) * 1.048576e-3, 1)))
+            gpus.append(Gpu(int(cells[0]), catalogue_id(cells[1], int(cells[2])), round(int(cells[2]) * 1.048576e-3, 1)))
     return gpus
 
 
-def _catalogue_id(name: str, mebibytes: int) -> str:
+def catalogue_id(name: str, mebibytes: int) -> str:
     """The longest run of the name's words that the catalogue knows, the memory size as a help; else the name itself."""
     words = re.sub(r"[-_/]", " ", re.sub(r"(?i)nvidia|tesla|geforce", "", name)).split()
     sizes = [f" {round(mebibytes / 1024)}GB", ""]

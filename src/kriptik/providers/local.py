@@ -46,6 +46,7 @@ class LocalProvider:
     """
 
     name = "local"
+    self_end = None
 
     def __init__(
         self, folder: Path, price_per_hour: Decimal = Decimal(0), *, command: Sequence[str] | None = None, grace_s: float = 5.0
@@ -173,6 +174,10 @@ class LocalProvider:
         if home is None or tail <= 0:
             return []
         return _log_tail(home, tail)
+
+    def billed(self, resource_id: str, since: datetime) -> Decimal | None:
+        """This machine sends no bill."""
+        return None
 
     def _start(self, home: Path, spec: ResourceSpec) -> None:
         """Starts a keeper and waits until it has started the worker; a second keeper leaves by itself."""

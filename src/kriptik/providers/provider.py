@@ -5,6 +5,7 @@ lost is repaired by creating again, and orphans are found by their prefix.
 """
 
 from datetime import datetime
+from decimal import Decimal
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
@@ -12,9 +13,11 @@ from pydantic import Field
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.errors import BadInputError
+from kriptik.spec.job import SelfEnd
 
 PROVIDERS: dict[str, str] = {
     "local": "kriptik.providers.local:LocalProvider",
+    "runpod": "kriptik.providers.runpod:RunPodProvider",
 }
 
 ResourceStatus = Literal["provisioning", "running", "exited", "gone"]
@@ -30,6 +33,8 @@ class ResourceSpec(Noun):
     gpu: str = "cpu"
     gpu_count: int = Field(1, ge=1)
     run_dir: str
+    max_price_per_hour: Money | None = None
+    """The most that was authorised, all GPUs together; nothing dearer is created. None: no bound (this machine's own price)."""
 
 
 class Resource(Noun):
@@ -56,6 +61,8 @@ class Offer(Noun):
     cpu_cores: int
     memory_gb: float
     price_per_hour: Money
+    available: bool = True
+    """False: it has a price, but nothing of it is free at this moment."""
     detail: str = ""
 
 
@@ -63,6 +70,11 @@ class Provider(Protocol):
     """Calls block. They raise `KriptikError`: status below 500 means asking again will not help."""
 
     name: str
+
+    @property
+    def self_end(self) -> SelfEnd | None:
+        """How a worker ends its own machine; None where the end of the process is enough."""
+        ...
 
     def offers(self) -> list[Offer]:
         """What can be had now."""
@@ -86,6 +98,10 @@ class Provider(Protocol):
 
     def logs(self, resource_id: str, tail: int = 100) -> list[str]:
         """The last `tail` lines that its process wrote; empty where there are none."""
+        ...
+
+    def billed(self, resource_id: str, since: datetime) -> Decimal | None:
+        """Dollars that the provider itself has charged for it since then; None where it keeps no bill."""
         ...
 
 

@@ -125,6 +125,15 @@ class SamplePrompt(Noun):
     expected: str | None = None
 
 
+class SelfEnd(Noun):
+    """How a worker ends the machine it runs on: one request. `{NAME}` in `url` stands for an environment variable there."""
+
+    url: str
+    method: Literal["DELETE", "POST"] = "DELETE"
+    token_variable: str
+    """Environment variable that holds the bearer token; the token itself is never written down."""
+
+
 class ControlLink(Noun):
     """Where the worker dials out to. Token: environment variable KRIPTIK_WORKER_TOKEN."""
 
@@ -136,6 +145,7 @@ class ControlLink(Noun):
     """What the remaining budget buys, counted from the start of this process; None at price 0."""
     reserve_s: float = 30
     """Time kept back for checkpoint and tear-down."""
+    self_end: SelfEnd | None = None
 
 
 class TrainJob(Noun):
