@@ -275,7 +275,7 @@ def export_chosen(visitor, world):
 
 def export_working(visitor, world):
     open_run(visitor, world, "exporting")
-    visitor.page.get_by_role("heading", name="Export").wait_for()
+    visitor.page.get_by_role("heading", name="Export", exact=True).wait_for()
     if visitor.page.get_by_role("button", name="Export", exact=True).is_visible():
         visitor.page.get_by_role("button", name="Export", exact=True).click()
     visitor.page.get_by_text("Merging, and comparing").wait_for(timeout=LONG_MS)

@@ -26,6 +26,8 @@ SPARE_BYTES = 64 << 20
 """Left free on the disk besides what is written."""
 MANIFEST = "export.json"
 ADAPTER, MERGED, GGUF = "adapter", "model", "gguf"
+USED_BY = {ADAPTER: set(), MERGED: {"vllm"}, GGUF: {"llama_cpp", "ollama"}}
+"""Which tools read what lies in which folder."""
 
 
 @dataclass
@@ -228,11 +230,12 @@ def _gguf(work: Work, rows: list[list[int]], reference: Any) -> None:
 
 
 def commands_of(work: Work) -> list[UseCommand]:
-    """How to run what was written, from inside its folder."""
+    """How to run what was written, from inside its folder; what goes to the hub is served from there."""
     found = []
     if "merged" in work.forms and not _scores(work.bundle):
-        most = _config(work.bundle).max_position_embeddings
-        found.append(UseCommand(name="vllm", command=f"vllm serve ./{MERGED} --served-model-name kriptik --max-model-len {most}"))
+        most, target = _config(work.bundle).max_position_embeddings, work.order.request.hub
+        where = target.repo_id if target else f"./{MERGED}"
+        found.append(UseCommand(name="vllm", command=f"vllm serve {where} --served-model-name kriptik --max-model-len {most}"))
     if work.wants_gguf:
         found.append(UseCommand(name="llama_cpp", command=f"llama-server -m ./{GGUF}/{work.gguf_name} --jinja"))
     if "ollama" in work.forms:
@@ -255,7 +258,7 @@ def repository(folder: Path) -> dict[str, Path]:
 def _cards(work: Work, commands: list[UseCommand]) -> None:
     for name in (ADAPTER, MERGED, GGUF):
         if (work.part / name).is_dir():
-            own = [one for one in commands if f"./{name}" in one.command]
+            own = [one for one in commands if one.name in USED_BY[name]]
             write_card(work.part / name, work.job, adapter=name == ADAPTER, order=work.order, parity=work.checks, commands=own)
 
 
