@@ -2,9 +2,12 @@
 
 import shutil
 from collections import namedtuple
+from datetime import timedelta
 
 import pytest
 from harness import until
+
+from kriptik.store.tables import ExportRow
 
 
 def finished(server, job_id, export_id):
@@ -49,6 +52,20 @@ def test_one_at_a_time_cancelled_at_will(server):
     assert server.api("DELETE", f"/jobs/{job_id}/exports/{started['id']}")["state"] == "cancelled"
     until(lambda: not server.provider.alive())
     assert finished(server, job_id, started["id"])["state"] == "cancelled"
+
+
+def test_an_export_that_takes_too_long_is_ended_and_says_so(server):
+    job_id = trained(server, exportS=30)
+    started = server.api("POST", f"/jobs/{job_id}/exports", 201, json={})
+    half = server.core.run_dir(job_id) / "exports" / f".{started['id']}"
+    half.mkdir(parents=True)
+    until(lambda: server.api("GET", f"/jobs/{job_id}/exports/{started['id']}")["state"] == "working")
+    with server.core.db.write() as session:
+        session.get_one(ExportRow, started["id"]).expires_at -= timedelta(days=1)
+    until(lambda: not server.provider.alive())
+    until(lambda: server.api("GET", f"/jobs/{job_id}/exports/{started['id']}")["endedAt"])
+    ended = finished(server, job_id, started["id"])
+    assert (ended["state"], ended["code"]) == ("failed", "export_over") and not half.exists()
 
 
 def test_a_failed_check_is_told_with_its_next_step(server):

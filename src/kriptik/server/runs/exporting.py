@@ -88,12 +88,13 @@ def order_of(row: ExportRow, job: Job) -> ExportOrder:
 
 def view(row: ExportRow) -> ExportView:
     """An export as people see it."""
-    state = {"starting": "waiting", "ready": "working", "ending": "cancelled", "failed": "failed"}.get(row.state)
+    unfinished = "failed" if row.code else "cancelled"
+    state = {"starting": "waiting", "ready": "working", "ending": unfinished, "failed": "failed"}.get(row.state)
     return ExportView.model_validate(
         {
             "id": row.id,
             "job_id": row.job_id,
-            "state": state or ("done" if row.result else "cancelled"),
+            "state": state or ("done" if row.result else unfinished),
             "request": ExportRequest.model_validate(row.request),
             "progress": row.progress,
             "message": row.message,

@@ -1,6 +1,7 @@
 """Workers beside a run, for test sessions and exports: each ends by itself, at its expiry, or when its allowance is used up."""
 
 import dataclasses
+import shutil
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,6 +19,11 @@ NUMBER = 1
 """A session has one generation; one that dies is not started again."""
 
 
+TOO_MUCH = (
+    "export_over",
+    "The export took longer or cost more than it may, and was ended.",
+    "Export fewer forms, or raise KRIPTIK_TEST_ALLOWANCE_USD.",
+)
 Row = TrialRow | ExportRow
 
 
@@ -134,6 +140,8 @@ def _want_end(core: Core, seen: SessionView) -> None:
     with core.db.write() as session:
         row = _row(session, seen.row.id)
         assert row is not None
+        if isinstance(row, ExportRow):
+            row.code, row.error, row.next_step = TOO_MUCH
         end(session, row, seen.now)
     core.bus.wake(seen.row.id)
 
@@ -188,9 +196,12 @@ def _set(core: Core, seen: SessionView, state: str, error: str | None = None, co
         assert row is not None
         row.state = state
         if state in ("ended", "failed"):
-            row.ended_at, row.error = seen.now, error
+            row.ended_at = seen.now
+            if isinstance(row, TrialRow) or error is not None:
+                row.error = error
             if isinstance(row, ExportRow):
-                row.code, row.next_step = code or None, next_step or None
+                row.code, row.next_step = code or row.code, next_step or row.next_step
+                shutil.rmtree(core.run_dir(row.job_id) / "exports" / f".{row.id}", ignore_errors=True)  # where it was ended midway
             for call in trials.waiting(session, row.id):
                 call.error, call.answered_at = error or "The test session has ended.", seen.now
     core.bus.wake(seen.row.id)
