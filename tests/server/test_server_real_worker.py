@@ -126,4 +126,12 @@ def test_a_disturbed_run_ends_like_a_quiet_one(real, tmp_path):
     both = real.api("POST", "/test/compare", json=asked)
     assert both["base"]["metadata"]["weights"] != both["tuned"]["metadata"]["weights"]
     real.api("DELETE", f"/test/sessions/{session['id']}")
+
+    export = real.api("POST", f"/jobs/{job}/exports", 201, json={"formats": ["adapter", "merged", "ollama"], "ggufType": "q8_0"})
+    until(lambda: real.api("GET", f"/jobs/{job}/exports/{export['id']}")["state"] not in ("waiting", "working"), 90)
+    written = real.api("GET", f"/jobs/{job}/exports/{export['id']}")
+    assert written["state"] == "done", written
+    assert [check["name"] for check in written["result"]["parity"]] == ["template", "merged", "gguf_template", "gguf", "modelfile"]
+    exported = next(f for f in written["result"]["files"] if f["path"].endswith("adapter/adapter_model.safetensors"))
+    assert exported["sha256"] == weights(real, job), "what is exported is what the run ended with"
     until(lambda: not [r for r in real.provider.list_own("kt-") if r.status == "running"], 30)

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.catalogue import Point
+from kriptik.spec.export import ExportOrder
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Modality = Literal["text", "image", "video", "music", "voice", "embedding", "vision_language"]
@@ -175,6 +176,8 @@ class TrainJob(Noun):
     """Run the smoke test (own process, once) before the first step unless `run.lock` exists."""
     control: ControlLink | None = None
     serve_idle_s: float = 600
+    export: ExportOrder | None = None
+    """What an export worker is to write."""
     price_per_hour: Money | None = None
 
 

@@ -108,7 +108,7 @@ def serve(work: Work) -> Ending:
 
 
 def export(work: Work) -> Ending:
-    """Writes the trained model in the ecosystem's format and says where it is."""
+    """Writes the trained model in the forms that were ordered and says where they are."""
     work.pieces.framework()
     work.emit(work.pieces.export(work.job, work.emit))
     return Ending("completed")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kriptik.spec.errors import WorkerError
-from kriptik.spec.events import Desired, RunResult, WorkerBody
+from kriptik.spec.events import Desired, ExportDone, WorkerBody
 from kriptik.spec.job import TrainJob
 from kriptik.spec.testing import TestRequest, TestResult
 
@@ -48,8 +48,8 @@ class Pieces(Protocol):
         """Loads base and tuned once."""
         ...
 
-    def export(self, job: TrainJob, emit: Emit) -> RunResult:
-        """Writes the trained model in the ecosystem's format."""
+    def export(self, job: TrainJob, emit: Emit) -> ExportDone:
+        """Writes the trained model in the forms of `job.export`, checked."""
         ...
 
 
@@ -90,7 +90,7 @@ class Engine:
 
         return load(job)
 
-    def export(self, job: TrainJob, emit: Emit) -> RunResult:
+    def export(self, job: TrainJob, emit: Emit) -> ExportDone:
         """See `Pieces`."""
         from kriptik.engine.export import export
 

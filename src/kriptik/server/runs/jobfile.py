@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from kriptik.pipeline import budget
 from kriptik.server.core import Core
 from kriptik.server.runs import money
+from kriptik.spec.export import ExportOrder
 from kriptik.spec.job import ControlLink, DataRef, ModelRef, SamplePrompt, Stage, TrainJob, WorkKind
 from kriptik.store import ledger
 from kriptik.store.tables import Generation, Job
@@ -74,6 +75,14 @@ def of_session(core: Core, job: Job, session_id: str, checkpoint_id: str | None,
             grace_s=min(core.settings.grace_s, 120),
         ),
     )
+
+
+def of_export(core: Core, job: Job, order: ExportOrder, checkpoint_id: str | None) -> TrainJob:
+    """The exporting job: the run's folder, its data's name and licence for the card, and what is to be written."""
+    served = of_session(core, job, order.id, checkpoint_id, 0)
+    data = DataRef.model_validate(job.data) if job.data else None
+    changes = {"kind": WorkKind.EXPORT, "export": order, "data": data, "seed": job.estimate.get("seed", 0)}
+    return served.model_copy(update=changes)
 
 
 def path(folder: Path, generation: int) -> Path:

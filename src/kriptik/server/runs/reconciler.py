@@ -26,7 +26,7 @@ from kriptik.server.runs.acts import Act
 from kriptik.spec.budget import BudgetStatus
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import JobState
-from kriptik.store import jobs, ledger, trials
+from kriptik.store import exports, jobs, ledger, trials
 from kriptik.store.tables import Resource
 
 SWEEP_EVERY_S = 30
@@ -68,14 +68,15 @@ class Reconciler:
             self._thread.join(timeout=30)
 
     def tick(self) -> None:
-        """Looks at every unfinished run and live test session once. A run that raises does not hold up the others."""
+        """Looks at every unfinished run, live test session and export once. A run that raises does not hold up the others."""
         now = self._core.clock().timestamp()
         seldom = now - self._swept_at >= SWEEP_EVERY_S
         if seldom:
             self._swept_at = now
             self._suspects = orphans.sweep(self._core, self._suspects)
         with self._core.db.read() as session:
-            run_ids, session_ids = jobs.unfinished(session, resting=seldom), trials.live(session)
+            run_ids = jobs.unfinished(session, resting=seldom)
+            session_ids = [*trials.live(session), *exports.live(session)]
         for run_id in run_ids:
             try:
                 self.tick_run(run_id)
@@ -85,7 +86,7 @@ class Reconciler:
             try:
                 sessions.tick(self._core, session_id)
             except Exception:  # as above
-                log.exception("test session %s: this tick failed", session_id)
+                log.exception("session %s: this tick failed", session_id)
 
     def tick_run(self, run_id: str) -> None:
         """One run: load, ask, decide, apply."""
