@@ -94,8 +94,9 @@ class ProcessProvider:
 class Server:
     """A uvicorn server on its own thread; `restart()` makes a new one over the same home and port."""
 
-    def __init__(self, home, provider, **settings):
+    def __init__(self, home, provider, providers=None, **settings):
         self.home, self.provider, self.options = home, provider, settings
+        self.providers = providers or {"local": provider}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -103,7 +104,7 @@ class Server:
 
     def start(self):
         options = {"tick_s": 0.02, "lease_s": 5, "teardown_s": 0.5, "checkpoint_s": 0.5, "budget_event_s": 0.1, **self.options}
-        self.app = create_app(Settings.from_env(home=self.home, port=self.port, **options), providers={"local": self.provider})
+        self.app = create_app(Settings.from_env(home=self.home, port=self.port, **options), providers=self.providers)
         self.core = self.app.state.core
         config = uvicorn.Config(self.app, port=self.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self.uvicorn = uvicorn.Server(config)
@@ -171,6 +172,8 @@ def add_run(
     name="Support bot",
     prompt="train a toy",
     base="toy",
+    provider="local",
+    facts=None,
     **authorization,
 ):
     """A queued run with a bare plan row, as if it had been approved. `more`: stages after the first."""
@@ -206,13 +209,13 @@ def add_run(
             user_id=core.owner_id,
             plan_id=plan_id,
             name=name,
-            provider="local",
+            provider=provider,
             base_model=base,
             stages=[stage, *more],
             data=None,
             authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization),
             now=now,
-            facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora"),
+            facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora", **(facts or {})),
         )
     return job.id
 

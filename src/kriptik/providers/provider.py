@@ -70,8 +70,11 @@ class Provider(Protocol):
     """Calls block. They raise `KriptikError`: status below 500 means asking again will not help."""
 
     name: str
-    self_end: SelfEnd | None
-    """How a worker ends its own machine; None where the end of the process is enough."""
+
+    @property
+    def self_end(self) -> SelfEnd | None:
+        """How a worker ends its own machine; None where the end of the process is enough."""
+        ...
 
     def offers(self) -> list[Offer]:
         """What can be had now."""

@@ -173,6 +173,8 @@ class TrainJob(Noun):
     control: ControlLink | None = None
     serve_idle_s: float = 600
     price_per_hour: Money | None = None
+    carry: bool = False
+    """The worker runs elsewhere: files are fetched and put by the server's routes, `run_dir` is the worker's own."""
 
 
 class RunLock(Noun):

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kriptik.spec.errors import KriptikError
-from kriptik.spec.events import DesiredAck, WorkerBody, WorkerState
+from kriptik.spec.errors import KriptikError, WorkerError
+from kriptik.spec.events import DesiredAck, Log, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
+from kriptik.worker.carry import Carrier
 from kriptik.worker.control import Control, Watch, acknowledge, boot_clock
 from kriptik.worker.emit import Emitter
 from kriptik.worker.kinds import FINAL, KINDS, Ending, Work, out_of_memory
@@ -79,7 +80,9 @@ class Life:
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
-        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe)
+        run_dir = Path(job.run_dir)
+        self.carrier = Carrier(self.link, run_dir, self.control, self.emitter) if job.carry and self.link else None
+        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe, self.carrier)
 
     def run(self) -> int:
         """From the first event to the last."""
@@ -104,6 +107,7 @@ class Life:
     def _end(self, last: WorkerState, code: int, ending: Ending | None = None) -> int:
         """The last event, delivered if anybody listens, acknowledged if the server had asked for it."""
         try:
+            self._deliver_rest()
             self.emitter.finish()
             self.emitter(last)
         except FencedError as error:
@@ -124,6 +128,14 @@ class Life:
         self.watch.stop()
         self._beat(ended=code)
         return FENCED if self.control.fenced else code
+
+    def _deliver_rest(self) -> None:
+        """Checkpoints that could not be sent when they were made. Whatever comes of it, the last word is said."""
+        try:
+            for said in self.carrier.deliver() if self.carrier else []:
+                self.emitter(said)
+        except WorkerError as error:
+            self.emitter(Log(severity="error", message=error.sentence))
 
     def _fenced(self, error: FencedError) -> int:
         sys.stderr.write(f"Fenced: {error}. This worker ends and writes nothing more.\n")
@@ -147,7 +159,8 @@ class Life:
 
     def _from_engine(self, body: WorkerBody) -> None:
         if not (isinstance(body, WorkerState) and body.state in FINAL):
-            self.emitter(body)
+            for said in self.carrier.before(body) if self.carrier else [body]:
+                self.emitter(said)
 
     def _leave(self) -> None:
         """The engine was told to end and did not: end the process, with a word where that is still allowed."""

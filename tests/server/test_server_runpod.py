@@ -1,0 +1,66 @@
+"""Runs on RunPod from approval to the end: real client, real worker process, an account that keeps its own bill."""
+
+from decimal import Decimal
+
+import pytest
+from cloud import Cloud, expected
+from harness import until
+
+from kriptik.spec.base import utc_now
+from kriptik.store import ledger
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    made = Cloud(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def spent(cloud, job):
+    with cloud.server.core.db.read() as session:
+        return ledger.spend(session, job, utc_now())
+
+
+def test_a_whole_life_frozen_and_resumed_on_another_pod(cloud):
+    job = cloud.run(steps=120, knobs={"stepS": 0.02})
+    until(lambda: cloud.step(job) >= 15)
+    cloud.server.api("POST", f"/jobs/{job}/freeze")
+    frozen = cloud.server.wait(job, "frozen")
+    assert cloud.account.own() == [], "frozen costs nothing"
+    assert frozen["freezeState"]["checkpoint"] and frozen["budget"]["spendRate"] == 0
+    cloud.server.api("POST", f"/jobs/{job}/resume", json={"newBudget": 6})
+    done = cloud.server.wait(job, "completed", limit_s=30)
+    assert done["generation"] == 2 and cloud.account.creates == 2
+    assert cloud.result(job) == expected(120)
+    assert [s["status"] for s in done["setup"]["stages"]] == ["completed"] * 6
+    assert all(stage["logs"] for stage in done["setup"]["stages"])
+    assert cloud.account.own() == []
+    bill = cloud.account.bill()
+    assert bill > Decimal("0.02")
+    until(lambda: abs(spent(cloud, job) - bill) < Decimal("0.0000001"), 5)
+
+
+def test_dearer_than_authorised_fails_before_anything_is_rented_and_a_retry_accepts(cloud):
+    job = cloud.run(steps=5, price=Decimal("30"))
+    failed = until(lambda: (j := cloud.server.job(job))["state"] == "failed" and j)
+    assert failed["failure"]["code"] == "price_above_authorised" and cloud.account.creates == 0
+    assert "$30 was authorised" in failed["failure"]["message"] and failed["currentSpend"] < 0.01
+    cloud.server.api("POST", f"/jobs/{job}/retry")
+    cloud.server.wait(job, "completed", limit_s=30)
+
+
+def test_the_budget_freezes_it_below_the_cap_and_nothing_is_left(cloud):
+    job = cloud.run(steps=4000, cap="0.15", knobs={"stepS": 0.02})
+    frozen = cloud.server.wait(job, "frozen", limit_s=40)
+    assert frozen["freezeState"]["checkpoint"] and frozen["freezeState"]["reason"] == "budget"
+    assert cloud.account.own() == [] and cloud.account.bill() <= Decimal("0.15")
+
+
+def test_a_worker_killed_hard_gives_its_machine_back_and_goes_on_from_what_arrived(cloud):
+    job = cloud.run(steps=30, knobs={"dieAt": 15})
+    done = cloud.server.wait(job, "completed", limit_s=40)
+    assert done["generation"] == 2 and cloud.result(job) == expected(30)
+    assert 10 in done["resumes"]
