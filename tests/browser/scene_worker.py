@@ -171,6 +171,8 @@ class SceneWorker(Worker):
             self.log("debug", f"step {step}: 8 rows, 640 tokens")
         if step == 12:
             self.log("warning", "One row was longer than 1,024 tokens and was cut")
+            far = {"loss": 11.4, "usualLoss": 2.31, "gradientNorm": 24.0, "rows": [96, 97], "file": "health/s0-000012.json"}
+            super().say(type="alarm", kind="spike", stage=0, step=step, shown=[ROW, "question: ?\nanswer: ////////////"], **far)
 
 
 fake_worker.Worker = SceneWorker

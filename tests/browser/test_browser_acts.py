@@ -92,7 +92,9 @@ def test_a_closer_look_stays_while_the_run_goes_on(visitor, server):
     page = visitor.page
     visitor.open(f"/jobs/{job_id}")
     until(lambda: (server.job(job_id)["metrics"] or {}).get("step", 0) >= 60, 40)
-    box = page.get_by_role("region", name="Gradient norm").locator(".u-over").bounding_box()
+    over = page.get_by_role("region", name="Gradient norm").locator(".u-over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40, steps=5)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -195,6 +196,10 @@ def test_a_row_that_breaks_the_gradient_is_named_and_gives_up_in_the_end(tmp_pat
     assert caught.value.code == "not_finite"
     dropped = [body for body in of(said, "log") if "was dropped" in body.message]
     assert len(dropped) == MOST_DROPPED and " 5" in dropped[0].message
+    alarms = of(said, "alarm")
+    assert len(alarms) == MOST_DROPPED and {alarm.kind for alarm in alarms} == {"not_finite"}
+    kept = json.loads((Path(job.run_dir) / alarms[0].file).read_text())
+    assert {"row": 5, **rows[5]} in kept["data"], "the rows are there to be looked at"
 
 
 def test_a_dropped_update_changes_nothing():

@@ -180,6 +180,15 @@ def _on_current_sample(view: RunView, body: dict[str, Any]) -> None:
     view.sample = " ".join(str(body.get("content", "")).split())
 
 
+def _on_alarm(view: RunView, body: dict[str, Any]) -> None:
+    rows = ", ".join(str(row) for row in body["rows"][:8])
+    if body["kind"] == "not_finite":
+        what = "no finite gradient, dropped"
+    else:
+        what = f"loss {body['loss']:.3g} where {body['usualLoss']:.3g} is usual, gradient {body['gradientNorm']:.3g}"
+    view.notes.append(f"[{HOLD}]far out[/] step {body['step']}: {what}; rows {rows}, kept in {escape(str(body.get('file')))}")
+
+
 def _on_log(view: RunView, body: dict[str, Any]) -> None:
     if body.get("severity") in {"warning", "error"}:
         view.notes.append(f"[{HOLD}]{body['severity']}[/] {escape(body['message'])}")
@@ -195,5 +204,6 @@ _HANDLERS: dict[str, Callable[[RunView, dict[str, Any]], None]] = {
     "probe": _on_probe,
     "worker": _on_worker,
     "current_sample": _on_current_sample,
+    "alarm": _on_alarm,
     "log": _on_log,
 }

@@ -270,6 +270,9 @@ class Adaptation:
     adapter: ClassVar[bool] = False
     """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
 
+    merges: ClassVar[bool] = True
+    """Whether what is learnt can be folded into plain weights; where it cannot, the adapter is all that a run leaves."""
+
     keep_reference = False
     """Set before `apply` where the objective asks for the reference of text that is not known beforehand."""
 
@@ -314,6 +317,10 @@ class Adaptation:
     def save(self, bundle: Bundle, folder: Path) -> None:
         """What was trained, in the ecosystem's format (PEFT adapter, whole model)."""
         raise NotImplementedError
+
+    def measured(self) -> dict[str, float]:
+        """Numbers about the last update that belong on the curve (how evenly experts are used)."""
+        return {}
 
     def merged(self, bundle: Bundle) -> nn.Module:
         """The whole model without adapters: the trainee, or a copy with the adapters folded in. The trainee stays as it is."""

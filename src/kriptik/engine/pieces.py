@@ -14,6 +14,7 @@ ADAPTATIONS = {
     "lora": "kriptik.engine.adaptations.lora:Lora",
     "dora": "kriptik.engine.adaptations.dora:Dora",
     "adalora": "kriptik.engine.adaptations.adalora:AdaLora",
+    "lora_moe": "kriptik.engine.adaptations.lora_moe:LoraMoe",
     "mora": "kriptik.engine.adaptations.mora:Mora",
     "relora": "kriptik.engine.adaptations.relora:ReLora",
     "vera": "kriptik.engine.adaptations.vera:Vera",

@@ -25,7 +25,7 @@ class Teller:
 
     def metrics(self, stats: StepStats, lr: float, norm: float, seconds: float) -> None:
         """One update's numbers; the session's step already counts it."""
-        session, metrics = self.session, dict(stats.metrics)
+        session, metrics = self.session, {**stats.metrics, **self.session.adaptation.measured()}
         self._trained_s += seconds
         self.emit(
             Metrics(

@@ -14,6 +14,7 @@ import torch
 
 from kriptik.engine import lock, pieces, ranks
 from kriptik.engine.cursor import rows_of
+from kriptik.engine.health import Health
 from kriptik.engine.interfaces import Modality, RunOutcome, Session, StepStats, Update
 from kriptik.engine.packed import settled
 from kriptik.engine.rng import reseed
@@ -76,6 +77,7 @@ class Loop:
         self.stage = run.job.stages[index]
         self.session, self.place = open_stage(run, index, resume, self._obey)
         self.teller = Teller(self.session, self.place, emit, self.obey)
+        self.health = Health(self.session, emit)
         refills = self.session.objective.updates_per_refill
         self.teller.epochs = epochs_of(self.session.settings, self.place.cursor, self.session.total, refills)
         self.saved: tuple[str, int, str] | None = None
@@ -188,6 +190,7 @@ class Loop:
         if weight > 0:
             stats = session.objective.run(update, session, weight)
             norm = runtime.step(lr, session.settings.max_grad_norm)
+            self.health.judge(stats.loss, norm, update)
             self._judge(norm, update)
         session.adaptation.after_step(session.step, session.total, session)
         session.step += 1

@@ -8,7 +8,7 @@ from kriptik.server.core import Core
 from kriptik.server.runs import money
 from kriptik.spec.budget import FreezeState
 from kriptik.spec.environment import EnvironmentSetup
-from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySample, RunResult, StageProgress
+from kriptik.spec.events import Alarm, CurrentSample, EvalResult, Metrics, QualitySample, RunResult, StageProgress
 from kriptik.spec.job import JobState, ProbeResult, Stage
 from kriptik.spec.run import Failure, JobDetail, JobSummary, StageView
 from kriptik.spec.testing import TestSession
@@ -16,6 +16,7 @@ from kriptik.store import events, jobs, ledger
 from kriptik.store.tables import Job, TrialRow
 
 SHOWN_SAMPLES = 60
+SHOWN_ALARMS = 40
 MOST_SAMPLES = 2000
 
 
@@ -41,6 +42,7 @@ def detail(session: Session, core: Core, job: Job, now: datetime) -> JobDetail:
             "current_sample": CurrentSample.model_validate(job.current_sample) if job.current_sample else None,
             "checkpoints": [jobs.checkpoint_noun(row) for row in jobs.checkpoints(session, job.id)],
             "samples": _with_base([e.body for e in samples if isinstance(e.body, QualitySample)]),
+            "alarms": [e.body for e in events.newest(session, job.id, ["alarm"], SHOWN_ALARMS) if isinstance(e.body, Alarm)],
             "evals": [
                 e.body.model_copy(update={"row_losses": None, "row_tokens": None}) for e in evals if isinstance(e.body, EvalResult)
             ],

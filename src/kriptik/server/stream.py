@@ -13,6 +13,7 @@ from kriptik.server.core import Core
 from kriptik.spec.base import Noun
 from kriptik.spec.budget import FreezeState
 from kriptik.spec.events import (
+    Alarm,
     BudgetMoved,
     CheckpointCommitted,
     CurrentSample,
@@ -47,6 +48,7 @@ _FIELDS: dict[type[Noun], str] = {
     EvalResult: "eval",
     Notice: "notice",
     RunResult: "result",
+    Alarm: "alarm",
 }
 _STATE_TYPES = {JobState.FROZEN: "frozen", JobState.COMPLETED: "complete", JobState.FAILED: "error"}
 

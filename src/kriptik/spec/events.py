@@ -122,6 +122,26 @@ class ProbeDone(Noun):
     result: ProbeResult
 
 
+class Alarm(Noun):
+    """An update that was far out of what is usual, or had no finite gradient; its rows are kept in `file`."""
+
+    type: Literal["alarm"] = "alarm"
+    kind: Literal["spike", "not_finite"]
+    """`spike`: it was made all the same, clipped; `not_finite`: it was dropped."""
+    stage: int
+    step: int
+    loss: float | None = None
+    usual_loss: float | None = None
+    """Median of the updates before it."""
+    gradient_norm: float | None = None
+    rows: list[int] = []
+    """At most 100 of them."""
+    shown: list[str] = []
+    """The first rows as people read them."""
+    file: str | None = None
+    """Relative to the run's folder; None where the disk took nothing."""
+
+
 class Log(Noun):
     """A line for people."""
 
@@ -207,6 +227,7 @@ WorkerBody = Annotated[
     | CheckpointCommitted
     | StageProgress
     | ProbeDone
+    | Alarm
     | Log
     | WorkerState
     | RunResult
@@ -222,6 +243,7 @@ EventBody = Annotated[
     | CheckpointCommitted
     | StageProgress
     | ProbeDone
+    | Alarm
     | Log
     | WorkerState
     | RunResult

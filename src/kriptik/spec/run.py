@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.budget import BudgetState, FreezeState
 from kriptik.spec.environment import EnvironmentSetup
-from kriptik.spec.events import CheckpointCommitted, CurrentSample, EvalResult, Metrics, QualitySample, RunResult
+from kriptik.spec.events import Alarm, CheckpointCommitted, CurrentSample, EvalResult, Metrics, QualitySample, RunResult
 from kriptik.spec.job import JobState, ProbeResult, Stage
 
 
@@ -76,6 +76,7 @@ class JobDetail(JobSummary):
     current_sample: CurrentSample | None = None
     checkpoints: list[Checkpoint] = []
     samples: list[QualitySample] = []
+    alarms: list[Alarm] = []
     evals: list[EvalResult] = []
     probe: ProbeResult | None = None
     freeze_state: FreezeState | None = None

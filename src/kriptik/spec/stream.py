@@ -2,6 +2,7 @@
 
 from kriptik.spec.budget import FreezeState
 from kriptik.spec.events import (
+    Alarm,
     BudgetMoved,
     CheckpointCommitted,
     CurrentSample,
@@ -34,6 +35,7 @@ class StreamMessage(StoredEvent):
     sample: QualitySample | None = None
     eval: EvalResult | None = None
     notice: Notice | None = None
+    alarm: Alarm | None = None
     freeze_state: FreezeState | None = None
     result: RunResult | None = None
     error: Failure | None = None

@@ -91,7 +91,7 @@ export function Check({
     <div className="flex min-h-7 items-start gap-2.5">
       <input
         id={id} type="checkbox" checked={checked} disabled={disabled} aria-describedby={hint ? `${id}-hint` : undefined}
-        onChange={(event) => onChange(event.target.checked)} className="tick mt-0.5"
+        onChange={(event) => onChange(event.target.checked)} className="tick"
       />
       <div className="min-w-0 text-sm">
         <label htmlFor={id} className={disabled ? "text-low" : "text-hi"}>{label}</label>

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kriptik.engine.interfaces import Adaptation, Bundle
+from kriptik.engine.linear import linear_names
 from kriptik.spec.errors import WorkerError
 
 CONFIG, WEIGHTS = "mora_config.json", "mora_model.safetensors"
@@ -93,7 +94,7 @@ class Mora(Adaptation):
         if bundle.unquantised is not None:
             raise WorkerError("quantised_base", "Mora does not train on a quantised base.", "Choose fp32 or bf16, or qlora.")
         bundle.trainee.requires_grad_(False)
-        names = _targets(bundle.trainee, lora.targets)
+        names = linear_names(bundle.trainee, lora.targets)
         if not names:
             raise WorkerError("no_such_layers", "The adapter's target layers do not exist in this model.", "Use 'all-linear'.")
         compress = str(self.settings.adaptation.get("compress", "share" if lora.rank >= SHARE_FROM else "rotate"))
@@ -150,16 +151,6 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
                 raise ValueError(f"{name} has another size than the one that was trained")
             layer.mora_M.copy_(tensors[f"{name}.mora_M"])
     return model
-
-
-def _targets(model: Any, targets: str | list[str]) -> list[str]:
-    """Names of linear layers: all but the output layer, or those whose last names are given."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    linear = [name for name, one in model.named_modules() if isinstance(one, nn.Linear) and one is not head]
-    if targets == "all-linear":
-        return linear
-    wanted = [targets] if isinstance(targets, str) else targets
-    return [name for name in linear if any(f".{name}".endswith(f".{one}") for one in wanted)]
 
 
 def _wrap(model: nn.Module, names: Sequence[str], rank: int, compress: str, dropout: float = 0.0) -> None:

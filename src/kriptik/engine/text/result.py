@@ -18,30 +18,35 @@ PARITY = 1e-3
 def write_result(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) -> Exported:
     """Writes `result/adapter` (where one on the plain base says it all) and `result/model`; the trainee stays bit-unchanged.
 
-    After an earlier stage an adapter would be right only on weights that nobody has.
+    After an earlier stage an adapter would be right only on weights that nobody has; one that never merges left them as they were.
     """
     part, result = run_dir / ".result", run_dir / "result"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    alone = adaptation.adapter and len(job.stages) == 1
+    alone = adaptation.adapter and (len(job.stages) == 1 or not adaptation.merges)
     try:
         if alone:
             adaptation.save(bundle, part / "adapter")
             scoring.complete_adapter(bundle.trainee, part / "adapter")
             _write_card(part / "adapter", job, adapter=True)
-        merged: Any = adaptation.merged(bundle)
-        if merged is not bundle.trainee:
-            _must_agree(bundle.trainee, merged, bundle.tokenizer)
-        scoring.save_model(merged, bundle.tokenizer, part / "model")
-        bundle.tokenizer.save_pretrained(part / "model")
-        _write_card(part / "model", job, adapter=False)
+        if adaptation.merges:
+            _write_model(bundle, adaptation, part / "model")
+            _write_card(part / "model", job, adapter=False)
         shutil.rmtree(result, ignore_errors=True)
         part.rename(result)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise WorkerError("disk_full", f"The result could not be written: {error}.", "Free disk space, then retry.") from error
     size = sum(file.stat().st_size for file in result.rglob("*") if file.is_file())
-    return Exported("result/adapter" if alone else None, "result/model", size)
+    return Exported("result/adapter" if alone else None, "result/model" if adaptation.merges else None, size)
+
+
+def _write_model(bundle: Bundle, adaptation: Adaptation, folder: Path) -> None:
+    merged: Any = adaptation.merged(bundle)
+    if merged is not bundle.trainee:
+        _must_agree(bundle.trainee, merged, bundle.tokenizer)
+    scoring.save_model(merged, bundle.tokenizer, folder)
+    bundle.tokenizer.save_pretrained(folder)
 
 
 def _must_agree(trainee: Any, merged: Any, tokenizer: Any) -> None:

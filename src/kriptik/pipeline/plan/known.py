@@ -10,7 +10,7 @@ from kriptik.catalogue.points import fill_points, stage_defaults
 from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed
 
 TEXT_CAPABILITIES = frozenset({"text_generation", "chat", "code_generation", "custom"})
-LOW_RANK = frozenset({"lora", "dora", "adalora", "vera", "mora", "relora", "longlora"})
+LOW_RANK = frozenset({"lora", "dora", "adalora", "vera", "mora", "relora", "longlora", "lora_moe"})
 TINY = frozenset({"vera", "textual_inversion"})
 """Adaptations that train next to nothing: thousands of numbers, not millions."""
 ROLLOUTS = frozenset({"grpo", "ppo", "rlhf_ppo", "rlvr"})

@@ -1,7 +1,7 @@
 """The numbers of a model that the formulas need, and what of it a stage trains. Gaps are filled by the usual proportions."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kriptik.pipeline.plan.known import LOW_RANK, TINY, Model
 from kriptik.spec.catalogue import Point
@@ -48,7 +48,8 @@ def trained_params(model: Model, point: Point, settings: StageSettings) -> float
     if point.adaptation in LOW_RANK | {"temporal"}:
         h, f = shape.hidden, shape.intermediate
         per_layer = rank * (2 * (h + h) + 2 * (h + shape.kv) + 3 * (h + f))
-        extra = 1.02 if point.adaptation == "dora" else 1.0
+        own: dict[str, Any] = dict(settings.adaptation)
+        extra = {"dora": 1.02, "lora_moe": float(own.get("experts", 8))}.get(point.adaptation or "", 1.0)
         return float(shape.layers * per_layer * extra)
     if point.adaptation == "moe":
         return model.params_b * 1e9 * 3.0

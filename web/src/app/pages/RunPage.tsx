@@ -10,7 +10,7 @@ import { Header } from "../../features/run/Header";
 import { isStale } from "../../features/run/Heard";
 import { Logs } from "../../features/run/Logs";
 import { Overview } from "../../features/run/Overview";
-import { Checkpoints, CurrentData, Samples, Stages } from "../../features/run/Panels";
+import { Alarms, Checkpoints, CurrentData, Samples, Stages } from "../../features/run/Panels";
 import type { RunLive } from "../../features/run/reducer";
 import { useRun } from "../../features/run/store";
 import { Probe, Setup } from "../../features/setup/Setup";
@@ -104,6 +104,7 @@ function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run
           <div className="grid min-w-0 gap-4">
             {!ended && <CurrentData run={run} />}
             {run.state === "completed" ? budget : <Samples samples={run.samples} />}
+            <Alarms alarms={run.alarms} />
           </div>
           <div className="grid min-w-0 gap-4">
             {run.state !== "completed" && budget}

@@ -42,7 +42,7 @@ function Row({
 }) {
   return (
     <label className={`flex min-w-0 items-start gap-3 rounded-field border p-3 text-sm transition-colors duration-150 ${chosen ? "border-signal/60 bg-ink-850" : "border-line/50"} ${whyNot ? "text-low" : "cursor-pointer hover:bg-ink-850"}`}>
-      <input type="radio" name={name} value={value} checked={chosen} disabled={Boolean(whyNot)} onChange={() => onPick(value)} className="tick mt-0.5" />
+      <input type="radio" name={name} value={value} checked={chosen} disabled={Boolean(whyNot)} onChange={() => onPick(value)} className="tick" />
       <span className="min-w-0 flex-1">
         <span className="flex flex-wrap items-center justify-between gap-x-3 gap-y-1">
           <span className={`font-medium break-words ${whyNot ? "text-low" : "text-hi"}`}>{title}</span>

@@ -39,7 +39,9 @@ export function Modify({ onSend, busy, problem }: { onSend: (words: string) => P
 }
 
 /** The difference an edit made: what was asked, and what followed from it, each with its reason. */
-export function Changes({ changes, onClose }: { changes: Schemas["PlanChange"][]; onClose: () => void }) {
+export function Changes({ changes: all, onClose }: { changes: Schemas["PlanChange"][]; onClose: () => void }) {
+  // A figure that moved by less than it is shown with would read "2.8 GB → 2.8 GB".
+  const changes = all.filter((change) => change.asked || valueText(change.param, change.before) !== valueText(change.param, change.after));
   const asked = changes.filter((change) => change.asked);
   const followed = changes.filter((change) => !change.asked);
   return (

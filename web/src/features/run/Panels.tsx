@@ -78,6 +78,33 @@ export function Samples({ samples }: { samples: Schemas["QualitySample"][] }) {
   );
 }
 
+/** Updates that were far out of what is usual, or had no finite gradient, with the rows to look at. */
+export function Alarms({ alarms }: { alarms: Schemas["Alarm"][] }) {
+  if (!alarms.length) return null;
+  const dropped = alarms.filter((alarm) => alarm.kind === "not_finite").length;
+  return (
+    <Card title="Far out" aside={<span className="num text-xs text-low">{alarms.length} update{alarms.length > 1 ? "s" : ""}{dropped > 0 && `, ${dropped} dropped`}</span>}>
+      <ul className="divide-y divide-edge">
+        {[...alarms].reverse().slice(0, NEWEST).map((alarm) => (
+          <li key={`${alarm.stage}-${alarm.step}-${alarm.kind}`} className="min-w-0 py-3 first:pt-0 last:pb-0">
+            <p className="flex flex-wrap items-center gap-2 text-sm font-medium"><Icon name="alert" size={16} className="text-hold" />{farOut(alarm)}</p>
+            <p className="num mt-1 text-xs break-words text-low">step {alarm.step}, row{alarm.rows?.length === 1 ? "" : "s"} {alarm.rows?.slice(0, 12).join(", ") || "not known"}{alarm.file && `, kept in ${alarm.file}`}</p>
+            {alarm.shown?.slice(0, 2).map((text, at) => (
+              <p key={at} tabIndex={0} role="group" aria-label={`Row ${alarm.rows?.[at] ?? at}`} className="mt-2 max-h-28 overflow-auto rounded-control bg-ink-950 p-3 text-sm leading-relaxed break-words whitespace-pre-wrap text-mid">{text}</p>
+            ))}
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function farOut({ kind, loss, usualLoss, gradientNorm }: Schemas["Alarm"]): string {
+  if (kind === "not_finite") return "No finite gradient: this update was dropped";
+  if (loss != null && usualLoss != null && loss > usualLoss * 1.05) return `Loss ${loss.toPrecision(3)} where ${usualLoss.toPrecision(3)} is usual`;
+  return `Gradient of ${gradientNorm?.toPrecision(3) ?? "?"}, far above what is usual`;
+}
+
 function Answer({ title, text, tuned = false }: { title: string; text: string | undefined; tuned?: boolean }) {
   return (
     <div className={`min-w-0 rounded-control border bg-ink-950 p-3 ${tuned ? "border-signal/40" : "border-edge"}`}>

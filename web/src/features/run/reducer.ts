@@ -25,6 +25,7 @@ export interface RunLive {
   resumes: number[];
   evals: Schemas["EvalResult"][];
   samples: Schemas["QualitySample"][];
+  alarms: Schemas["Alarm"][];
   checkpoints: (Schemas["CheckpointCommitted"] & { at?: string; kept?: boolean })[];
   budget: { currentSpend: number; maxBudget: number; estimatedTotalSpend: number; spendRate: number; percent: number; status: string };
   current: Schemas["CurrentSample"] | null;
@@ -44,6 +45,7 @@ export interface RunLive {
 }
 
 export const KEEP_LOGS = 500;
+const KEEP_ALARMS = 40;
 
 /** The state of a run as a page load finds it; the stream goes on from `lastId`. */
 export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory"], logs: Schemas["LogLine"][]): RunLive {
@@ -54,7 +56,7 @@ export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory
   }
   return {
     lastId: job.lastEventId, at: job.updatedAt, state: job.state, reason: job.reason, metrics: job.metrics ?? null, curve,
-    resumes: takeovers(history.points, curve), evals: history.evals, samples: job.samples, checkpoints: job.checkpoints,
+    resumes: takeovers(history.points, curve), evals: history.evals, samples: job.samples, alarms: job.alarms ?? [], checkpoints: job.checkpoints,
     budget: {
       currentSpend: job.budget.currentSpend, maxBudget: job.budget.maxBudget, estimatedTotalSpend: job.budget.estimatedTotalSpend,
       spendRate: job.budget.spendRate, percent: job.budget.percentUsed, status: job.budget.status,
@@ -120,6 +122,9 @@ function apply(run: RunLive, message: Message): void {
       run.checkpoints = [
         ...run.checkpoints.filter((known) => known.checkpointId !== body.checkpointId), { ...body, at: message.at, kept: true },
       ];
+      break;
+    case "alarm":
+      run.alarms = [...run.alarms, body].slice(-KEEP_ALARMS);
       break;
     case "current_sample":
       run.current = body;
