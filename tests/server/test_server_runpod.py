@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from cloud import Cloud, expected
 from harness import until
+from s3_server import new_bucket, s3_server
 
 from kriptik.spec.base import utc_now
 from kriptik.store import ledger
@@ -41,6 +42,22 @@ def test_a_whole_life_frozen_and_resumed_on_another_pod(cloud):
     bill = cloud.account.bill()
     assert bill > Decimal("0.02")
     until(lambda: abs(spent(cloud, job) - bill) < Decimal("0.0000001"), 5)
+
+
+def test_checkpoints_go_by_a_bucket_with_signed_addresses(tmp_path, monkeypatch):
+    with s3_server() as url:
+        made = Cloud(tmp_path, monkeypatch, storage_url=f"s3://{new_bucket(url, monkeypatch)}/kriptik")
+        try:
+            job = made.run(steps=40, knobs={"stepS": 0.02})
+            until(lambda: made.step(job) >= 12)
+            made.server.api("POST", f"/jobs/{job}/freeze")
+            checkpoint = made.server.wait(job, "frozen")["freezeState"]["checkpoint"]
+            assert made.server.core.objects.size(f"{job}/checkpoints/{checkpoint}/_COMPLETE") == 0
+            made.server.api("POST", f"/jobs/{job}/resume", json={"newBudget": 6})
+            made.server.wait(job, "completed", limit_s=30)
+            assert made.result(job) == expected(40)
+        finally:
+            made.close()
 
 
 def test_dearer_than_authorised_fails_before_anything_is_rented_and_a_retry_accepts(cloud):

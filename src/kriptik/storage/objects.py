@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import obstore
 from obstore.exceptions import BaseError
@@ -17,9 +17,14 @@ from obstore.store import S3Store
 
 from kriptik.spec.errors import BadInputError, KriptikError
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 COMPLETE = "_COMPLETE"
 CHUNK = 8 << 20
 SIGNED_FOR = timedelta(hours=6)
+RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+"""Short: who calls tries again, and other runs wait meanwhile."""
 
 
 class Objects(Protocol):
@@ -63,8 +68,8 @@ class FolderObjects:
 class S3Objects:
     """A bucket of any S3-compatible service. Keys of the cloud come from the usual AWS_* variables of the server."""
 
-    def __init__(self, bucket: str, prefix: str = "", **options: object) -> None:
-        self._store = S3Store(bucket, prefix=prefix or None, **options)  # type: ignore[arg-type]
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        self._store = S3Store(bucket, prefix=prefix or None, retry_config=RETRY)
 
     def signed(self, method: Literal["GET", "PUT"], key: str) -> str | None:
         """See `Objects`; valid for six hours."""
