@@ -69,13 +69,6 @@ def test_dearer_than_authorised_fails_before_anything_is_rented_and_a_retry_acce
     cloud.server.wait(job, "completed", limit_s=30)
 
 
-def test_the_budget_freezes_it_below_the_cap_and_nothing_is_left(cloud):
-    job = cloud.run(steps=4000, cap="0.15", knobs={"stepS": 0.02})
-    frozen = cloud.server.wait(job, "frozen", limit_s=40)
-    assert frozen["freezeState"]["checkpoint"] and frozen["freezeState"]["reason"] == "budget"
-    assert cloud.account.own() == [] and cloud.account.bill() <= Decimal("0.15")
-
-
 def test_a_worker_killed_hard_gives_its_machine_back_and_goes_on_from_what_arrived(cloud):
     job = cloud.run(steps=30, knobs={"dieAt": 15})
     done = cloud.server.wait(job, "completed", limit_s=40)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from kriptik.spec.base import Money, Noun
-from kriptik.spec.errors import BadInputError
+from kriptik.spec.errors import BadInputError, KriptikError
 from kriptik.spec.job import SelfEnd
 
 PROVIDERS: dict[str, str] = {
@@ -64,6 +64,12 @@ class Offer(Noun):
     available: bool = True
     """False: it has a price, but nothing of it is free at this moment."""
     detail: str = ""
+
+
+class UnsureError(KriptikError):
+    """Nobody knows whether the request was carried out: look before it is sent again."""
+
+    status = 503
 
 
 class Provider(Protocol):

@@ -34,6 +34,8 @@ class Settings(Noun):
     runpod_cloud: Literal["any", "secure"] = "any"
     """secure: RunPod's own data centres alone."""
     runpod_disk_gb: int = Field(default=40, ge=10)
+    checkpoint_alarm_s: float = Field(default=1800, gt=0)
+    """A training run without a new checkpoint for so long is told to its owner."""
     bill_settle_s: float = Field(default=7200, ge=0)
     """A provider's bill counts as whole this long after the end; only then may it lower what the ledger holds."""
     allowed_hosts: str = ""

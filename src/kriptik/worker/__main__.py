@@ -117,9 +117,9 @@ class Life:
             code = FAILED
         self.spool.sync()
         if self.outbox and self.link:
-            left = self.control.seconds_left()
+            left = self.control.seconds_to_spare()
             limit = FLUSH_LOST_S if self.control.override == "lost_contact" else FLUSH_S
-            delivered = self.outbox.flush(limit if left is None else max(1.0, min(limit, left)))
+            delivered = self.outbox.flush(limit if left is None else max(0.5, min(limit, left)))
             wanted = self.control.version
             if delivered and wanted and ending and ending.state in ("frozen", "stopped") and not self.control.override:
                 done = DesiredAck(version=wanted, result="done", checkpoint_id=ending.checkpoint_id)

@@ -154,8 +154,8 @@ class Carrier:
             except RefusedError as error:
                 raise WorkerError("carry_refused", f"The server refuses the files: {error}", "See the server's log.") from error
             except AwayError:
-                left = self._control.seconds_left()
-                out_of_time = time.monotonic() + delay > end or (left is not None and left < delay + 2)
+                left = self._control.seconds_to_spare()
+                out_of_time = time.monotonic() + delay > end or (left is not None and left < delay)
                 if out_of_time or self._control.override == "lost_contact":
                     return None
                 time.sleep(delay)

@@ -37,6 +37,7 @@ from kriptik.spec.run import Failure
 from kriptik.store import events, jobs, ledger, people
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource
 
+UNSURE = "The answer to its creation was lost."
 CREATE_TRIES_S = 600
 """How long a create that fails is tried again before the run is given up."""
 
@@ -229,6 +230,9 @@ def _created(session: Session, job: Job, resource_id: str, made: providers.Resou
 
 def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     """Tried again each tick; given up after a while, once nothing by that name is there."""
+    assert view.resource is not None
+    resource_id = view.resource.id
+    _commit(core, view, lambda s, j: _not_yet(s, resource_id, error, core.clock()))
     if view.in_state_s < CREATE_TRIES_S and error.status >= 500:
         return
     _terminate(core, view, Terminate(error.sentence))
@@ -246,6 +250,15 @@ def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
             found,
         ),
     )
+
+
+def _not_yet(session: Session, resource_id: str, error: KriptikError, now: datetime) -> None:
+    """While it is sure that nothing was made, nothing is metered. One lost answer, and the meter runs from there on."""
+    resource = session.get_one(Resource, resource_id)
+    if isinstance(error, providers.UnsureError):
+        resource.detail = UNSURE
+    elif resource.detail != UNSURE:
+        resource.metered_at = now
 
 
 def _quoted(job: Job, price_per_hour: float) -> None:
@@ -269,6 +282,7 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
         left = provider.get(provider_id)
     if left is not None and left.status not in ("exited", "gone"):
         return
+    left = left or view.seen  # of a machine that is gone, what was seen last
     ended_at = core.clock()  # what follows may take its time, but does not bill
     spool.take_rest(core, view.job.id, view.resource.number, core.run_dir(view.job.id))
     core.objects.pull(view.job.id, core.run_dir(view.job.id))

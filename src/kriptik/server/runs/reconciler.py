@@ -96,6 +96,7 @@ class Reconciler:
         try:
             self._suspects = orphans.sweep(self._core, self._suspects)
             self._bills.look()
+            alarms.checkpoint_late(self._core)
         except Exception:  # as in `tick`: the next look tries again
             log.exception("sweep failed")
 
