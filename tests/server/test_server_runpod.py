@@ -74,3 +74,13 @@ def test_a_worker_killed_hard_gives_its_machine_back_and_goes_on_from_what_arriv
     done = cloud.server.wait(job, "completed", limit_s=40)
     assert done["generation"] == 2 and cloud.result(job) == expected(30)
     assert 10 in done["resumes"]
+
+
+def test_old_checkpoints_are_removed_here_too(cloud):
+    job = cloud.run(steps=60, knobs={"stepS": 0.02})
+    done = cloud.server.wait(job, "completed", limit_s=40)
+    assert len(done["checkpoints"]) == 6
+    folder = cloud.server.core.run_dir(job) / "checkpoints"
+    kept = {"s0-000010-g1", "s0-000050-g1", "s0-000060-g1"}  # the first of the equal best, the last two
+    until(lambda: {path.name for path in folder.iterdir()} == kept, 5)
+    assert {c["checkpointId"] for c in cloud.server.job(job)["checkpoints"] if c["kept"]} == kept

@@ -47,6 +47,16 @@ def test_a_pull_brings_whole_checkpoints_once_and_leaves_torn_ones(bucket, tmp_p
     assert objects.pull("j1", tmp_path) == 2, "only what may change is fetched again"
 
 
+def test_what_is_removed_is_gone_and_nothing_beside_it(bucket):
+    objects = S3Objects(bucket, "kriptik")
+    for name in ("s0-000010-g1", "s0-000010-g1-2"):
+        for file in ("a.json", "_COMPLETE"):
+            put(objects, f"j1/checkpoints/{name}/{file}", b"1")
+    objects.remove("j1/checkpoints/s0-000010-g1")
+    sizes = [objects.size(f"j1/checkpoints/{name}/_COMPLETE") for name in ("s0-000010-g1", "s0-000010-g1-2")]
+    assert sizes == [None, 1]
+
+
 def test_a_storage_that_is_away_says_so(bucket, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     objects = S3Objects(bucket)

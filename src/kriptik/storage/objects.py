@@ -43,6 +43,11 @@ class Objects(Protocol):
         ...
 
 
+    def remove(self, prefix: str) -> None:
+        """Removes every file under `prefix` from the storage, the mark of a checkpoint first."""
+        ...
+
+
 class FolderObjects:
     """The run folders themselves: nothing has to be moved."""
 
@@ -63,6 +68,9 @@ class FolderObjects:
     def pull(self, prefix: str, folder: Path) -> int:
         """They are there."""
         return 0
+
+    def remove(self, prefix: str) -> None:
+        """Who owns the folder removes what is in it."""
 
 
 class S3Objects:
@@ -100,6 +108,13 @@ class S3Objects:
                 continue
             moved += self._bring(f"{prefix}/{name}", target)
         return moved
+
+    def remove(self, prefix: str) -> None:
+        """See `Objects`."""
+        with _storage():
+            keys = [str(item["path"]) for batch in obstore.list(self._store, f"{prefix}/") for item in batch]
+            for key in sorted(keys, key=lambda key: (Path(key).name != COMPLETE, key)):
+                obstore.delete(self._store, key)
 
     def _bring(self, key: str, target: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)

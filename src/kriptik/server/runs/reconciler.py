@@ -19,6 +19,7 @@ from kriptik.server.runs import (
     frozen,
     orphans,
     queued,
+    retention,
     sessions,
     setting_up,
     stopping,
@@ -97,6 +98,7 @@ class Reconciler:
             self._suspects = orphans.sweep(self._core, self._suspects)
             self._bills.look()
             alarms.checkpoint_late(self._core)
+            retention.tidy(self._core)
         except Exception:  # as in `tick`: the next look tries again
             log.exception("sweep failed")
 
