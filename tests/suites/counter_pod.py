@@ -17,6 +17,9 @@ from kriptik.spec.job import ProbeResult, TrainJob
 from kriptik.worker import __main__ as worker
 from kriptik.worker import carry, pod
 
+STEPS = 30
+"""Where the job does not say how many."""
+
 
 class Counter:
     """Counts to `max_steps`."""
@@ -26,7 +29,7 @@ class Counter:
 
     def probe_command(self, job_file, result):
         job = TrainJob.model_validate_json(Path(job_file).read_bytes())
-        steps, pace = job.stages[0].settings.max_steps, job.stages[0].settings.objective.get("stepS", 0.01)
+        steps, pace = job.stages[0].settings.max_steps or STEPS, job.stages[0].settings.objective.get("stepS", 0.01)
         seconds = {"load_s": 0.1, "eval_s": 0, "sample_s": 0, "checkpoint_s": 0.05, "checkpoint_bytes": 100, "peak_memory_gb": 0.1}
         learnt = {"loss_first": 2, "loss_last": 1, "learns": True, "supervised_fraction": 0.5, "eos_supervised": True}
         paces = {"seconds_per_step": pace, "step_seconds_spread": 0.1, "tokens_per_second": 100}
@@ -36,7 +39,7 @@ class Counter:
 
     def train(self, job, emit, control):
         settings = job.stages[0].settings
-        knobs, total = settings.objective, settings.max_steps
+        knobs, total = settings.objective, settings.max_steps or STEPS
         run_dir = Path(job.run_dir)
         (run_dir / "run.lock").write_text("{}")
         step, state = 0, "start"
