@@ -31,6 +31,7 @@ class ProcessProvider:
     """Starts the fake worker as a process. Outlives servers, as a cloud would; idempotent by name."""
 
     name = "local"
+    self_end = None
 
     def __init__(self, price="0"):
         self.price = Decimal(price)
@@ -81,6 +82,9 @@ class ProcessProvider:
 
     def logs(self, name, tail=100):
         return []
+
+    def billed(self, name, since):
+        return None
 
     def alive(self):
         return [name for name, (process, _at) in self.made.items() if process.poll() is None]

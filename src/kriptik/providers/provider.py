@@ -35,6 +35,8 @@ class ResourceSpec(Noun):
     run_dir: str
     max_price_per_hour: Money | None = None
     """The most that was authorised, all GPUs together; nothing dearer is created. None: no bound (this machine's own price)."""
+    asked_before: bool = False
+    """A server process that is no more may have asked for it: what it made may not be listed yet."""
 
 
 class Resource(Noun):

@@ -79,6 +79,7 @@ class RunPodProvider:
         self._listed_at: float | None = None
         self._creating = threading.Lock()
         self._unsure: dict[str, float] = {}
+        self._asked: set[str] = set()
         self._famine: dict[str, float] = {}
         self._made: dict[str, str] = {}
         self._details: dict[str, str] = {}
@@ -120,6 +121,9 @@ class RunPodProvider:
             return self._create(spec)
 
     def _create(self, spec: ResourceSpec) -> Resource:
+        if spec.asked_before and spec.name not in self._asked:
+            self._unsure.setdefault(spec.name, self._clock())
+        self._asked.add(spec.name)
         since = self._unsure.get(spec.name)
         tried_at = self._famine.get(spec.name)
         if since is None and tried_at is not None and self._clock() - tried_at < FAMINE_S:

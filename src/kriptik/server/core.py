@@ -33,6 +33,7 @@ class Core:
     owner_id: str
     objects: Objects
     clock: Clock = utc_now
+    started_at: datetime = datetime.min
     bus: Bus = field(default_factory=Bus)
     quotes: Quotes = field(default_factory=Quotes)
 
@@ -75,7 +76,7 @@ def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock =
             _private_file(token_path, lambda: token)
         owner_id = owner.id
     objects = open_objects(settings.storage_url, settings.home / "runs")
-    return Core(settings, db, providers, secret, install, owner_id, objects, clock)
+    return Core(settings, db, providers, secret, install, owner_id, objects, clock, started_at=clock())
 
 
 def _private_file(path: Path, make: Callable[[], str]) -> str:

@@ -17,6 +17,8 @@ from kriptik.store.tables import LedgerRow, Resource
 
 log = logging.getLogger("kriptik.reconciler")
 
+UNSURE = "The answer to its creation was lost."
+"""Begins the detail of such a resource: another machine may have been made and lost unseen, so its spend is never lowered."""
 WATCHED = timedelta(days=2)
 SMALLEST = Decimal("0.0001")
 EVERY = timedelta(minutes=10)
@@ -74,5 +76,5 @@ def _adjust(session: Session, row: Resource, billed: Decimal, now: datetime, *, 
     if fresh.gone_at is None:
         held += ledger.running_of(fresh, now)
     difference = billed - held
-    if difference > SMALLEST or (settled and difference != 0):
+    if difference > SMALLEST or (settled and difference != 0 and (difference > 0 or not row.detail.startswith(UNSURE))):
         ledger.post(session, row.stream_id, "adjustment", difference, now, note, f"provider:{row.provider}")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from kriptik.providers import provider as providers
 from kriptik.server import links
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, jobfile, messages, money, naming, setup, spool
+from kriptik.server.runs import artefacts, bills, jobfile, messages, money, naming, setup, spool
 from kriptik.server.runs.acts import (
     Act,
     Alert,
@@ -37,7 +37,6 @@ from kriptik.spec.run import Failure
 from kriptik.store import events, jobs, ledger, people
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource
 
-UNSURE = "The answer to its creation was lost."
 CREATE_TRIES_S = 600
 """How long a create that fails is tried again before the run is given up."""
 
@@ -198,6 +197,7 @@ def _create(core: Core, view: RunView) -> None:
                 gpu_count=int(view.job.estimate.get("gpuCount", 1)),
                 max_price_per_hour=money.price(core, view.job) if work.carry else None,
                 env=_environment(core, view.job.id, work),
+                asked_before=view.resource.intended_at < core.started_at,
             )
         )
     except KriptikError as error:
@@ -211,7 +211,9 @@ def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
     env = {"KRIPTIK_WORKER_TOKEN": core.worker_token(job_id, work.generation)}
     if work.carry and work.control is not None:
         path = f"/api/worker/v1/jobs/{job_id}/generations/{work.generation}"
-        env |= {"KRIPTIK_JOB_URL": work.control.server_url + path, "KRIPTIK_GRACE_S": f"{core.settings.grace_s:g}"}
+        buys = work.control.hard_stop_in_s
+        patience = core.settings.grace_s if buys is None else min(core.settings.grace_s, max(1.0, buys - work.control.reserve_s))
+        env |= {"KRIPTIK_JOB_URL": work.control.server_url + path, "KRIPTIK_GRACE_S": f"{patience:.0f}"}
         if end := work.control.self_end:
             env |= {"KRIPTIK_END_URL": end.url, "KRIPTIK_END_TOKEN_VARIABLE": end.token_variable}
     return env
@@ -219,7 +221,8 @@ def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
 
 def _created(session: Session, job: Job, resource_id: str, made: providers.Resource, now: datetime) -> None:
     resource = session.get_one(Resource, resource_id)
-    resource.provider_id, resource.status, resource.detail = made.id, made.status, made.detail or ""
+    resource.provider_id, resource.status = made.id, made.status
+    _describe(resource, made.detail)
     if made.status in ("provisioning", "running"):
         resource.price_per_hour = made.price_per_hour
     where = f"{made.name} on {job.provider}" + (f": {made.detail}" if made.detail and job.provider != "local" else "")
@@ -252,12 +255,18 @@ def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     )
 
 
+def _describe(resource: Resource, detail: str) -> None:
+    """The newest words about it; that its creation was unsure is never forgotten."""
+    if detail:
+        resource.detail = f"{bills.UNSURE} {detail}" if resource.detail.startswith(bills.UNSURE) else detail
+
+
 def _not_yet(session: Session, resource_id: str, error: KriptikError, now: datetime) -> None:
     """While it is sure that nothing was made, nothing is metered. One lost answer, and the meter runs from there on."""
     resource = session.get_one(Resource, resource_id)
     if isinstance(error, providers.UnsureError):
-        resource.detail = UNSURE
-    elif resource.detail != UNSURE:
+        resource.detail = bills.UNSURE
+    elif not resource.detail.startswith(bills.UNSURE):
         resource.metered_at = now
 
 
@@ -276,6 +285,9 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
     provider_id = view.resource.provider_id
     if provider_id is None:  # the create's answer was lost, or there was no create
         provider_id = next((r.id for r in provider.list_own(view.resource.name) if r.name == view.resource.name), None)
+        if provider_id is not None:
+            with core.db.write() as session:
+                session.get_one(Resource, view.resource.id).provider_id = provider_id
     left: providers.Resource | None = None
     if provider_id is not None:
         provider.terminate(provider_id)
@@ -297,7 +309,8 @@ def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: st
         ledger.meter(session, resource, now, final=True)
         resource.gone_at, resource.status = now, "gone"
         if left is not None:
-            resource.exit_code, resource.detail = left.exit_code, left.detail or resource.detail
+            resource.exit_code = left.exit_code
+            _describe(resource, left.detail)
         session.get_one(Generation, (resource.stream_id, resource.number)).gone_at = now
         events.say(
             session, resource.stream_id, Log(severity="debug", message=f"{resource.name} is gone{': ' + why if why else ''}."), now

@@ -44,7 +44,8 @@ def sweep(core: Core, suspects: set[str]) -> set[str]:
 
 def of_provider(core: Core, provider: Provider) -> list[Orphan]:
     """The orphans at a provider now."""
-    mine = [r for r in provider.list_own(naming.prefix(core.install)) if r.status in ("provisioning", "running")]
+    rented = provider.self_end is not None  # there, what has exited is a thing of its own; here, it is a trace that is kept
+    mine = [r for r in provider.list_own(naming.prefix(core.install)) if rented or r.status in ("provisioning", "running")]
     with core.db.read() as session:
         return [Orphan(provider.name, resource) for resource in mine if not wanted(session, resource)]
 
