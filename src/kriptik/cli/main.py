@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from kriptik.cli import care, show
 from kriptik.cli import data as data_commands
-from kriptik.cli import show
 from kriptik.cli.client import Client
 from kriptik.cli.export import export
 from kriptik.cli.live import RunView, watch
@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out."
 )
 app.add_typer(data_commands.app, name="data")
+app.command()(care.doctor)
+app.command()(care.sweep)
 console = Console()
 errors = Console(stderr=True)
 

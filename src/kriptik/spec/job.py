@@ -179,6 +179,8 @@ class TrainJob(Noun):
     export: ExportOrder | None = None
     """What an export worker is to write."""
     price_per_hour: Money | None = None
+    carry: bool = False
+    """The worker runs elsewhere: files are fetched and put by the server's routes, `run_dir` is the worker's own."""
 
 
 class RunLock(Noun):

@@ -56,8 +56,13 @@ def running(session: Session, stream_id: str, now: datetime) -> Decimal:
     """What live resources have used since their last posting."""
     total = Decimal(0)
     for resource in live(session, stream_id):
-        total += cost(resource.price_per_hour, resource.metered_at, now)
+        total += running_of(resource, now)
     return total
+
+
+def running_of(resource: Resource, now: datetime) -> Decimal:
+    """What one resource has used since its last posting."""
+    return cost(resource.price_per_hour, resource.metered_at, now)
 
 
 def live(session: Session, stream_id: str) -> list[Resource]:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kriptik.spec.errors import KriptikError
-from kriptik.spec.events import DesiredAck, WorkerBody, WorkerState
+from kriptik.spec.errors import KriptikError, WorkerError
+from kriptik.spec.events import DesiredAck, Log, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
+from kriptik.worker.carry import Carrier
 from kriptik.worker.control import Control, Watch, acknowledge, boot_clock
 from kriptik.worker.emit import Emitter
 from kriptik.worker.group import settle_threads
@@ -71,7 +72,10 @@ class Life:
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
-        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe, self._abandon)
+        run_dir = Path(job.run_dir)
+        self.carrier = Carrier(self.link, run_dir, self.control, self.emitter) if job.carry and self.link else None
+        describe = machine.describe
+        self.work = Work(job, job_file, self._from_engine, self.control, pieces, describe, self._abandon, self.carrier)
 
     def run(self) -> int:
         """From the first event to the last."""
@@ -96,6 +100,7 @@ class Life:
     def _end(self, last: WorkerState, code: int, ending: Ending | None = None) -> int:
         """The last event, delivered if anybody listens, acknowledged if the server had asked for it."""
         try:
+            self._deliver_rest()
             self.emitter.finish()
             self.emitter(last)
         except FencedError as error:
@@ -105,9 +110,9 @@ class Life:
             code = FAILED
         self.spool.sync()
         if self.outbox and self.link:
-            left = self.control.seconds_left()
+            left = self.control.seconds_to_spare()
             limit = FLUSH_LOST_S if self.control.override == "lost_contact" else FLUSH_S
-            delivered = self.outbox.flush(limit if left is None else max(1.0, min(limit, left)))
+            delivered = self.outbox.flush(limit if left is None else max(0.5, min(limit, left)))
             wanted = self.control.version
             if delivered and wanted and ending and ending.state in ("frozen", "stopped") and not self.control.override:
                 done = DesiredAck(version=wanted, result="done", checkpoint_id=ending.checkpoint_id)
@@ -116,6 +121,14 @@ class Life:
         self.watch.stop()
         self._beat(ended=code)
         return FENCED if self.control.fenced else code
+
+    def _deliver_rest(self) -> None:
+        """Checkpoints that could not be sent when they were made. Whatever comes of it, the last word is said."""
+        try:
+            for said in self.carrier.deliver() if self.carrier else []:
+                self.emitter(said)
+        except WorkerError as error:
+            self.emitter(Log(severity="error", message=error.sentence))
 
     def _fenced(self, error: FencedError) -> int:
         sys.stderr.write(f"Fenced: {error}. This worker ends and writes nothing more.\n")
@@ -139,7 +152,8 @@ class Life:
 
     def _from_engine(self, body: WorkerBody) -> None:
         if not (isinstance(body, WorkerState) and body.state in FINAL):
-            self.emitter(body)
+            for said in self.carrier.before(body) if self.carrier else [body]:
+                self.emitter(said)
 
     def _leave(self) -> None:
         """The engine was told to end and did not: end the process, with a word where that is still allowed."""

@@ -16,6 +16,7 @@ from kriptik.spec.errors import KriptikError, WorkerError
 from kriptik.spec.events import Desired, Pending, ProbeDone, SetupName, SetupProgress, StepStatus, TestAnswered, WorkerState
 from kriptik.spec.job import ProbeResult, TrainJob, WorkKind
 from kriptik.spec.testing import TestRequest, TestResult
+from kriptik.worker.carry import Carrier
 from kriptik.worker.control import Control
 from kriptik.worker.group import spread
 from kriptik.worker.pieces import Answerer, Emit, Pieces
@@ -51,6 +52,13 @@ class Work:
     describe_machine: Callable[[], str] = str
     abandon: Callable[[KriptikError], None] = _raised
     """Ends this process where the engine cannot be reached any more."""
+    carrier: Carrier | None = None
+    """Where the worker runs elsewhere."""
+
+    def carrier_fetch(self, _work: "Work") -> str:
+        """Brings what the run needs to this machine."""
+        assert self.carrier is not None
+        return self.carrier.fetch()
 
     def setup(self, stage: SetupName, status: StepStatus, message: str = "") -> None:
         """Says where a set-up stage is."""
@@ -66,6 +74,8 @@ def train(work: Work) -> Ending:
         ("monitoring", "Starting to watch the machine", _look_at_machine),
         ("verification", "Smoke test: longest rows, one evaluation, one sample, one checkpoint", _verify),
     ]
+    if work.carrier is not None:
+        steps.insert(0, ("storage", "Fetching rows and checkpoint", work.carrier_fetch))
     for stage, doing, step in steps:
         if ended := _ended_early(work):
             return ended

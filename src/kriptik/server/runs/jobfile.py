@@ -17,6 +17,7 @@ from kriptik.store.tables import Generation, Job
 def of_run(session: Session, core: Core, job: Job, generation: Generation, now: datetime) -> TrainJob:
     """The training job of this generation."""
     overheads = money.overheads(core, job)
+    carry = job.provider != "local"
     return TrainJob(
         job_id=job.id,
         generation=generation.number,
@@ -26,7 +27,7 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         modality=job.estimate["modality"],
         precision=job.estimate["precision"],
         seed=job.estimate.get("seed", 0),
-        threads=core.settings.threads,
+        threads=None if carry else core.settings.threads,
         world=_world(job),
         base_model=ModelRef(id=job.base_model),
         stages=[Stage.model_validate(s) for s in job.stages],
@@ -35,10 +36,12 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         resume_from=generation.resume_from,
         allow_inexact=True,
         price_per_hour=overheads.price_per_hour,
+        carry=carry,
         control=ControlLink(
-            server_url=core.settings.url,
+            server_url=core.settings.outside_url or core.settings.url if carry else core.settings.url,
             lease_s=core.settings.lease_s,
             grace_s=core.settings.grace_s,
+            self_end=core.providers[job.provider].self_end if carry else None,
             hard_stop_in_s=budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), overheads.price_per_hour),
             reserve_s=overheads.reserve_s,
         ),

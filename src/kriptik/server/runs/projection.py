@@ -55,6 +55,7 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
             job.setup = setup.move(job.setup or setup.fresh(job).document(), body)
         case CheckpointCommitted():
             jobs.add_checkpoint(session, job.id, generation.number, body, event.at)
+            job.checkpoint_seconds = max(job.checkpoint_seconds or 0.0, body.seconds)
             if body.step > job.start_step or body.stage > 0:
                 job.fruitless_starts = 0
         case ProbeDone():
