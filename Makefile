@@ -5,7 +5,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 suite = @from=$$(date +%s); $(PYTEST) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow conformance check bench lock clean
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-unit: .venv/.stamp-dev  ## the quick part of the tests
 
 test-slow: .venv/.stamp-dev  ## real weights and the slow suites
 	@$(PYTEST) -m "(real_weights or slow) and not browser"
+
+test-strategies: .venv/.stamp-dev  ## every strategy over two processes × objective × adaptation (CI runs a pairwise six)
+	@$(PYTEST) tests/engine/test_strategies.py
 
 conformance: .venv/.stamp-dev  ## prove every method and rewrite catalogue/proof.json
 	@KRIPTIK_WRITE_PROOF=1 $(PYTEST) -m conformance

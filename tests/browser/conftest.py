@@ -94,6 +94,7 @@ def lora_trains():
             ],
         )
         patch.setattr(harness, "FAKE_WORKER", HERE / "scene_worker.py")
+        patch.setenv("HF_TOKEN", "hf_of_nobody")
         yield
 
 

@@ -5,6 +5,7 @@ Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setu
 protocol and commits real checkpoint folders, so freeze, resume and rollback run on the real server.
 """
 
+import json
 import math
 import os
 import random
@@ -42,6 +43,7 @@ class SceneWorker(Worker):
             return self.set_up(body["stage"])
         if body["type"] == "result":
             body |= {"evalBefore": self.measured(0), "evalAfter": self.measured(self.total)}
+            body |= self.model_files()
             body |= {"trainSeconds": self.total * self.knobs["stepS"], "tokens": self.total * 640, "tokensPerSecond": 2140.0}
         if body["type"] == "checkpoint":
             body |= {"bytes": 19_800_000, "loss": self.loss(body["step"])}
@@ -85,6 +87,18 @@ class SceneWorker(Worker):
             "supervisedFraction": 0.46,
             "eosSupervised": True,
         }
+
+    def model_files(self):
+        """A model's folder as large as SmolLM2's, without bytes in it: sizes are read from headers."""
+        for name, shape in (("model", [134_515_008]), ("adapter", [4_884_480])):
+            folder = self.run_dir / "result" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * shape[0]]}}).encode()
+            with (folder / f"{name}.safetensors").open("wb") as file:
+                file.write(len(header).to_bytes(8, "little") + header)
+                file.truncate(8 + len(header) + 4 * shape[0])
+        (folder.parent / "model" / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+        return {"adapterPath": "result/adapter", "modelPath": "result/model"}
 
     def log(self, severity, message):
         super().say(type="log", severity=severity, message=message)

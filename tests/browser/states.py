@@ -264,6 +264,37 @@ def complete(visitor, world):
     visitor.page.get_by_role("region", name="Result").wait_for()
 
 
+def export_chosen(visitor, world):
+    complete(visitor, world)
+    visitor.page.get_by_role("checkbox", name="Ollama").check()
+    visitor.page.get_by_role("checkbox", name="Also push").check()
+    visitor.page.get_by_label("Repository").fill("not a name")
+    visitor.page.get_by_role("button", name="Export", exact=True).click()
+    visitor.page.get_by_text("Name the repository as owner/name.").wait_for()
+
+
+def export_working(visitor, world):
+    open_run(visitor, world, "exporting")
+    visitor.page.get_by_role("heading", name="Export", exact=True).wait_for()
+    if visitor.page.get_by_role("button", name="Export", exact=True).is_visible():
+        visitor.page.get_by_role("button", name="Export", exact=True).click()
+    visitor.page.get_by_text("Merging, and comparing").wait_for(timeout=LONG_MS)
+
+
+def export_done(visitor, world):
+    complete(visitor, world)
+    visitor.page.get_by_role("checkbox", name="Adapter").check()
+    visitor.page.get_by_role("button", name="Export", exact=True).click()
+    visitor.page.get_by_role("region", name="Export: Whole model, Adapter").wait_for(timeout=LONG_MS)
+
+
+def export_failed(visitor, world):
+    open_run(visitor, world, "not exported")
+    visitor.page.get_by_role("checkbox", name="GGUF").check()
+    visitor.page.get_by_role("button", name="Export", exact=True).click()
+    visitor.page.get_by_role("region", name="Export: Whole model, GGUF").get_by_role("alert").wait_for(timeout=LONG_MS)
+
+
 def test_page(visitor, world):
     visitor.open(f"/jobs/{world.runs['complete']}/test")
     visitor.page.get_by_label("Ask both models").wait_for()
@@ -368,7 +399,8 @@ ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
     plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
-    no_connection, approval, resumed, frozen, frozen_by_budget, failed, stopped, complete, test_page, compared, runs, runs_empty,
+    no_connection, approval, resumed, frozen, frozen_by_budget, failed, stopped, complete, export_chosen, export_working,
+    export_done, export_failed, test_page, compared, runs, runs_empty,
     runs_not_found, run_delete, bell, bell_empty, settings, settings_link, sign_in, sign_in_again, resume_link, resume_dead,
     nowhere, run_gone, plain_page,
 )  # fmt: skip

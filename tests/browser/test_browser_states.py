@@ -56,6 +56,8 @@ def make_runs(server, made):
         "failed": run(server, "Long tickets, no cut", 40, "5", failAt=22),
         "stopped": run(server, "First try with rank 64", 100, "5", stepS=0.05),
         "resumed": run(server, "Night shift", 400, "5", stepS=0.03),
+        "exporting": run(server, "Exporting", 12, "5", exportS=900),
+        "not exported": run(server, "Not exported", 12, "5", exportFails="gguf_differs"),
         "approval": run(server, "Polite, then preferred", 30, "5", more=[second_stage()], approvalAt=30),
     }
     for name, act in (("frozen", "pause"), ("stopped", "stop"), ("resumed", "pause")):
@@ -65,6 +67,8 @@ def make_runs(server, made):
     server.wait(made.runs["resumed"], "frozen")
     server.api("POST", f"/jobs/{made.runs['resumed']}/resume")
     server.wait(made.runs["failed"], "failed")
+    for name in ("exporting", "not exported"):
+        server.wait(made.runs[name], "completed", limit_s=40)
     for name, state in (("frozen", "frozen"), ("frozen by budget", "frozen"), ("approval", "awaiting_approval")):
         server.wait(made.runs[name], state, limit_s=40)
     server.wait(made.runs["complete"], "completed", limit_s=40)

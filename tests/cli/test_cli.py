@@ -96,3 +96,26 @@ def test_batches_answer_every_line(tmp_path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["a", "line-2", "c"]
     assert rows[0]["contract"]["is_training_request"] is True
+
+
+def test_export_writes_downloads_and_says_what_was_checked(server, tmp_path):
+    job = server.train(steps=3)
+    server.wait(job, "completed")
+    done = run(app, ["export", "last", "--as", "merged", "--as", "adapter", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 conversations" in done.output and "vllm serve" in done.output
+    assert (tmp_path / "out/model/merged.bin").read_bytes() == b"merged" * 1000
+    again = run(app, ["export", job, "--out", str(tmp_path / "out")])
+    assert isinstance(again.exception, KriptikError) and again.exception.code == "file_exists"
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == ["adapter.bin", "merged.bin"]
+    wrong = run(app, ["export", job, "--as", "exe"])
+    assert isinstance(wrong.exception, KriptikError) and wrong.exception.code == "invalid_input"
+    until(lambda: not server.provider.alive())
+
+
+def test_a_failed_export_fails_the_command(server):
+    job = server.train(steps=3, knobs={"exportFails": "gguf_differs"})
+    server.wait(job, "completed")
+    failed = run(app, ["export", job, "--as", "gguf"])
+    assert isinstance(failed.exception, KriptikError) and failed.exception.code == "gguf_differs"
+    until(lambda: not server.provider.alive())

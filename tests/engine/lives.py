@@ -4,12 +4,17 @@ import json
 import os
 import signal
 import socket
+import time
 import traceback
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
+import torch
 import toy
 
-from kriptik.engine import checkpoint, stage, train
+from kriptik.engine import checkpoint, pieces, stage, train
+from kriptik.engine.strategies import zero
 from kriptik.engine.strategies.optim import NamedOptimizer
 from kriptik.server.runs import artefacts
 from kriptik.spec.events import CheckpointCommitted
@@ -35,6 +40,12 @@ def at_call(count, function):
 def mid_step(count, emit):
     """Between clipping and the update of the weights."""
     NamedOptimizer.step = at_call(count, NamedOptimizer.step)
+    return emit
+
+
+def in_optimizer(count, emit):
+    """Gradients are there, weights are not moved, whoever calls the optimizer."""
+    torch.optim.AdamW.step = at_call(count, torch.optim.AdamW.step)
     return emit
 
 
@@ -86,6 +97,7 @@ def during_load(count, emit):
 
 POINTS = {
     "mid_step": mid_step,
+    "in_optimizer": in_optimizer,
     "mid_shard": mid_shard,
     "before_mark": before_mark,
     "before_event": before_event,
@@ -96,6 +108,16 @@ POINTS = {
 def preload(folder, about=None, job=None):
     """Runs once in this process, so that forked lives find everything imported."""
     train.train(job or toy.job_in(folder), lambda body: None, toy.running, about)
+
+
+@cache
+def preload_strategy(name):
+    """What a strategy imports, once: each forked life would take seconds for it."""
+    import_module("torch._inductor")
+    pieces.strategy(name)
+    if name == "deepspeed":
+        zero.library()
+        import_module("deepspeed.runtime.zero.muon.muon_optimizer")
 
 
 def live(job, about=None, control=toy.running, point=None, count=0):
@@ -122,8 +144,12 @@ def live(job, about=None, control=toy.running, point=None, count=0):
     return os.waitstatus_to_exitcode(status), said
 
 
-def live_together(job, world=2, about=None, control=toy.running):
-    """One life of `world` processes that meet over gloo on this machine; returns (exit codes, what rank 0 said)."""
+def live_together(job, world=2, about=None, control=toy.running, point=None, count=0):
+    """One life of `world` processes that meet over gloo on this machine; returns (exit codes, what rank 0 said).
+
+    `point` kills the last rank alone; the others then wait for it in vain, so they are killed too.
+    """
+    preload_strategy(job.stages[0].point.strategy)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -132,15 +158,28 @@ def live_together(job, world=2, about=None, control=toy.running):
     for rank in range(world):
         child = os.fork()
         if child == 0:
-            _rank(job, about, control, log, {"RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port})
+            dies = point if rank == world - 1 else None
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+            _rank(job, about, control, log, place, dies, count)
         children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    return codes, [json.loads(line) for line in log.read_text().splitlines()]
+    codes = dict.fromkeys(children)
+    while left := [child for child in children if codes[child] is None]:
+        for child in left:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            codes[child] = os.waitstatus_to_exitcode(status) if ended else None
+            if codes[child] == -signal.SIGKILL:
+                for other in left:
+                    if codes[other] is None:
+                        os.kill(other, signal.SIGKILL)
+        time.sleep(0.01)
+    return [codes[child] for child in children], [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def _rank(job, about, control, log, environment):
+def _rank(job, about, control, log, environment, point=None, count=0):
     code = 1
     try:
+        if point:
+            POINTS[point](count, None)
         os.environ.update({name: str(value) for name, value in environment.items()}, MASTER_ADDR="127.0.0.1")
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         handle = log.open("w") if environment["RANK"] == 0 else None

@@ -29,7 +29,7 @@ class Worker:
         self.total = self.stage["settings"].get("maxSteps") or 50
         self.g = job["generation"]
         self.base = f"{job['control']['serverUrl']}/api/worker/v1/jobs/{job['jobId']}/generations/{self.g}"
-        spool = self.run_dir / "events" if job["kind"] != "serve" else Path(sys.argv[1]).parent.parent / "events"
+        spool = self.run_dir / "events" if job["kind"] == "train" else Path(sys.argv[1]).parent.parent / "events"
         spool.mkdir(parents=True, exist_ok=True)
         self.spool = spool / f"g{self.g}.jsonl"
         self.events, self.acked = [], 0
@@ -181,6 +181,51 @@ class Worker:
         self.say(type="worker", state="stopped")
         self.flush()
 
+    def export(self):
+        """Writes one file per form. Knobs: exportS (seconds held back), exportFails (a code)."""
+        order = self.job["export"]
+        self.say(type="worker", state="started")
+        self.say(type="export_progress", progress=0.5, message="Merging, and comparing with what was trained")
+        self.flush()
+        held = time.monotonic() + self.knobs.get("exportS", 0)
+        while time.monotonic() < held and self.desired["state"] == "running":
+            self.call("GET", f"/desired?since={self.desired['version']}&wait=0.2")
+        if self.desired["state"] != "running":
+            self.say(type="worker", state="stopped")
+            self.flush()
+            return
+        if code := self.knobs.get("exportFails"):
+            sentence = "Logits of the GGUF file (f16), read back, are off by 3.1e-01 of the largest (limit 0.01)."
+            step = "The files were not kept. Try a type with more bits (f16), or export it merged."
+            self.say(type="worker", state="failed", code=code, message=sentence, nextStep=step)
+            self.flush()
+            os._exit(1)
+        self.say(type="export", result=self.exported(order))
+        self.say(type="worker", state="completed")
+        self.flush()
+
+    def exported(self, order):
+        files = []
+        for form in order["request"]["formats"]:
+            file = self.run_dir / "exports" / order["id"] / {"merged": "model", "ollama": "gguf"}.get(form, form) / f"{form}.bin"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(form.encode() * 1000)
+            found = {"path": str(file.relative_to(self.run_dir)), "bytes": file.stat().st_size}
+            files.append({**found, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
+        parity = [
+            ("template", "4 of 4 conversations have the same token ids by the exported tokenizer and template.", 0, 0),
+            ("merged", "Logits of the merged model, read back, are off by 3.1e-07 of the largest (limit 0.001).", 3.1e-07, 1e-3),
+        ]
+        return {
+            "folder": f"exports/{order['id']}",
+            "files": files,
+            "bytes": sum(file["bytes"] for file in files),
+            "predictedBytes": 5000,
+            "parity": [{"name": n, "sentence": s, "measured": m, "limit": x, "passed": True} for n, s, m, x in parity],
+            "commands": [{"name": "vllm", "command": "vllm serve ./model --served-model-name kriptik --max-model-len 8192"}],
+            "seconds": 2.5,
+        }
+
     def answer(self, asked):
         output = f"{asked['target']}: {asked.get('textPrompt')}"
         return {"output": output, "latency": 0.01, "cost": 0, "metadata": {"weights": "x"}}
@@ -192,7 +237,7 @@ def main():
     parent = os.getppid()
     threading.Thread(target=lambda: _end_with(parent), daemon=True).start()
     try:
-        worker.serve() if job["kind"] == "serve" else worker.train()
+        {"serve": worker.serve, "export": worker.export, "train": worker.train}[job["kind"]]()
     except Gone:
         raise SystemExit(3) from None
 

@@ -31,6 +31,7 @@ class ProcessProvider:
     """Starts the fake worker as a process. Outlives servers, as a cloud would; idempotent by name."""
 
     name = "local"
+    self_end = None
 
     def __init__(self, price="0"):
         self.price = Decimal(price)
@@ -82,6 +83,9 @@ class ProcessProvider:
     def logs(self, name, tail=100):
         return []
 
+    def billed(self, name, since):
+        return None
+
     def alive(self):
         return [name for name, (process, _at) in self.made.items() if process.poll() is None]
 
@@ -94,8 +98,9 @@ class ProcessProvider:
 class Server:
     """A uvicorn server on its own thread; `restart()` makes a new one over the same home and port."""
 
-    def __init__(self, home, provider, **settings):
+    def __init__(self, home, provider, providers=None, **settings):
         self.home, self.provider, self.options = home, provider, settings
+        self.providers = providers or {"local": provider}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -103,7 +108,7 @@ class Server:
 
     def start(self):
         options = {"tick_s": 0.02, "lease_s": 5, "teardown_s": 0.5, "checkpoint_s": 0.5, "budget_event_s": 0.1, **self.options}
-        self.app = create_app(Settings.from_env(home=self.home, port=self.port, **options), providers={"local": self.provider})
+        self.app = create_app(Settings.from_env(home=self.home, port=self.port, **options), providers=self.providers)
         self.core = self.app.state.core
         config = uvicorn.Config(self.app, port=self.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self.uvicorn = uvicorn.Server(config)
@@ -171,6 +176,8 @@ def add_run(
     name="Support bot",
     prompt="train a toy",
     base="toy",
+    provider="local",
+    facts=None,
     **authorization,
 ):
     """A queued run with a bare plan row, as if it had been approved. `more`: stages after the first."""
@@ -206,13 +213,13 @@ def add_run(
             user_id=core.owner_id,
             plan_id=plan_id,
             name=name,
-            provider="local",
+            provider=provider,
             base_model=base,
             stages=[stage, *more],
             data=None,
             authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization),
             now=now,
-            facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora"),
+            facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora", **(facts or {})),
         )
     return job.id
 

@@ -38,7 +38,7 @@ class World:
         self.home, self.kill_at, self.boundaries = home, kill_at, 0
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.workers, self.creates, self.billed = {}, {}, {}
-        self.name = "local"
+        self.name, self.self_end = "local", None
         self.open()
 
     def open(self):
@@ -105,6 +105,9 @@ class World:
 
     def logs(self, name, tail=100):
         return []
+
+    def billed(self, name, since):
+        return None
 
     def bill(self):
         return (

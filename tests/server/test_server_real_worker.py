@@ -42,11 +42,11 @@ def real(tmp_path, monkeypatch):
     assert not alive, "something still bills"
 
 
-def start(server, root, cap="5"):
+def start(server, root, cap="5", provider="local", facts=None, epochs=6):
     data = tiny.write_rows(root / "train.jsonl", tiny.chat_rows(60))
     held = tiny.write_rows(root / "eval.jsonl", tiny.chat_rows(12, seed=4))
     data = data.model_copy(update={"eval_path": held.train_path, "eval_rows": 12})
-    settings = StageSettings(micro_batch=1, epochs=6, learning_rate=3e-3, max_seq_len=64, checkpoint_every=20, eval_every=60)
+    settings = StageSettings(micro_batch=1, epochs=epochs, learning_rate=3e-3, max_seq_len=64, checkpoint_every=20, eval_every=60)
     point = Point(adaptation="lora", objective="causal_lm", strategy="single")
     stage = Stage(index=0, name="Fine-tune", method="lora", point=point, settings=settings)
     core, now, plan_id = server.core, server.core.clock(), new_id()
@@ -64,13 +64,13 @@ def start(server, root, cap="5"):
             user_id=core.owner_id,
             plan_id=plan_id,
             name="Real",
-            provider="local",
+            provider=provider,
             base_model=str(root / "base"),
             stages=[stage],
             data=data,
             authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True),
             now=now,
-            facts=RunFacts(prompt="train", capability="chat", modality="text", method="lora", samples=[prompt]),
+            facts=RunFacts(prompt="train", capability="chat", modality="text", method="lora", samples=[prompt], **(facts or {})),
         )
     return job.id
 
@@ -126,4 +126,12 @@ def test_a_disturbed_run_ends_like_a_quiet_one(real, tmp_path):
     both = real.api("POST", "/test/compare", json=asked)
     assert both["base"]["metadata"]["weights"] != both["tuned"]["metadata"]["weights"]
     real.api("DELETE", f"/test/sessions/{session['id']}")
+
+    export = real.api("POST", f"/jobs/{job}/exports", 201, json={"formats": ["adapter", "merged", "ollama"], "ggufType": "q8_0"})
+    until(lambda: real.api("GET", f"/jobs/{job}/exports/{export['id']}")["state"] not in ("waiting", "working"), 90)
+    written = real.api("GET", f"/jobs/{job}/exports/{export['id']}")
+    assert written["state"] == "done", written
+    assert [check["name"] for check in written["result"]["parity"]] == ["template", "merged", "gguf_template", "gguf", "modelfile"]
+    exported = next(f for f in written["result"]["files"] if f["path"].endswith("adapter/adapter_model.safetensors"))
+    assert exported["sha256"] == weights(real, job), "what is exported is what the run ended with"
     until(lambda: not [r for r in real.provider.list_own("kt-") if r.status == "running"], 30)

@@ -154,6 +154,8 @@ def _same(method: MethodEntry, one: CapabilityEntry, other: CapabilityEntry) -> 
 
 
 def _not_built(points: list[Point], modality: str, engine: Path) -> str | None:
+    if any("offload" in point.options for point in points):
+        return "Moving weights and optimizer to main memory or NVMe is not built yet."
     modality_last = sorted(names_of(points, modality), key=lambda named: named[0] == "modality")
     for axis, name in modality_last:
         if piece_file(axis, name, engine) is None:

@@ -5,6 +5,7 @@ client = Client()
 plan = client.parse_intent("Quick fine-tune SmolLM2 for customer support")["plan"]
 """
 
+import hashlib
 import json
 import os
 import time
@@ -80,6 +81,31 @@ class Client:
         """Sends a data file; it is checked before anything else happens. Returns the dataset with its report."""
         with path.open("rb") as handle:
             return self._call("POST", "/data", files={"file": (path.name, handle)}, timeout=600)
+
+    def download(self, path: str, target: Path) -> str:
+        """GET below /api/training into a new file, whole or not at all; returns its SHA-256. An existing file is never replaced."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        digest = hashlib.sha256()
+        try:
+            with self._http.stream("GET", API + path, timeout=httpx.Timeout(30, read=STREAM_READ_S)) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    _raise_problem(answer)
+                with part.open("wb") as handle:
+                    for chunk in answer.iter_bytes():
+                        digest.update(chunk)
+                        handle.write(chunk)
+            os.link(part, target)  # fails where the name is taken
+        except httpx.TransportError as error:
+            raise KriptikError("server_unreachable", "The download broke off.", "Try again.") from error
+        except FileExistsError as error:
+            raise KriptikError("file_exists", f"{target} is there already.", "Choose another folder.") from error
+        except OSError as error:
+            raise KriptikError("disk_full", f"{target} could not be written: {error.strerror}.", "Free disk space.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return digest.hexdigest()
 
     def wait_for(self, job_id: str, states: set[str], *, limit_s: float = 3600) -> dict[str, Any]:
         """The job once it is in one of `states`; raises `wait_timeout` after `limit_s`."""

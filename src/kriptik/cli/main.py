@@ -9,16 +9,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from kriptik.cli import care, show
 from kriptik.cli import data as data_commands
-from kriptik.cli import show
 from kriptik.cli.client import Client
+from kriptik.cli.export import export
 from kriptik.cli.live import RunView, watch
+from kriptik.cli.pick import job_id
 from kriptik.spec.errors import KriptikError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out."
 )
 app.add_typer(data_commands.app, name="data")
+app.command()(care.doctor)
+app.command()(care.sweep)
 console = Console()
 errors = Console(stderr=True)
 
@@ -92,7 +96,7 @@ def list_jobs(as_json: Json = False) -> None:
 def watch_job(job: JobId = "last") -> None:
     """Follow a run live: progress, loss, cost."""
     client = Client()
-    _watch(client, _job_id(client, job))
+    _watch(client, job_id(client, job))
 
 
 @app.command()
@@ -133,7 +137,7 @@ def test(
 ) -> None:
     """Ask the trained model something."""
     client = Client()
-    session = deploy(client, _job_id(client, job))
+    session = deploy(client, job_id(client, job))
     body = {
         "sessionId": session["id"],
         "request": {"target": "base" if base else "tuned", "textPrompt": prompt, "maxTokens": max_tokens},
@@ -152,7 +156,7 @@ def compare(
 ) -> None:
     """Ask the base and the trained model the same thing."""
     client = Client()
-    session = deploy(client, _job_id(client, job))
+    session = deploy(client, job_id(client, job))
     answer = client.post("/test/compare", {"sessionId": session["id"], "request": {"textPrompt": prompt, "maxTokens": max_tokens}})
     client.delete(f"/test/sessions/{session['id']}")
     console.print_json(data=answer) if as_json else console.print(show.comparison_view(answer))
@@ -166,13 +170,16 @@ def report(
 ) -> None:
     """What a finished run measured."""
     client = Client()
-    answer = client.get(f"/jobs/{_job_id(client, job)}/report", format=form)
+    answer = client.get(f"/jobs/{job_id(client, job)}/report", format=form)
     text = answer if isinstance(answer, str) else json.dumps(answer, indent=2)
     if out:
         out.write_text(text)
         console.print(f"Written to {out}.")
     else:
         sys.stdout.write(text + "\n")
+
+
+app.command()(export)
 
 
 @app.command()
@@ -276,19 +283,9 @@ def find_data(client: Client, name: str) -> str:
     return dataset["id"]
 
 
-def _job_id(client: Client, job: str) -> str:
-    if job != "last":
-        return job
-    answer = client.get("/jobs")
-    jobs = answer["jobs"] if isinstance(answer, dict) else answer
-    if not jobs:
-        raise KriptikError("no_runs", "There is no run yet.", 'Start one with `kriptik train "…" --budget 1`.')
-    return max(jobs, key=lambda row: row["createdAt"])["id"]
-
-
 def _act(job: str, verb: str, body: dict[str, Any], as_json: bool, sentence: Callable[[Any], str]) -> None:
     client = Client()
-    answer = client.post(f"/jobs/{_job_id(client, job)}/{verb}", body)
+    answer = client.post(f"/jobs/{job_id(client, job)}/{verb}", body)
     console.print_json(data=answer) if as_json else console.print(sentence(answer))
 
 

@@ -1,5 +1,6 @@
 """How nouns look in a terminal. Takes wire dictionaries, returns rich renderables; prints nothing."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -131,6 +132,30 @@ def comparison_view(comparison: dict[str, Any]) -> Table:
     table.add_row(escape(base["output"]), escape(tuned["output"]))
     table.add_row(*(Text(_answer_facts(side), style=DIM) for side in (base, tuned)))
     return table
+
+
+def export_view(export: dict[str, Any], out: Path | None) -> Group:
+    """What an export left behind: files, checks, commands, and where it is."""
+    result = export["result"]
+    table = Table("file", "size", "sha256", box=None, padding=(0, 2, 0, 0))
+    for file in result["files"]:
+        table.add_row(escape(file["path"].split("/", 2)[-1]), size(file["bytes"]), file["sha256"][:12])
+    checks = [Text(f"✓ {check['sentence']}", style=SIGNAL) for check in result["parity"]]
+    commands = [Text(f"$ {one['command']}") for one in result["commands"]]
+    where = f"In {out}." if out else f"In the run's folder, {result['folder']}."
+    told = [f"{where} {size(result['bytes'])}, predicted {size(result['predictedBytes'])}."]
+    if result["hubUrl"]:
+        told.append(f"Pushed: {result['hubUrl']}")
+    return Group(table, *checks, *commands, *(Text(line) for line in told))
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits them: 812 B, 1.2 kB, 539 MB."""
+    value, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 1000 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
 
 
 def _answer_facts(result: dict[str, Any]) -> str:

@@ -123,11 +123,22 @@ class Checkpoints:
 
     def tensors(self, name: str, group: str, rank: int | None = None) -> dict[str, Tensor]:
         """The tensors of a group: this rank's, or those of all ranks."""
-        pattern = f"{group}-r*.safetensors" if rank is None else f"{group}-r{rank}.safetensors"
         found: dict[str, Tensor] = {}
-        for path in sorted((self.folder / name).glob(pattern)):
+        for path in self._files(name, group) if rank is None else (self.folder / name).glob(f"{group}-r{rank}.safetensors"):
             found.update(load_file(path))
         return found
+
+    def joined(self, name: str, group: str) -> dict[str, Tensor]:
+        """Tensors that every rank wrote its part of, flat: the parts one after another in the order of ranks."""
+        parts: dict[str, list[Tensor]] = {}
+        for path in self._files(name, group):
+            for key, part in load_file(path).items():
+                parts.setdefault(key, []).append(part)
+        return {key: torch.cat(several) for key, several in parts.items()}
+
+    def _files(self, name: str, group: str) -> list[Path]:
+        found = (self.folder / name).glob(f"{group}-r*.safetensors")
+        return sorted(found, key=lambda path: int(path.stem.removeprefix(f"{group}-r")))
 
     def state(self, name: str, rank: int) -> dict[str, Any]:
         """The JSON document of a rank."""

@@ -11,6 +11,7 @@ reset_optimizer optimizer state of named parameters can be zeroed      (strategy
 penalty         a term on the weights can be added to the loss         (strategy)
 gradients       an update's gradients can be looked at in `after_step` (strategy)
 uneven_micros   micro-batches of one update may differ in shape        (strategy)
+alone           a rank may run a forward that others do not run        (strategy)
 reference       the adaptation can show the model before this stage    (adaptation)
 tokens          `generate` and `token_log_probs` exist                 (modality)
 noise           `add_noise` and prediction targets exist               (modality)
@@ -423,6 +424,8 @@ class Runtime:
     world = 1
     data_rank = 0
     data_world = 1
+    lockstep = False
+    """A forward takes all ranks (weights are gathered for it): every rank must run as many as the others, `score` included."""
 
     def forward(self, micro: MicroBatch) -> Any:
         """One forward with whatever grad mode is on."""
@@ -483,6 +486,10 @@ class Runtime:
         """Whether this rank writes the tensor `name` into the checkpoint (rank 0; in a pipeline its stage's rank)."""
         return self.rank == 0
 
+    def own_part(self, tensor: Tensor) -> Tensor | None:
+        """This rank's numbers of a tensor that is cut over ranks, flat and in the order of ranks; None where it is whole."""
+        return None
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Rank-local: optimizer state by parameter name ('<name>/<key>'), and JSON (loss scale, layout). Collective."""
         raise NotImplementedError
@@ -492,7 +499,7 @@ class Runtime:
         raise NotImplementedError
 
     def close(self) -> None:
-        """End of the stage: hand the plain trainee back."""
+        """End of the stage: hand the plain trainee back, whole on every rank. Its parameters may be other objects than before."""
 
 
 class Strategy:
@@ -503,6 +510,11 @@ class Strategy:
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
+
+    @classmethod
+    def provided(cls, settings: StageSettings) -> frozenset[str]:
+        """What it provides with these settings: `provides`, unless a setting takes something away."""
+        return cls.provides
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
         """Wrap or shard the trainee, build the optimizer. Weights are already those to continue from."""

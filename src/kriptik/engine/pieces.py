@@ -8,6 +8,7 @@ from typing import Any
 
 from kriptik.engine.interfaces import Adaptation, Modality, Objective, Strategy
 from kriptik.spec.errors import WorkerError
+from kriptik.spec.job import StageSettings
 
 ADAPTATIONS = {
     "full": "kriptik.engine.adaptations.full:Full",
@@ -37,6 +38,7 @@ OBJECTIVES = {
 STRATEGIES = {
     "single": "kriptik.engine.strategies.single:Single",
     "ddp": "kriptik.engine.strategies.ddp:Ddp",
+    "fsdp": "kriptik.engine.strategies.fsdp:Fsdp",
     "deepspeed": "kriptik.engine.strategies.deepspeed:DeepSpeed",
     "pipeline": "kriptik.engine.strategies.pipeline:Pipeline",
 }
@@ -66,11 +68,15 @@ def strategy(name: str) -> type[Strategy]:
 
 
 def missing(
-    about: type[Modality], adapted: type[Adaptation], minimised: type[Objective], spread: type[Strategy]
+    about: type[Modality],
+    adapted: type[Adaptation],
+    minimised: type[Objective],
+    spread: type[Strategy],
+    settings: StageSettings | None = None,
 ) -> frozenset[str]:
-    """What these four need and none of them provides; empty means that they go together."""
+    """What these four need and none of them provides with these settings; empty means that they go together."""
     needs = adapted.needs | minimised.needs | spread.needs
-    return needs - (about.provides | adapted.provides | spread.provides)
+    return needs - (about.provides | adapted.provides | spread.provided(settings or StageSettings()))
 
 
 def _resolve(table: dict[str, str], kind: str, name: str) -> Any:

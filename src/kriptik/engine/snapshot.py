@@ -87,7 +87,13 @@ def take(session: Session, place: Place, baseline: Baseline) -> Shards:
     """This rank's share of a checkpoint. Collective."""
     runtime = session.runtime
     optimizer, runtime_state = runtime.state()
-    model = {name: one for name, one in differing(session.bundle, baseline).items() if runtime.owns(name)}
+    model: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
+    for name, one in differing(session.bundle, baseline).items():
+        if (mine := runtime.own_part(one)) is not None:
+            parts[name] = mine
+        elif runtime.owns(name):
+            model[name] = one
     kept: dict[str, Tensor] = {}
     state = {
         "step": session.step,
@@ -100,7 +106,7 @@ def take(session: Session, place: Place, baseline: Baseline) -> Shards:
         "queue": [update_to_plain(update) for update in place.queue],
     }
     packed = {name: pack(value, kept, name) for name, value in state.items()}
-    return Shards({"model": model, "optimizer": optimizer, "loop": kept}, packed)
+    return Shards({"model": model, "parts": parts, "optimizer": optimizer, "loop": kept}, packed)
 
 
 def read_state(store: Checkpoints, name: str, rank: int, device: torch.device) -> dict[str, Any]:
@@ -113,8 +119,11 @@ def put_back(store: Checkpoints, name: str, bundle: Bundle) -> None:
 
     What came back differs from the base: it goes into the next checkpoints too, even if nothing touches it again.
     """
-    saved = store.tensors(name, "model")
     places = dict(named(bundle)) | dict(_buffers(bundle))
+    saved = store.tensors(name, "model")
+    for key, flat in store.joined(name, "parts").items():
+        fits = key in places and places[key].numel() == flat.numel()
+        saved[key] = flat.view(places[key].shape) if fits else flat
     missing = [one for one in saved if one in places and places[one].shape != saved[one].shape] or [
         one for one in saved if one not in places
     ]

@@ -59,7 +59,8 @@ def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
     """Raises WorkerError before anything is loaded if the pieces of a stage do not go together."""
     for stage in job.stages:
         adapted, minimised = parts_of(stage)
-        lacking = pieces.missing(about, adapted, minimised, pieces.strategy(stage.point.strategy or "single"))
+        strategy = pieces.strategy(stage.point.strategy or "single")
+        lacking = pieces.missing(about, adapted, minimised, strategy, stage.settings)
         if lacking:
             raise WorkerError(
                 "unfit_pieces",
@@ -115,9 +116,8 @@ def open_stage(
 
 def close_stage(run: Run, session: Session) -> None:
     """Between two stages: what was learnt goes into the plain trainee."""
-    trained = [one for one in session.bundle.trainee.parameters() if one.requires_grad]
     session.runtime.close()
-    session.bundle.touch(*trained)
+    session.bundle.touch(*(one for one in session.bundle.trainee.parameters() if one.requires_grad))
     run.earlier.append(session.adaptation.state())
     session.adaptation.finish(session.bundle)
     session.objective.retire(session.bundle)

@@ -52,3 +52,18 @@ def complete(name: str, job_id: str, spend: Decimal, cap: Decimal) -> Wording:
 def error(name: str, job_id: str, message: str) -> Wording:
     """The run failed."""
     return Wording(f"{name}: training failed", message, f"/jobs/{job_id}?panel=error", "Retry")
+
+
+def alarm(name: str, job_id: str, message: str) -> Wording:
+    """Something only a person can mend."""
+    return Wording(f"{name}: needs you now", message, f"/jobs/{job_id}?panel=error", "View Training")
+
+
+def orphan(provider: str, name: str) -> Wording:
+    """A machine nobody wanted."""
+    return Wording(
+        f"A machine at {provider} was ended",
+        f"{name} belonged to this installation, but no run wanted it. Look at the provider's bill.",
+        "/",
+        "View Runs",
+    )

@@ -261,8 +261,8 @@ class LocalProvider:
 
 
 def _environment(spec: ResourceSpec, intent: dict[str, Any]) -> dict[str, str]:
-    """The server's environment without its own KRIPTIK_ settings (they may hold secrets), then what the worker is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KRIPTIK_")}
+    """The server's environment without its own settings and the keys of its storage, then what the worker is given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KRIPTIK_", "AWS_"))}
     kept.setdefault("GOMP_SPINCOUNT", "10000")  # two jobs on one machine crawl when their idle threads spin
     kept["PYTHONUNBUFFERED"] = "1"
     if intent["gpus"] or spec.gpu == "cpu":

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from kriptik.spec.base import Money, Noun
-from kriptik.spec.errors import BadInputError
+from kriptik.spec.errors import BadInputError, KriptikError
 from kriptik.spec.job import SelfEnd
 
 PROVIDERS: dict[str, str] = {
@@ -35,6 +35,8 @@ class ResourceSpec(Noun):
     run_dir: str
     max_price_per_hour: Money | None = None
     """The most that was authorised, all GPUs together; nothing dearer is created. None: no bound (this machine's own price)."""
+    asked_before: bool = False
+    """A server process that is no more may have asked for it: what it made may not be listed yet."""
 
 
 class Resource(Noun):
@@ -64,6 +66,12 @@ class Offer(Noun):
     available: bool = True
     """False: it has a price, but nothing of it is free at this moment."""
     detail: str = ""
+
+
+class UnsureError(KriptikError):
+    """Nobody knows whether the request was carried out: look before it is sent again."""
+
+    status = 503
 
 
 class Provider(Protocol):

@@ -27,6 +27,8 @@ LISTING_S = 5.0
 """Pods are looked at by one listing for all; it may be this old (60 requests a minute are allowed)."""
 SETTLE_S = 30.0
 """After a lost answer a pod may still appear for so long; until then nothing of that name is created."""
+FAMINE_S = 15.0
+"""Between two tries to get a machine where nothing was free."""
 CONFIRM_TRIES, CONFIRM_PAUSE_S = 6, 0.25
 HOURS_A_MONTH = 720
 COUNTS = (1, 2, 4, 8)
@@ -77,6 +79,8 @@ class RunPodProvider:
         self._listed_at: float | None = None
         self._creating = threading.Lock()
         self._unsure: dict[str, float] = {}
+        self._asked: set[str] = set()
+        self._famine: dict[str, float] = {}
         self._made: dict[str, str] = {}
         self._details: dict[str, str] = {}
         self.self_end = SelfEnd(url=f"{base_url}/v2/pods/{{RUNPOD_POD_ID}}", token_variable="RUNPOD_API_KEY")
@@ -117,9 +121,15 @@ class RunPodProvider:
             return self._create(spec)
 
     def _create(self, spec: ResourceSpec) -> Resource:
-        if (found := self._adopt(spec.name)) is not None:
-            return self._resource(found)
+        if spec.asked_before and spec.name not in self._asked:
+            self._unsure.setdefault(spec.name, self._clock())
+        self._asked.add(spec.name)
         since = self._unsure.get(spec.name)
+        tried_at = self._famine.get(spec.name)
+        if since is None and tried_at is not None and self._clock() - tried_at < FAMINE_S:
+            raise _no_capacity()
+        if (found := self._adopt(spec.name, fresh=since is None)) is not None:
+            return self._resource(found)
         if since is not None and self._clock() - since < SETTLE_S:
             raise UnsureError("provider_unsure", f"Whether {spec.name} was created is not known yet.", "It is looked at again.")
         detail = ""
@@ -139,11 +149,11 @@ class RunPodProvider:
                 continue
             self._listed_at = None
             self._unsure.pop(spec.name, None)
+            self._famine.pop(spec.name, None)
             self._made[spec.name] = made.id
             return self._accepted(spec, made)
-        raise KriptikError(
-            "no_capacity", f"No machine can be had at the authorised price. {detail}", "It is tried again.", status=503
-        )
+        self._famine[spec.name] = self._clock()
+        raise _no_capacity(detail)
 
     def get(self, resource_id: str) -> Resource | None:
         """The pod by the newest listing; one that is missing there is asked for by itself before it counts as gone."""
@@ -183,9 +193,9 @@ class RunPodProvider:
             self._listing, self._listed_at = self._api.pods(), now
         return self._listing
 
-    def _adopt(self, name: str) -> Pod | None:
+    def _adopt(self, name: str, *, fresh: bool = True) -> Pod | None:
         """The oldest pod of that name; later ones of the same name came from a request whose answer was lost, and are ended."""
-        same = [pod for pod in self._pods(fresh=True) if pod.name == name and STATUS[pod.status] != "gone"]
+        same = [pod for pod in self._pods(fresh=fresh) if pod.name == name and STATUS[pod.status] != "gone"]
         if not same and name in self._made:  # made a moment ago, and the listing is behind
             pod = self._api.pod(self._made[name])
             same = [pod] if pod is not None and STATUS[pod.status] != "gone" else []
@@ -276,6 +286,11 @@ def _disk_price(gigabytes: int) -> Decimal:
     """Dollars per hour of a pod's disk while it runs."""
     monthly = next(c.usd for c in load_catalogue().charges if (c.provider, c.what) == ("runpod", "container disk, running"))
     return (monthly * gigabytes / HOURS_A_MONTH).quantize(Decimal("0.000001"))
+
+
+def _no_capacity(detail: str = "") -> KriptikError:
+    sentence = f"No machine can be had at the authorised price. {detail}".strip()
+    return KriptikError("no_capacity", sentence, "It is tried again; or choose another GPU.", status=503)
 
 
 def _too_dear(gpu: str, price: Decimal, limit: Decimal) -> ConflictError:

@@ -15,6 +15,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kriptik.providers.provider import UnsureError
 from kriptik.spec.base import Money
 from kriptik.spec.errors import KriptikError
 
@@ -73,12 +74,6 @@ class GpuType(Answer):
     price: ByCloud
     max_count: CountByCloud
     availability: Literal["NONE", "LOW", "MEDIUM", "HIGH"] | None = None
-
-
-class UnsureError(KriptikError):
-    """Nobody knows whether the request was carried out: look before it is sent again."""
-
-    status = 503
 
 
 T = TypeVar("T", bound=Answer)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders, State
@@ -16,7 +17,7 @@ import kriptik
 from kriptik.providers.provider import Provider
 from kriptik.server import pages, planning, problems, wiring
 from kriptik.server.core import Clock, Core, open_core
-from kriptik.server.routes import ROUTERS, access, worker
+from kriptik.server.routes import ROUTERS, access, worker, worker_files
 from kriptik.server.runs.reconciler import Reconciler
 from kriptik.server.settings import Settings
 from kriptik.spec.base import utc_now
@@ -47,10 +48,12 @@ def create_app(settings: Settings | None = None, providers: dict[str, Provider] 
     for router in ROUTERS:
         app.include_router(router, prefix=API)
     app.include_router(worker.router)
+    app.include_router(worker_files.router)
     app.include_router(access.pages)
     pages.add(app)
     app.add_middleware(Shield, state=app.state)
     hosts = ["127.0.0.1", "localhost", "[::1]", "testserver", *filter(None, settings.allowed_hosts.split(","))]
+    hosts += [name for name in (urlsplit(url).hostname for url in (settings.worker_url, settings.public_url) if url) if name]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     return app
 

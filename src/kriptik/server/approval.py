@@ -10,6 +10,7 @@ from kriptik.catalogue.proof import status_of
 from kriptik.server import planning
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
+from kriptik.server.wiring import missing_for_runpod
 from kriptik.spec.budget import BudgetAuthorization
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import ConflictError, KriptikError
@@ -55,11 +56,17 @@ def must_be_trainable(core: Core, plan: TrainingImplementationPlan) -> None:
         raise ConflictError(
             "provider_not_available",
             f"The provider {choices.provider} is not set up here.",
-            f"Choose one of: {', '.join(sorted(core.providers))}.",
+            f"{_how_to_set_up(core, choices.provider)}Choose one of: {', '.join(sorted(core.providers))}.",
         )
     raise ConflictError(
         "method_not_available", plan.why_not_approvable or "This plan does not train yet.", "Choose another method or model."
     )
+
+
+def _how_to_set_up(core: Core, provider: str) -> str:
+    if provider != "runpod":
+        return ""
+    return f"Set {', '.join(missing_for_runpod(core.settings))} for RunPod and restart. "
 
 
 def _decide(

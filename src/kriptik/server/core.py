@@ -11,8 +11,10 @@ from pathlib import Path
 
 from kriptik.providers.provider import Provider
 from kriptik.server.bus import Bus
+from kriptik.server.quotes import Quotes
 from kriptik.server.settings import Settings
 from kriptik.spec.base import utc_now
+from kriptik.storage.objects import Objects, open_objects
 from kriptik.store import people
 from kriptik.store.db import Database
 
@@ -29,8 +31,11 @@ class Core:
     secret: bytes
     install: str
     owner_id: str
+    objects: Objects
     clock: Clock = utc_now
+    started_at: datetime = datetime.min
     bus: Bus = field(default_factory=Bus)
+    quotes: Quotes = field(default_factory=Quotes)
 
     def worker_token(self, stream_id: str, generation: int) -> str:
         """The bearer token of one generation. Derived, so that a server killed before the create can make it again."""
@@ -70,7 +75,8 @@ def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock =
             _row, token = people.add_token(session, owner.id, "command line", clock())
             _private_file(token_path, lambda: token)
         owner_id = owner.id
-    return Core(settings, db, providers, secret, install, owner_id, clock)
+    objects = open_objects(settings.storage_url, settings.home / "runs")
+    return Core(settings, db, providers, secret, install, owner_id, objects, clock, started_at=clock())
 
 
 def _private_file(path: Path, make: Callable[[], str]) -> str:

@@ -228,6 +228,7 @@ def site_of(core: Core) -> Site:
         providers=frozenset(core.providers),
         machine=machine or Machine(cores=core.settings.threads or 2),
         local_price=core.settings.local_price_per_hour,
+        quotes=core.quotes.of(core.providers),
         statuses={status.id: status for status in method_statuses()},
     )
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from kriptik.spec.base import Money, Noun
 
@@ -23,6 +23,21 @@ class Settings(Noun):
     """Where workers on this machine reach the server; default http://host:port."""
     public_url: str | None = None
     """How people reach this server (links in notices); default `url`."""
+    worker_url: str | None = None
+    """How workers on rented machines reach this server, with TLS; default `public_url`. Without either, none is rented."""
+    storage_url: str | None = None
+    """Where checkpoints and results of rented machines go: s3://bucket/prefix (keys by AWS_*); default through this server."""
+    runpod_api_key: SecretStr | None = None
+    runpod_image: str = ""
+    """Container image whose entry point is `python -m kriptik.worker.pod`."""
+    runpod_url: str = "https://api.runpod.io"
+    runpod_cloud: Literal["any", "secure"] = "any"
+    """secure: RunPod's own data centres alone."""
+    runpod_disk_gb: int = Field(default=40, ge=10)
+    checkpoint_alarm_s: float = Field(default=1800, gt=0)
+    """A training run without a new checkpoint for so long is told to its owner."""
+    bill_settle_s: float = Field(default=7200, ge=0)
+    """A provider's bill counts as whole this long after the end; only then may it lower what the ledger holds."""
     allowed_hosts: str = ""
     """Further host names, comma-separated, that requests may name."""
     database_url: str | None = None
@@ -81,6 +96,12 @@ class Settings(Noun):
     def database(self) -> str:
         """SQLAlchemy URL; SQLite under `home` by default."""
         return self.database_url or f"sqlite:///{self.home / 'kriptik.db'}"
+
+    @property
+    def outside_url(self) -> str | None:
+        """Where rented machines reach this server; None where nobody said so."""
+        url = self.worker_url or self.public_url
+        return url.rstrip("/") if url else None
 
     @property
     def link_base(self) -> str:

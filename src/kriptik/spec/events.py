@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
+from kriptik.spec.export import ExportResult
 from kriptik.spec.job import JobState, ProbeResult
 
 Severity = Literal["debug", "info", "warning", "error"]
@@ -187,6 +188,21 @@ class TestAnswered(Noun):
     error: str | None = None
 
 
+class ExportMoved(Noun):
+    """An export worker is at another part of its work."""
+
+    type: Literal["export_progress"] = "export_progress"
+    progress: float = Field(ge=0, le=1)
+    message: str
+
+
+class ExportDone(Noun):
+    """An export is written, checked and, where asked for, on the hub."""
+
+    type: Literal["export"] = "export"
+    result: ExportResult
+
+
 class StateChanged(Noun):
     """Server: the job moved to another state."""
 
@@ -231,7 +247,9 @@ WorkerBody = Annotated[
     | Log
     | WorkerState
     | RunResult
-    | TestAnswered,
+    | TestAnswered
+    | ExportMoved
+    | ExportDone,
     Field(discriminator="type"),
 ]
 EventBody = Annotated[
@@ -248,6 +266,8 @@ EventBody = Annotated[
     | WorkerState
     | RunResult
     | TestAnswered
+    | ExportMoved
+    | ExportDone
     | StateChanged
     | BudgetMoved
     | Notice,

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.catalogue import Point
+from kriptik.spec.export import ExportOrder
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Modality = Literal["text", "image", "video", "music", "voice", "embedding", "vision_language"]
@@ -162,6 +163,9 @@ class TrainJob(Noun):
     precision: Precision = "fp32"
     seed: int = 0
     threads: int | None = None
+    """Of each process."""
+    world: int = Field(default=1, ge=1, le=64)
+    """Processes on the worker's machine that train together, one per GPU; more than one needs a strategy for several."""
     stages: list[Stage]
     data: DataRef | None = None
     samples: list[SamplePrompt] = []
@@ -172,7 +176,11 @@ class TrainJob(Noun):
     """Run the smoke test (own process, once) before the first step unless `run.lock` exists."""
     control: ControlLink | None = None
     serve_idle_s: float = 600
+    export: ExportOrder | None = None
+    """What an export worker is to write."""
     price_per_hour: Money | None = None
+    carry: bool = False
+    """The worker runs elsewhere: files are fetched and put by the server's routes, `run_dir` is the worker's own."""
 
 
 class RunLock(Noun):

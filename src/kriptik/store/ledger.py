@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.spec.base import new_id
 from kriptik.spec.budget import LedgerEntry, cost
-from kriptik.store.tables import LedgerRow, Resource, TrialRow
+from kriptik.store.tables import ExportRow, LedgerRow, Resource, TrialRow
 
 POST_EVERY_S = 60
 
@@ -56,8 +56,13 @@ def running(session: Session, stream_id: str, now: datetime) -> Decimal:
     """What live resources have used since their last posting."""
     total = Decimal(0)
     for resource in live(session, stream_id):
-        total += cost(resource.price_per_hour, resource.metered_at, now)
+        total += running_of(resource, now)
     return total
+
+
+def running_of(resource: Resource, now: datetime) -> Decimal:
+    """What one resource has used since its last posting."""
+    return cost(resource.price_per_hour, resource.metered_at, now)
 
 
 def live(session: Session, stream_id: str) -> list[Resource]:
@@ -78,6 +83,7 @@ def entries(session: Session, stream_id: str) -> list[LedgerEntry]:
 
 
 def testing(session: Session, job_id: str, now: datetime) -> Decimal:
-    """What the test sessions of a run have cost."""
-    sessions = session.scalars(select(TrialRow.id).where(TrialRow.job_id == job_id)).all()
-    return sum((spend(session, session_id, now) for session_id in sessions), Decimal(0))
+    """What the test sessions and exports of a run have cost."""
+    beside = [*session.scalars(select(TrialRow.id).where(TrialRow.job_id == job_id))]
+    beside += session.scalars(select(ExportRow.id).where(ExportRow.job_id == job_id))
+    return sum((spend(session, stream_id, now) for stream_id in beside), Decimal(0))

@@ -60,7 +60,14 @@ def mark_read(session: Session, user_id: str, ids: list[str] | None) -> None:
 
 
 def make(
-    user_id: str, job_id: str, kind: str, title: str, message: str, action: tuple[str, str], now: datetime, **metadata: object
+    user_id: str,
+    job_id: str | None,
+    kind: str,
+    title: str,
+    message: str,
+    action: tuple[str, str],
+    now: datetime,
+    **metadata: object,
 ) -> Notification:
     """A notice noun; `action` is (path of the web UI, label)."""
     return Notification.model_validate(

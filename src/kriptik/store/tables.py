@@ -1,6 +1,6 @@
 """Every table of the control plane. Money is decimal text, times are UTC, documents are JSON in wire form (camelCase).
 
-A *stream* is anything that has numbered events and workers: a training run or a test session. `streams.last_event_id`
+A *stream* is anything that has numbered events and workers: a training run, a test session, an export. `streams.last_event_id`
 is the row whose lock hands out event ids.
 """
 
@@ -338,6 +338,29 @@ class TrialRow(Base):
     state: Mapped[str] = mapped_column(String(10), index=True)
     error: Mapped[str | None] = mapped_column(Text)
     expiry_minutes: Mapped[int]
+    expires_at: Mapped[datetime]
+    allowance: Mapped[Decimal]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class ExportRow(Base):
+    """An export of a run: a worker of its own that writes the model out, checks it and ends."""
+
+    __tablename__ = "exports"
+    id: Mapped[str] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    checkpoint_id: Mapped[str | None] = mapped_column(String(200))
+    provider: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    request: Mapped[dict[str, Any]]
+    progress: Mapped[float] = mapped_column(Float, default=0)
+    message: Mapped[str] = mapped_column(Text, default="")
+    result: Mapped[dict[str, Any] | None]
+    code: Mapped[str | None] = mapped_column(String(60))
+    error: Mapped[str | None] = mapped_column(Text)
+    next_step: Mapped[str | None] = mapped_column(Text)
     expires_at: Mapped[datetime]
     allowance: Mapped[Decimal]
     created_at: Mapped[datetime]

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kriptik.spec.errors import KriptikError
-from kriptik.spec.events import DesiredAck, WorkerBody, WorkerState
+from kriptik.spec.errors import KriptikError, WorkerError
+from kriptik.spec.events import DesiredAck, Log, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
+from kriptik.worker.carry import Carrier
 from kriptik.worker.control import Control, Watch, acknowledge, boot_clock
 from kriptik.worker.emit import Emitter
+from kriptik.worker.group import settle_threads
 from kriptik.worker.kinds import FINAL, KINDS, Ending, Work, out_of_memory
 from kriptik.worker.link import FencedError, Link
 from kriptik.worker.machine import Machine
@@ -47,22 +49,13 @@ def main(argv: Sequence[str], pieces: Pieces | None = None) -> int:
         what = "it is no job file" if isinstance(error, ValidationError) else str(error)
         sys.stderr.write(f"usage: python -m kriptik.worker job.json ({what})\n")
         return UNUSABLE
-    set_threads(job)
+    settle_threads(job)
     try:
         life = Life(job, Path(path), pieces or Engine())
     except KriptikError as error:
         sys.stderr.write(f"{error.sentence} {error.next_step}\n")
         return FENCED if error.code == "already_running" else FAILED
     return life.run()
-
-
-def set_threads(job: TrainJob) -> None:
-    """Before torch is imported: its threads, and no busy waiting between them (two jobs on one machine else crawl)."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if job.threads:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[name] = str(job.threads)
 
 
 class Life:
@@ -79,7 +72,10 @@ class Life:
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
-        self.work = Work(job, job_file, self._from_engine, self.control, pieces, machine.describe)
+        run_dir = Path(job.run_dir)
+        self.carrier = Carrier(self.link, run_dir, self.control, self.emitter) if job.carry and self.link else None
+        describe = machine.describe
+        self.work = Work(job, job_file, self._from_engine, self.control, pieces, describe, self._abandon, self.carrier)
 
     def run(self) -> int:
         """From the first event to the last."""
@@ -104,6 +100,7 @@ class Life:
     def _end(self, last: WorkerState, code: int, ending: Ending | None = None) -> int:
         """The last event, delivered if anybody listens, acknowledged if the server had asked for it."""
         try:
+            self._deliver_rest()
             self.emitter.finish()
             self.emitter(last)
         except FencedError as error:
@@ -113,9 +110,9 @@ class Life:
             code = FAILED
         self.spool.sync()
         if self.outbox and self.link:
-            left = self.control.seconds_left()
+            left = self.control.seconds_to_spare()
             limit = FLUSH_LOST_S if self.control.override == "lost_contact" else FLUSH_S
-            delivered = self.outbox.flush(limit if left is None else max(1.0, min(limit, left)))
+            delivered = self.outbox.flush(limit if left is None else max(0.5, min(limit, left)))
             wanted = self.control.version
             if delivered and wanted and ending and ending.state in ("frozen", "stopped") and not self.control.override:
                 done = DesiredAck(version=wanted, result="done", checkpoint_id=ending.checkpoint_id)
@@ -124,6 +121,14 @@ class Life:
         self.watch.stop()
         self._beat(ended=code)
         return FENCED if self.control.fenced else code
+
+    def _deliver_rest(self) -> None:
+        """Checkpoints that could not be sent when they were made. Whatever comes of it, the last word is said."""
+        try:
+            for said in self.carrier.deliver() if self.carrier else []:
+                self.emitter(said)
+        except WorkerError as error:
+            self.emitter(Log(severity="error", message=error.sentence))
 
     def _fenced(self, error: FencedError) -> int:
         sys.stderr.write(f"Fenced: {error}. This worker ends and writes nothing more.\n")
@@ -147,7 +152,8 @@ class Life:
 
     def _from_engine(self, body: WorkerBody) -> None:
         if not (isinstance(body, WorkerState) and body.state in FINAL):
-            self.emitter(body)
+            for said in self.carrier.before(body) if self.carrier else [body]:
+                self.emitter(said)
 
     def _leave(self) -> None:
         """The engine was told to end and did not: end the process, with a word where that is still allowed."""
@@ -162,6 +168,17 @@ class Life:
                 self.outbox.flush(1.0)
         faulthandler.dump_traceback(all_threads=True)
         os._exit(FENCED if self.control.fenced else SWITCHED)
+
+    def _abandon(self, error: KriptikError) -> None:
+        """The engine waits for a process that is gone: say so, and end this one."""
+        sys.stderr.write(f"Ended hard: {error.sentence}\n")
+        self.emitter.silence()
+        self.spool.append(failure(error, self.job))
+        self.spool.sync()
+        if self.outbox:
+            self.outbox.flush(FLUSH_LOST_S)
+        self._beat(ended=FAILED)
+        os._exit(FAILED)
 
     def _beat(self, ended: int | None = None) -> None:
         self.emitter.tick()

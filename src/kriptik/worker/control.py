@@ -20,6 +20,8 @@ FENCE_LEAVE_S = 10.0
 """A fenced engine that does not unwind within this is ended hard."""
 LOST_LEAVE_S = 120.0
 """Least time to freeze after contact was lost."""
+END_S = 5.0
+"""What ending the process and giving the machine back takes at most, where the reserve is large enough."""
 LAST_CALL_S = 20.0
 """When the grace has run out (a laptop woke up, say), so long one more call may try before contact counts as lost."""
 
@@ -111,6 +113,11 @@ class Control:
         """Until the money is used up; None without such a limit."""
         with self._lock:
             return None if self._hard_stop_at is None else self._hard_stop_at - self._clock()
+
+    def seconds_to_spare(self) -> float | None:
+        """What may be waited for before the machine has to be given back: giving it back takes part of the reserve."""
+        left = self.seconds_left()
+        return None if left is None or self._link is None else left - min(END_S, self._link.reserve_s / 2)
 
     def tick(self) -> bool:
         """Looks at the clock. True: the engine was told to end and did not in its time, so the process must end now."""

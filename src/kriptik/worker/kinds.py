@@ -16,7 +16,9 @@ from kriptik.spec.errors import KriptikError, WorkerError
 from kriptik.spec.events import Desired, Pending, ProbeDone, SetupName, SetupProgress, StepStatus, TestAnswered, WorkerState
 from kriptik.spec.job import ProbeResult, TrainJob, WorkKind
 from kriptik.spec.testing import TestRequest, TestResult
+from kriptik.worker.carry import Carrier
 from kriptik.worker.control import Control
+from kriptik.worker.group import spread
 from kriptik.worker.pieces import Answerer, Emit, Pieces
 
 PROBE_LIMIT_S = 1800.0
@@ -34,6 +36,10 @@ class Ending:
     checkpoint_id: str | None = None
 
 
+def _raised(error: KriptikError) -> None:
+    raise error
+
+
 @dataclass(frozen=True)
 class Work:
     """What every kind is given."""
@@ -44,6 +50,15 @@ class Work:
     control: Control
     pieces: Pieces
     describe_machine: Callable[[], str] = str
+    abandon: Callable[[KriptikError], None] = _raised
+    """Ends this process where the engine cannot be reached any more."""
+    carrier: Carrier | None = None
+    """Where the worker runs elsewhere."""
+
+    def carrier_fetch(self, _work: "Work") -> str:
+        """Brings what the run needs to this machine."""
+        assert self.carrier is not None
+        return self.carrier.fetch()
 
     def setup(self, stage: SetupName, status: StepStatus, message: str = "") -> None:
         """Says where a set-up stage is."""
@@ -52,13 +67,15 @@ class Work:
 
 
 def train(work: Work) -> Ending:
-    """Sets up (framework, data, monitoring, verification), then trains in this process."""
+    """Sets up (framework, data, monitoring, verification), then trains in this process, and in others if the job asks for it."""
     steps: list[tuple[SetupName, str, Callable[[Work], str]]] = [
         ("framework", "Loading the training framework", lambda w: w.pieces.framework()),
         ("data", "Looking at the data", _look_at_data),
         ("monitoring", "Starting to watch the machine", _look_at_machine),
         ("verification", "Smoke test: longest rows, one evaluation, one sample, one checkpoint", _verify),
     ]
+    if work.carrier is not None:
+        steps.insert(0, ("storage", "Fetching rows and checkpoint", work.carrier_fetch))
     for stage, doing, step in steps:
         if ended := _ended_early(work):
             return ended
@@ -73,7 +90,8 @@ def train(work: Work) -> Ending:
         work.setup(stage, "completed", said)
     if ended := _ended_early(work):
         return ended
-    outcome = work.pieces.train(work.job, work.emit, work.control.desired)
+    with spread(work.job, work.job_file, work.pieces.rank_command, work.abandon):
+        outcome = work.pieces.train(work.job, work.emit, work.control.desired)
     return Ending(outcome.state, outcome.checkpoint_id)
 
 
@@ -100,7 +118,7 @@ def serve(work: Work) -> Ending:
 
 
 def export(work: Work) -> Ending:
-    """Writes the trained model in the ecosystem's format and says where it is."""
+    """Writes the trained model in the forms that were ordered and says where they are."""
     work.pieces.framework()
     work.emit(work.pieces.export(work.job, work.emit))
     return Ending("completed")
@@ -147,6 +165,8 @@ def _verify(work: Work) -> str:
         return "Settings are fixed by the first start of this run"
     if not job.probe:
         return "Left out as asked"
+    if job.world > 1:
+        return f"Left out: it would try one process, the run has {job.world}"
     if {"judge", "rows"} & job.stages[0].settings.objective.keys():
         return "Left out: a judge would be asked and paid twice"
     result = _probe(work)

@@ -3,13 +3,17 @@
 import gzip
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import ValidationError
 
+from kriptik.spec.base import Noun
+from kriptik.spec.carry import Handout, Places, Upload, UploadAsk
 from kriptik.spec.events import DesiredAck, Lease
+
+N = TypeVar("N", bound=Noun)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -51,10 +55,11 @@ class Link:
     ) -> None:
         self._clock, self._heard, self._missed, self._timeout = clock, heard, missed, timeout_s
         self._unknown = 0
+        self.trust_env = urlsplit(server_url).hostname not in LOOPBACK
         self._http = httpx.Client(
             base_url=f"{server_url.rstrip('/')}/api/worker/v1/jobs/{job_id}/generations/{generation}",
             headers={"Authorization": f"Bearer {token}"},
-            trust_env=urlsplit(server_url).hostname not in LOOPBACK,
+            trust_env=self.trust_env,
             timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)),
         )
 
@@ -70,6 +75,32 @@ class Link:
     def ack(self, done: DesiredAck) -> Lease:
         """Says that a wanted state was carried out."""
         return self._call("POST", "/desired/ack", json.dumps(done.wire()).encode(), {"Content-Type": "application/json"})
+
+    def handout(self) -> Handout:
+        """What is to be fetched before the work begins."""
+        return self._noun(Handout, "GET", "/files")
+
+    def ask_to_put(self, ask: UploadAsk) -> Places:
+        """Where files go."""
+        return self._noun(Places, "POST", "/files", json=ask.wire())
+
+    def put_file(self, upload: Upload, body: BinaryIO) -> None:
+        """Sends one file by the server."""
+        headers = {"X-Content-SHA256": upload.sha256, "Content-Length": str(upload.bytes)}
+        self._plain("PUT", f"/files/{upload.path}", content=body, headers=headers)
+
+    def get_file(self, path: str, sink: BinaryIO) -> None:
+        """Fetches one file by the server."""
+        try:
+            with self._http.stream("GET", f"/files/{path}") as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    self._check(answer)
+                for chunk in answer.iter_bytes(1 << 20):
+                    sink.write(chunk)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            self._missed()
+            raise AwayError(type(error).__name__) from error
 
     def close(self) -> None:
         """Closes the connections."""
@@ -90,6 +121,23 @@ class Link:
         self._heard(lease, sent_at)
         return lease
 
+    def _noun(self, kind: type[N], method: str, path: str, **options: Any) -> N:
+        answer = self._plain(method, path, **options)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise AwayError("the answer has another form") from error
+
+    def _plain(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            self._missed()
+            raise AwayError(type(error).__name__) from error
+        if answer.status_code >= 300:
+            self._check(answer)
+        return answer
+
     def _read(self, answer: httpx.Response) -> Lease:
         status = answer.status_code
         if status == 200:
@@ -97,6 +145,12 @@ class Link:
                 return Lease.model_validate_json(answer.content)
             except ValidationError as error:  # a proxy's page, or half an answer
                 raise AwayError("the answer is no lease") from error
+        self._check(answer)
+        raise AssertionError("an answer that is no lease was let pass")
+
+    def _check(self, answer: httpx.Response) -> NoReturn:
+        """What an answer that is no success means."""
+        status = answer.status_code
         if status == 409 and _code(answer) == "stale_generation":
             raise FencedError("a newer generation has taken over")
         if status == 401:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from kriptik.spec.errors import WorkerError
-from kriptik.spec.events import Desired, RunResult, WorkerBody
+from kriptik.spec.events import Desired, ExportDone, WorkerBody
 from kriptik.spec.job import TrainJob
 from kriptik.spec.testing import TestRequest, TestResult
 
@@ -36,6 +36,10 @@ class Pieces(Protocol):
         """The smoke test as a command of its own: writes a `ProbeResult` to `result`, ends with 0."""
         ...
 
+    def rank_command(self, job_file: Path, words: Path) -> list[str]:
+        """Another rank of the run as a command of its own: ends with 0, or leaves its words in `words`."""
+        ...
+
     def train(self, job: TrainJob, emit: Emit, control: Wanted) -> "RunOutcome":
         """Trains until the end, or until something else than `running` is wanted."""
         ...
@@ -44,8 +48,8 @@ class Pieces(Protocol):
         """Loads base and tuned once."""
         ...
 
-    def export(self, job: TrainJob, emit: Emit) -> RunResult:
-        """Writes the trained model in the ecosystem's format."""
+    def export(self, job: TrainJob, emit: Emit) -> ExportDone:
+        """Writes the trained model in the forms of `job.export`, checked."""
         ...
 
 
@@ -70,6 +74,10 @@ class Engine:
         """See `Pieces`."""
         return [sys.executable, "-m", "kriptik.engine.probe", str(job_file), str(result)]
 
+    def rank_command(self, job_file: Path, words: Path) -> list[str]:
+        """See `Pieces`."""
+        return [sys.executable, "-m", "kriptik.worker.rank", str(job_file), str(words)]
+
     def train(self, job: TrainJob, emit: Emit, control: Wanted) -> "RunOutcome":
         """See `Pieces`."""
         from kriptik.engine.train import train
@@ -82,7 +90,7 @@ class Engine:
 
         return load(job)
 
-    def export(self, job: TrainJob, emit: Emit) -> RunResult:
+    def export(self, job: TrainJob, emit: Emit) -> ExportDone:
         """See `Pieces`."""
         from kriptik.engine.export import export
 

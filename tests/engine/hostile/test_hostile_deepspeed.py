@@ -11,7 +11,8 @@ import toy
 from safetensors.torch import load_file
 
 from kriptik.engine import pieces
-from kriptik.engine.strategies import deepspeed
+from kriptik.engine.strategies import zero
+from kriptik.spec.job import StageSettings
 
 SIZES = {"micro_batch": 2, "epochs": 2, "max_grad_norm": 0.5}
 """22 rows, 11 micro-batches an epoch: in the last update of each the second rank has one micro-batch less, so it idles once."""
@@ -21,7 +22,7 @@ SIZES = {"micro_batch": 2, "epochs": 2, "max_grad_norm": 0.5}
 def imported():
     """Once, before lives are forked: nearly all of a life's time would be imports."""
     pytest.importorskip("deepspeed")
-    deepspeed._library()
+    zero.library()
     import_module("deepspeed.runtime.zero.muon.muon_optimizer")
 
 
@@ -78,9 +79,19 @@ def test_zero_1_is_one_process(tmp_path):
     same(norms(proving.lived(job_in(tmp_path / "run", 1), layered_toy.DryLayers, world=2)), by_hand(tmp_path / "hand"))
 
 
-def test_stages_that_do_not_train_are_refused(tmp_path):
-    with pytest.raises(AssertionError, match="stage 3 does not train"):
-        proving.lived(job_in(tmp_path, 3), layered_toy.DryLayers)
+@pytest.mark.distributed
+def test_zero_3_is_one_process(tmp_path):
+    same(norms(proving.lived(job_in(tmp_path / "run", 3), layered_toy.DryLayers, world=2)), by_hand(tmp_path / "hand"))
+
+
+def test_what_there_is_not_is_refused(tmp_path):
+    with pytest.raises(AssertionError, match="no ZeRO stage 4"):
+        proving.lived(job_in(tmp_path / "four", 4), layered_toy.DryLayers)
+    job = job_in(tmp_path / "offload", 3)
+    (only,) = job.stages
+    settings = only.settings.model_copy(update={"strategy": {"stage": 3, "offload": "cpu"}})
+    with pytest.raises(AssertionError, match="knows no 'offload'"):
+        proving.lived(job.model_copy(update={"stages": [only.model_copy(update={"settings": settings})]}), layered_toy.DryLayers)
 
 
 def test_one_process_is_refused(tmp_path):
@@ -89,11 +100,18 @@ def test_one_process_is_refused(tmp_path):
 
 
 def test_what_needs_whole_weights_does_not_go_with_it():
-    def lacking(adaptation, objective):
+    def lacking(adaptation, objective, stage=2):
         return pieces.missing(
-            layered_toy.LayeredToy, pieces.adaptation(adaptation), pieces.objective(objective), pieces.strategy("deepspeed")
+            layered_toy.LayeredToy,
+            pieces.adaptation(adaptation),
+            pieces.objective(objective),
+            pieces.strategy("deepspeed"),
+            StageSettings(strategy={"stage": stage}),
         )
 
     assert lacking("full", "squares") == frozenset()
     assert {"whole_weights", "reset_optimizer"} <= lacking("relora", "squares")
     assert "own_backward" in lacking("full", "contrastive")
+    assert "alone" not in lacking("full", "kto")
+    assert "alone" in lacking("full", "kto", 3)
+    assert "generation" in lacking("lora", "grpo", 3)

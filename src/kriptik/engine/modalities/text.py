@@ -11,7 +11,7 @@ from kriptik.engine.base import find_base
 from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, Session, UpdatePlan
 from kriptik.engine.rng import reseed
-from kriptik.engine.text import documents, quantised
+from kriptik.engine.text import documents, quantised, sharing
 from kriptik.engine.text.chat import encode_prompt
 from kriptik.engine.text.constitution import Maker
 from kriptik.engine.text.forms import documents_of, encode_form, looked_at, pad_id
@@ -95,41 +95,39 @@ class Text(Modality):
         return into_updates(bins, settings.micro_batch, settings.accumulation * ranks)
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
-        """See Modality: documents end to end in one sequence; positions begin anew with each, predictions only where wanted."""
+        """See Modality: documents end to end in one sequence, predictions only where wanted; common beginnings once (`sharing`)."""
         rows = [row for one in bins for row in one if row.length]
         by_row = [documents_of(row) for row in rows]
         pieces = [document for several in by_row for document in several]
-        ids = [token for one in pieces for token in one["ids"]]
+        alike = bundle.trainee.config._attn_implementation == documents.NAME
+        tree = (sharing.shared if alike else sharing.apart)([one["ids"] for one in pieces])
         keep: list[int] = []
         targets: list[int] = []
         counts: list[int] = []
-        start = 0
-        for one in pieces:
+        for one, lies in zip(pieces, tree.places, strict=True):
             places, wanted = looked_at(one)
-            keep += [start + at for at in places]
+            keep += [lies[at] for at in places]
             targets += wanted
             counts.append(len(places))
-            start += len(one["ids"])
         device = next(bundle.trainee.parameters()).device
-        lengths = [len(one["ids"]) for one in pieces]
-        positions = torch.cat([torch.arange(length) for length in lengths]) if rows else torch.zeros(0, dtype=torch.long)
         extra: dict[str, Any] = {"targets": _row(targets, device)[0], "counts": counts, "per_row": list(map(len, by_row))}
         for name in ("answer", "label"):
             if marks := [mark for one in pieces if name in one for mark in _marks(one[name])]:
                 extra[name] = torch.tensor(marks, device=device)
         return MicroBatch(
             inputs={
-                "input_ids": _row(ids, device),
-                "position_ids": positions[None].to(device),
+                "input_ids": _row(tree.ids, device),
+                "position_ids": _row(tree.positions, device),
                 "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-                "doc_lengths": lengths,
+                "doc_lengths": tree.lengths,
+                **({"doc_parents": tree.parents} if any(parent >= 0 for parent in tree.parents) else {}),
                 "logits_to_keep": _row(keep, device)[0],
                 "use_cache": False,
             },
             extra=extra,
             weight=sum((row.weight for row in rows), 0.0),
             rows=[row.row for row in rows],
-            tokens=len(ids),
+            tokens=sum(len(one["ids"]) for one in pieces),
         )
 
     def forward(self, module: nn.Module, micro: MicroBatch) -> TextOutput:

@@ -24,6 +24,7 @@ from kriptik.spec.job import StageSettings
 class Kto(Referenced):
     """1 − σ(β (log-ratio − KL)) of a good answer, 1 − σ(β (KL − log-ratio)) of a bad one."""
 
+    needs: ClassVar[frozenset[str]] = Referenced.needs | {"alone"}
     form: ClassVar[str] = "feedback"
 
     def __init__(self, settings: StageSettings) -> None:

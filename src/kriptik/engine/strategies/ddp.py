@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kriptik.engine import ranks
 from kriptik.engine.interfaces import Bundle, Modality, OptimizerSpec, Runtime, StepStats, Strategy
 from kriptik.engine.strategies.single import Single, SingleRuntime
+from kriptik.spec.errors import WorkerError
 
 BUCKET_BYTES = 32 << 20
 
@@ -77,8 +78,11 @@ class Ddp(Strategy):
     provides: ClassVar[frozenset[str]] = Single.provides
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
-        """See Strategy."""
+        """See Strategy. Raises WorkerError for one process."""
         ranks.join()
+        if not dist.is_initialized():
+            what = "Data parallel needs two processes or more."
+            raise WorkerError("one_process", what, "Start one process per GPU, or choose single.")
         return DdpRuntime(bundle, modality, spec)
 
 

@@ -1,209 +1,43 @@
-"""ZeRO stages 1 and 2 by DeepSpeed: every rank holds whole weights, optimizer state (2: and gradients) are cut over ranks.
+"""ZeRO by DeepSpeed. Settings (`settings.strategy`): `stage` (2): 1 and 2 in `zero.py`, 3 in `zero3.py`."""
 
-Source: Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models". Settings
-(`settings.strategy`): `stage` (2). DeepSpeed's own accumulation, mean and scheduler are out of play: it is told each micro-batch's
-share of the update's loss × ranks, and that `step` ends the update. Its CPU kernels, which take minutes to build, are not used.
-"""
+from typing import ClassVar
 
-import logging
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from types import ModuleType
-from typing import Any, ClassVar
-
-import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
 from kriptik.engine import ranks
-from kriptik.engine.interfaces import (
-    Bundle,
-    LossFn,
-    MicroBatch,
-    Modality,
-    OptimizerSpec,
-    Penalty,
-    Runtime,
-    StepStats,
-    Strategy,
-)
-from kriptik.engine.strategies.ddp import DdpRuntime
+from kriptik.engine.interfaces import Bundle, Modality, OptimizerSpec, Runtime, Strategy
+from kriptik.engine.strategies.zero import ZeroRuntime
+from kriptik.engine.strategies.zero3 import Zero3Runtime
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
 
-STAGES = (1, 2)
-
-
-class Task(nn.Module):
-    """What DeepSpeed wraps: one micro-batch to its share of the update's loss, so that its hooks always see a scalar."""
-
-    def __init__(self, trainee: nn.Module, modality: Modality) -> None:
-        super().__init__()
-        self.trainee, self.modality = trainee, modality
-        self.sums: dict[str, Any] = {}
-
-    def forward(self, micro: MicroBatch | None, loss: LossFn, scale: float, penalty: Penalty | None) -> Tensor:
-        """No micro-batch: a zero that every trained weight takes part in, since all ranks must go backward together."""
-        if micro is None:
-            total = sum(one.sum() * 0.0 for one in self.trainee.parameters() if one.requires_grad)
-        else:
-            value, metrics = loss(self.modality.forward(self.trainee, micro), micro)
-            total = value * scale
-            for name, one in {"loss": value, **metrics}.items():
-                one = one.detach() if isinstance(one, Tensor) else one
-                self.sums[name] = self.sums[name] + one if name in self.sums else one
-        if penalty is not None and (term := penalty()) is not None:
-            total = total + term * dist.get_world_size()
-        return torch.as_tensor(total)
-
-
-class ZeroRuntime(DdpRuntime):
-    """A `DdpRuntime` whose backward and step belong to DeepSpeed's engine."""
-
-    def __init__(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec, stage: int) -> None:
-        super().__init__(bundle, modality, spec)
-        trained = list(self.optimizer.parameters.values())
-        if any(one.dtype != torch.float32 for one in trained):
-            raise WorkerError(
-                "unfit_precision", "ZeRO here trains fp32 weights only.", "Choose fp32 weights, or adapters on a smaller base."
-            )
-        self._task = Task(bundle.trainee, modality)
-        self.engine = _engine(self._task, self.optimizer.optimizer, stage)
-        self.zero = self.engine.optimizer
-        self._assert_sharded(stage, sum(one.numel() for one in trained))
-
-    def forward_backward(
-        self, micros: list[MicroBatch], loss: LossFn, total_weight: float, penalty: Penalty | None = None
-    ) -> StepStats:
-        """See Runtime. DeepSpeed takes the mean over ranks, so each rank brings its share × ranks."""
-        self._task.sums = {}
-        most = torch.tensor(len(micros), device=self._device)
-        dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        for number in range(int(most)):
-            micro = micros[number] if number < len(micros) else None
-            once = penalty if number == 0 and self.rank == 0 else None
-            share = self.engine(micro, loss, self.world / total_weight, once)
-            self.engine.backward(share, scale_wrt_gas=False)
-        return self._stats(self._task.sums, sum(micro.tokens for micro in micros), total_weight)
-
-    def backward(self, value: Tensor) -> None:
-        """Not offered: DeepSpeed reduces inside every backward, which all ranks must call equally often."""
-        raise NotImplementedError
-
-    def step(self, lr: float, max_norm: float) -> float:
-        """See Runtime. DeepSpeed drops an update whose norm is not finite, and says infinite."""
-        for group, scale in zip(self.zero.optimizer.param_groups, self.optimizer._scales, strict=True):
-            group["lr"] = lr * scale
-        self.zero.clip_grad = max_norm
-        self.engine.step()
-        for buffer in self._buffers:
-            dist.broadcast(buffer, src=0)
-        return float(self.engine.get_global_grad_norm())
-
-    def reset_optimizer(self, names: Sequence[str]) -> None:
-        """Not offered: a rank's optimizer state is one flat piece that ends amid parameters."""
-        raise NotImplementedError
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See Runtime: this rank's flat pieces, one per optimizer group."""
-        found = {
-            f"group{number}/{key}": value
-            for number, flat in enumerate(self._pieces())
-            for key, value in self.zero.optimizer.state.get(flat, {}).items()
-        }
-        return found, {"sizes": [flat.numel() for flat in self._pieces()]}
-
-    def load_state(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """See Runtime."""
-        pieces = self._pieces()
-        if state["sizes"] != [flat.numel() for flat in pieces]:
-            what = "The checkpoint's optimizer state was cut in another way."
-            raise WorkerError("other_world", what, "Resume with the settings it was made with.")
-        self.zero.refresh_fp32_params()
-        self.zero.optimizer.state.clear()
-        for full, saved in tensors.items():
-            group, _, key = full.partition("/")
-            flat = pieces[int(group.removeprefix("group"))]
-            value = torch.empty_like(flat) if saved.shape == flat.shape else torch.empty_like(saved)
-            self.zero.optimizer.state[flat][key] = value.detach().copy_(saved)
-
-    def close(self) -> None:
-        """See Runtime: weights leave DeepSpeed's flat buffers, its hooks go."""
-        self.engine.destroy()
-        for parameter in self.optimizer.parameters.values():
-            parameter.data = parameter.data.clone()
-            parameter.grad = None
-
-    def _pieces(self) -> list[Tensor]:
-        return list(self.zero.single_partition_of_fp32_groups)
-
-    def _assert_sharded(self, stage: int, size: int) -> None:
-        """Engines fall back silently where a device is not what they expect; a run must not believe it is sharded then."""
-        mine = sum(flat.numel() for flat in self._pieces())
-        kept = size / self.world
-        padding = 2 * self.world * len(self._pieces())
-        sharded = type(self.zero).__name__ == "DeepSpeedZeroOptimizer" and kept <= mine <= kept + padding
-        if not sharded or self.engine.zero_optimization_stage() != stage or self.engine.dp_world_size != ranks.world():
-            raise WorkerError(
-                "not_sharded",
-                f"DeepSpeed did not cut the optimizer over {ranks.world()} processes.",
-                "Start the run with torchrun on every GPU, or choose ddp.",
-            )
+STAGES = (1, 2, 3)
 
 
 class DeepSpeed(Strategy):
-    """ZeRO 1 or 2. No `own_backward`: gradients leave the rank inside backward. No `whole_weights`: there is a second copy."""
+    """No `own_backward`: gradients leave the rank inside backward. No `whole_weights`: there is a second copy, or only pieces."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"generation", "penalty", "uneven_micros"})
+    provides: ClassVar[frozenset[str]] = frozenset({"generation", "penalty", "uneven_micros", "alone"})
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)
         self.stage = settings.strategy.get("stage", 2)
 
+    @classmethod
+    def provided(cls, settings: StageSettings) -> frozenset[str]:
+        """See Strategy: at stage 3 a forward takes all ranks."""
+        return frozenset({"uneven_micros"}) if settings.strategy.get("stage") == 3 else cls.provides
+
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
         """See Strategy."""
+        if unknown := self.settings.strategy.keys() - {"stage"}:
+            what = f"ZeRO here knows no '{min(unknown)}'."
+            raise WorkerError("unfit_option", what, "Leave it out, or choose another method.")
         if self.stage not in STAGES:
-            raise WorkerError("unfit_stage", f"ZeRO stage {self.stage} does not train here yet.", "Choose stage 1 or 2.")
+            raise WorkerError("unfit_stage", f"There is no ZeRO stage {self.stage}.", "Choose stage 1, 2 or 3.")
         ranks.join()
         if not dist.is_initialized():
             raise WorkerError("one_process", "ZeRO needs two processes or more.", "Start with torchrun, or choose single.")
+        if self.stage == 3:
+            return Zero3Runtime(bundle, modality, spec)
         return ZeroRuntime(bundle, modality, spec, int(self.stage))
-
-
-def ds_config(stage: int) -> dict[str, Any]:
-    """DeepSpeed's configuration. Batch numbers are placeholders: the loop owns batches, `step` ends an update."""
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "managed_gradient_accumulation": False,
-        "zero_optimization": {"stage": stage, "overlap_comm": False, "reduce_bucket_size": 5 * 10**7},
-        "zero_allow_untested_optimizer": True,
-        "gradient_clipping": 1.0,  # replaced at every step; not 0, or the norm would not be used
-        "steps_per_print": 10**9,
-    }
-
-
-def _engine(task: Task, optimizer: torch.optim.Optimizer, stage: int) -> Any:
-    library = _library()
-    before = {id(module): set(module._forward_hooks) | set(module._forward_pre_hooks) for module in task.trainee.modules()}
-    engine, *_ = library.initialize(model=task, optimizer=optimizer, config=ds_config(stage), dist_init_required=False)
-    for module in task.trainee.modules():
-        if set(module._forward_hooks) | set(module._forward_pre_hooks) != before[id(module)]:
-            raise WorkerError("unfit_engine", "This version of DeepSpeed hooks into the model itself.", "Report this as a fault.")
-    return engine
-
-
-def _library() -> ModuleType:
-    """DeepSpeed, told what it has to work with. Raises WorkerError where it is not installed."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    try:
-        import deepspeed
-        from deepspeed import ops
-    except ImportError as error:
-        raise WorkerError("no_deepspeed", "DeepSpeed is not installed.", "Install the extra 'deepspeed'.") from error
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    with suppress(AttributeError):  # its shared-memory collectives: 80 s of compiling, and gloo does without
-        ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed

@@ -28,8 +28,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "
 class NamedOptimizer:
     """A torch optimizer whose learning rate is told at each step and whose state goes by '<parameter name>/<key>'."""
 
-    def __init__(self, module: nn.Module, spec: OptimizerSpec) -> None:
-        self.parameters = trained(module, spec)
+    def __init__(self, module: nn.Module, spec: OptimizerSpec, own: Callable[[nn.Parameter], nn.Parameter] | None = None) -> None:
+        """`own`: what this rank holds and updates of a parameter; by default all of it."""
+        self.parameters = {name: own(one) if own else one for name, one in trained(module, spec).items()}
         groups = [
             {"params": [self.parameters[name] for name in group.names], "weight_decay": group.weight_decay, "lr": 0.0}
             | group.options

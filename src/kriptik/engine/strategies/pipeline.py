@@ -214,17 +214,12 @@ class PipelineRuntime(Runtime):
         dist.send_object_list([output], dst=self.rank + 1, device=self._device)
         return None
 
-    def _result(self, output: Tensor) -> Any:
-        """The last stage's tensor as the loss knows it."""
-        made = getattr(self.cut.layers, "result", None)
-        return made(output) if made else output
-
 
 class Pipeline(Strategy):
     """One stage per process. No generation, no penalty, no whole weights: a rank sees its own layers alone."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers"})
-    provides: ClassVar[frozenset[str]] = frozenset({"uneven_micros"})
+    provides: ClassVar[frozenset[str]] = frozenset({"uneven_micros", "alone"})
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
         """See Strategy."""

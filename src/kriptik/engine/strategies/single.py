@@ -25,7 +25,7 @@ class SingleRuntime(Runtime):
 
     def __init__(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> None:
         self.bundle, self.modality = bundle, modality
-        self.optimizer = NamedOptimizer(bundle.trainee, spec)
+        self.optimizer = self._build(spec)
         self._keep_gradients = spec.keep_gradients
 
     def forward(self, micro: MicroBatch) -> Any:
@@ -40,7 +40,7 @@ class SingleRuntime(Runtime):
         for micro in micros:
             value, metrics = loss(self.forward(micro), micro)
             (value / total_weight).backward()
-            _add(sums, {"loss": value.detach(), **metrics})
+            add(sums, {"loss": value.detach(), **metrics})
         if self.rank == 0 and penalty is not None and (term := penalty()) is not None:
             term.backward()
         return self._stats(sums, sum(micro.tokens for micro in micros), total_weight)
@@ -90,6 +90,9 @@ class SingleRuntime(Runtime):
         self.optimizer.zero()
         self.optimizer.optimizer.state.clear()
 
+    def _build(self, spec: OptimizerSpec) -> NamedOptimizer:
+        return NamedOptimizer(self.bundle.trainee, spec)
+
     def _meet(self) -> None:
         """Before clipping: gradients of all processes become one. Alone there is nothing to do."""
 
@@ -104,7 +107,7 @@ class Single(Strategy):
     """Everything on one device; it can do all that a strategy may be asked for."""
 
     provides: ClassVar[frozenset[str]] = frozenset(
-        {"generation", "own_backward", "whole_weights", "reset_optimizer", "penalty", "gradients", "uneven_micros"}
+        {"generation", "own_backward", "whole_weights", "reset_optimizer", "penalty", "gradients", "uneven_micros", "alone"}
     )
 
     def start(self, bundle: Bundle, modality: Modality, spec: OptimizerSpec) -> Runtime:
@@ -112,7 +115,8 @@ class Single(Strategy):
         return SingleRuntime(bundle, modality, spec)
 
 
-def _add(sums: dict[str, Any], more: dict[str, Any]) -> None:
+def add(sums: dict[str, Any], more: dict[str, Any]) -> None:
+    """Adds numbers by name; tensors stay where they are."""
     for name, value in more.items():
         value = value.detach() if isinstance(value, Tensor) else value
         sums[name] = sums[name] + value if name in sums else value

@@ -32,6 +32,7 @@ class Part(nn.Module):
         input_ids: Tensor,
         position_ids: Tensor,
         doc_lengths: list[int],
+        doc_parents: list[int] | None = None,
         logits_to_keep: Tensor,
         **unused: Any,
     ) -> Tensor:
@@ -42,7 +43,12 @@ class Part(nn.Module):
         positions = self.rotary_emb(hidden, position_ids=position_ids)
         for layer in self.layers:
             hidden = layer(
-                hidden, attention_mask=None, position_embeddings=positions, position_ids=position_ids, doc_lengths=doc_lengths
+                hidden,
+                attention_mask=None,
+                position_embeddings=positions,
+                position_ids=position_ids,
+                doc_lengths=doc_lengths,
+                doc_parents=doc_parents,
             )
         assert hidden is not None
         return hidden if self.norm is None else self.norm(hidden)[0, logits_to_keep]

@@ -4,6 +4,7 @@ Where the adaptation can show that model, it is asked when a row is used; else a
 found is kept per row (it goes into checkpoints), so that later epochs and resumed runs use the very same numbers.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -47,8 +48,11 @@ class References:
         self.tables: dict[str, Tensor] = {}
 
     def begin(self, session: Session, obey: Callable[[], None]) -> None:
-        """Scores every row now if the model before the stage cannot be shown later. Each data rank does its share."""
-        if session.adaptation.has_reference(session.bundle):
+        """Scores every row now if the model before the stage cannot be shown later, or not at a rank's own pace.
+
+        Each data rank does its share.
+        """
+        if session.adaptation.has_reference(session.bundle) and not session.runtime.lockstep:
             return
         for name, rows in (("eval", session.eval_rows), ("train", session.rows)):
             step = CHUNK * session.runtime.data_world
@@ -83,10 +87,12 @@ class References:
         size = session.settings.micro_batch
         table = self._table(name, rows)
         room = torch.zeros(len(chunk), table.shape[1], dtype=torch.float64)
-        for start in range(0, len(mine), size):
+        for start in range(0, math.ceil(len(chunk) / runtime.data_world), size):  # equally often on every rank
             some = mine[start : start + size]
-            micro = session.modality.collate(session.bundle, [[rows.encoded[row]] for row in some], session.job.seed, 0)
-            values = iter(answer_log_probs([micro], session)[0])
+            asked = [[rows.encoded[row]] for row in some or chunk[:1]]
+            micro = session.modality.collate(session.bundle, asked, session.job.seed, 0)
+            with _before(session):
+                values = iter(answer_log_probs([micro], session)[0])
             for row in some:
                 for place in range(_documents(rows.encoded[row])):
                     room[row - chunk.start, place] = next(values)

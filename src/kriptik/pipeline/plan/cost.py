@@ -66,6 +66,9 @@ def price(provider: str, gpu: str, count: int, site: Site) -> Price:
     """What the machine costs per hour. `local` costs what the operator set, whatever is in it."""
     if provider == "local":
         return Price(site.local_price, "your own machine, at the price set for it", None)
+    live = site.quotes.get((provider, gpu, count))
+    if live is not None:
+        return Price(live, f"{provider} {gpu}, its own price now", None)
     entry = price_of(provider, gpu)
     if entry is None:
         return _stand_in(provider, gpu, count)

@@ -40,6 +40,8 @@ class Site:
     machine: Machine | None = None
     local_price: Decimal = Decimal(0)
     """Dollars per hour that the operator charges for this machine."""
+    quotes: Mapping[tuple[str, str, int], Decimal] = field(default_factory=dict)
+    """(provider, GPU, count) → dollars per hour that the provider asks now; in their place the catalogue's prices stand."""
     statuses: Mapping[str, MethodStatus] = field(default_factory=dict)
     """Method id → computed status. Empty: nothing is known, all count as trainable."""
 

@@ -14,8 +14,8 @@ from kriptik.spec.base import Money, Noun
 from kriptik.spec.errors import ConflictError
 from kriptik.spec.job import TERMINAL_STATES, JobState
 from kriptik.spec.run import JobDetail, JobSummary
-from kriptik.store import jobs, ledger
-from kriptik.store.tables import Stream, TrainingPlan, TrialRow
+from kriptik.store import jobs, ledger, trials
+from kriptik.store.tables import ExportRow, Stream, TrainingPlan, TrialRow
 
 router = APIRouter(prefix="/jobs", tags=["runs"])
 
@@ -95,11 +95,14 @@ def delete_job(core: CoreDep, person: PersonDep, job_id: str) -> None:
         if job.state not in TERMINAL_STATES | {JobState.FROZEN} or ledger.live(session, job_id):
             raise ConflictError("run_alive", f"This run is {job.state.replace('_', ' ')}.", "Stop it first.")
         sessions = session.query(TrialRow).filter_by(job_id=job_id).all()
-        if any(row.state in ("starting", "ready", "ending") for row in sessions):
+        if any(row.state in trials.LIVE for row in sessions):
             raise ConflictError("run_in_test", "A test session uses this run.", "End the session first.")
+        written = session.query(ExportRow).filter_by(job_id=job_id).all()
+        if any(row.state in trials.LIVE for row in written):
+            raise ConflictError("run_in_export", "This run is being exported.", "Cancel the export or wait for its end.")
         plan = session.get_one(TrainingPlan, job.plan_id)
         plan.plan = {**plan.plan, "jobId": None}
-        for row in sessions:
+        for row in (*sessions, *written):
             session.delete(session.get_one(Stream, row.id))
         session.delete(session.get_one(Stream, job_id))
     shutil.rmtree(core.run_dir(job_id), ignore_errors=True)

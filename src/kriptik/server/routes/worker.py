@@ -18,7 +18,8 @@ from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending
 from kriptik.store import jobs, ledger, people, trials
 from kriptik.store.tables import Generation, Job
 
-router = APIRouter(prefix="/api/worker/v1/jobs/{job_id}/generations/{generation}", tags=["worker"])
+PREFIX = "/api/worker/v1/jobs/{job_id}/generations/{generation}"
+router = APIRouter(prefix=PREFIX, tags=["worker"])
 
 MOST_BYTES = 8 << 20
 POLL_S = 2.0

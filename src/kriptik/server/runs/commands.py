@@ -61,6 +61,8 @@ def retry(session: Session, core: Core, job: Job, checkpoint: str | None, now: d
         raise ConflictError("run_finished", "This run is completed; there is nothing to retry.", _after(job))
     if job.state not in (JobState.FAILED, JobState.STOPPED):
         raise ConflictError("not_ended", f"This run is {job.state.replace('_', ' ')}.", "Only a failed or stopped run is retried.")
+    if quoted := job.estimate.get("quotedPricePerHour"):  # the failure named it, and said that a retry accepts it
+        job.estimate = {**job.estimate, "pricePerHour": quoted, "quotedPricePerHour": None}
     _check(session, core, job, now)
     requeue(session, job, checkpoint, "Retried.", now)
 

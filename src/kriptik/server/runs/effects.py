@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from kriptik.providers import provider as providers
 from kriptik.server import links
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, jobfile, messages, money, naming, setup, spool
+from kriptik.server.runs import artefacts, bills, jobfile, messages, money, naming, setup, spool
 from kriptik.server.runs.acts import (
     Act,
     Alert,
@@ -32,7 +32,7 @@ from kriptik.server.runs.view import RunView
 from kriptik.spec.budget import BudgetStatus, FreezeState
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.events import BudgetMoved, CheckpointCommitted, Log, SetupName, SetupProgress, StateChanged
-from kriptik.spec.job import TERMINAL_STATES, JobState
+from kriptik.spec.job import TERMINAL_STATES, JobState, TrainJob
 from kriptik.spec.run import Failure
 from kriptik.store import events, jobs, ledger, people
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource
@@ -195,7 +195,9 @@ def _create(core: Core, view: RunView) -> None:
                 run_dir=work.run_dir,
                 gpu=str(view.job.estimate.get("gpu", "cpu")),
                 gpu_count=int(view.job.estimate.get("gpuCount", 1)),
-                env={"KRIPTIK_WORKER_TOKEN": core.worker_token(view.job.id, view.generation.number)},
+                max_price_per_hour=money.price(core, view.job) if work.carry else None,
+                env=_environment(core, view.job.id, work),
+                asked_before=view.resource.intended_at < core.started_at,
             )
         )
     except KriptikError as error:
@@ -204,19 +206,41 @@ def _create(core: Core, view: RunView) -> None:
     _commit(core, view, lambda s, j: _created(s, j, view.resource.id, made, now))  # type: ignore[union-attr]
 
 
+def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
+    """What a worker is told by its environment: its token, and elsewhere also where its job is and how to give the machine back."""
+    env = {"KRIPTIK_WORKER_TOKEN": core.worker_token(job_id, work.generation)}
+    if work.carry and work.control is not None:
+        path = f"/api/worker/v1/jobs/{job_id}/generations/{work.generation}"
+        buys = work.control.hard_stop_in_s
+        patience = core.settings.grace_s if buys is None else min(core.settings.grace_s, max(1.0, buys - work.control.reserve_s))
+        env |= {"KRIPTIK_JOB_URL": work.control.server_url + path, "KRIPTIK_GRACE_S": f"{patience:.0f}"}
+        if end := work.control.self_end:
+            env |= {"KRIPTIK_END_URL": end.url, "KRIPTIK_END_TOKEN_VARIABLE": end.token_variable}
+    return env
+
+
 def _created(session: Session, job: Job, resource_id: str, made: providers.Resource, now: datetime) -> None:
     resource = session.get_one(Resource, resource_id)
-    resource.provider_id, resource.status, resource.detail = made.id, made.status, made.detail or ""
-    resource.price_per_hour = max(resource.price_per_hour, made.price_per_hour)
-    _setup(session, job, "provisioning", "completed", f"{made.name} on {job.provider}", now)
-    _setup(session, job, "storage", "completed", "Folders for checkpoints, results and logs", now)
+    resource.provider_id, resource.status = made.id, made.status
+    _describe(resource, made.detail)
+    if made.status in ("provisioning", "running"):
+        resource.price_per_hour = made.price_per_hour
+    where = f"{made.name} on {job.provider}" + (f": {made.detail}" if made.detail and job.provider != "local" else "")
+    _setup(session, job, "provisioning", "completed", where, now)
+    if job.provider == "local":
+        _setup(session, job, "storage", "completed", "Folders for checkpoints, results and logs", now)
 
 
 def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     """Tried again each tick; given up after a while, once nothing by that name is there."""
+    assert view.resource is not None
+    resource_id = view.resource.id
+    _commit(core, view, lambda s, j: _not_yet(s, resource_id, error, core.clock()))
     if view.in_state_s < CREATE_TRIES_S and error.status >= 500:
         return
     _terminate(core, view, Terminate(error.sentence))
+    if error.code == "price_above_authorised":
+        _commit(core, view, lambda s, j: _quoted(j, error.fields["pricePerHour"]))
     found = to_resume(core, view.job)
     _commit(
         core,
@@ -231,28 +255,53 @@ def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     )
 
 
+def _describe(resource: Resource, detail: str) -> None:
+    """The newest words about it; that its creation was unsure is never forgotten."""
+    if detail:
+        resource.detail = f"{bills.UNSURE} {detail}" if resource.detail.startswith(bills.UNSURE) else detail
+
+
+def _not_yet(session: Session, resource_id: str, error: KriptikError, now: datetime) -> None:
+    """While it is sure that nothing was made, nothing is metered. One lost answer, and the meter runs from there on."""
+    resource = session.get_one(Resource, resource_id)
+    if isinstance(error, providers.UnsureError):
+        resource.detail = bills.UNSURE
+    elif not resource.detail.startswith(bills.UNSURE):
+        resource.metered_at = now
+
+
+def _quoted(job: Job, price_per_hour: float) -> None:
+    """The price that a retry accepts; the person reads it in the failure."""
+    job.estimate = {**job.estimate, "quotedPricePerHour": price_per_hour}
+
+
 def _terminate(core: Core, view: RunView, act: Terminate) -> None:
     """Ends the resource and looks whether it is gone; the last events of its spool are taken in before it counts as gone."""
     assert view.resource is not None
+    if view.resource.terminate_at is None:
+        with core.db.write() as session:
+            session.get_one(Resource, view.resource.id).terminate_at = core.clock()
     provider = core.providers[view.resource.provider]
     provider_id = view.resource.provider_id
     if provider_id is None:  # the create's answer was lost, or there was no create
         provider_id = next((r.id for r in provider.list_own(view.resource.name) if r.name == view.resource.name), None)
+        if provider_id is not None:
+            with core.db.write() as session:
+                session.get_one(Resource, view.resource.id).provider_id = provider_id
     left: providers.Resource | None = None
     if provider_id is not None:
         provider.terminate(provider_id)
         left = provider.get(provider_id)
     if left is not None and left.status not in ("exited", "gone"):
-        with core.db.write() as session:
-            resource = session.get_one(Resource, view.resource.id)
-            resource.terminate_at = resource.terminate_at or core.clock()
         return
+    left = left or view.seen  # of a machine that is gone, what was seen last
+    ended_at = core.clock()  # what follows may take its time, but does not bill
     spool.take_rest(core, view.job.id, view.resource.number, core.run_dir(view.job.id))
-    _gone(core, view.resource.id, left, act.why)
+    core.objects.pull(view.job.id, core.run_dir(view.job.id))
+    _gone(core, view.resource.id, left, act.why, ended_at)
 
 
-def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: str) -> None:
-    now = core.clock()
+def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: str, now: datetime) -> None:
     with core.db.write() as session:
         resource = session.get_one(Resource, resource_id)
         if resource.gone_at is not None:
@@ -260,7 +309,8 @@ def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: st
         ledger.meter(session, resource, now, final=True)
         resource.gone_at, resource.status = now, "gone"
         if left is not None:
-            resource.exit_code, resource.detail = left.exit_code, left.detail or resource.detail
+            resource.exit_code = left.exit_code
+            _describe(resource, left.detail)
         session.get_one(Generation, (resource.stream_id, resource.number)).gone_at = now
         events.say(
             session, resource.stream_id, Log(severity="debug", message=f"{resource.name} is gone{': ' + why if why else ''}."), now

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from kriptik.pipeline import budget
 from kriptik.server.core import Core
 from kriptik.server.runs import money
+from kriptik.spec.export import ExportOrder
 from kriptik.spec.job import ControlLink, DataRef, ModelRef, SamplePrompt, Stage, TrainJob, WorkKind
 from kriptik.store import ledger
 from kriptik.store.tables import Generation, Job
@@ -16,6 +17,7 @@ from kriptik.store.tables import Generation, Job
 def of_run(session: Session, core: Core, job: Job, generation: Generation, now: datetime) -> TrainJob:
     """The training job of this generation."""
     overheads = money.overheads(core, job)
+    carry = job.provider != "local"
     return TrainJob(
         job_id=job.id,
         generation=generation.number,
@@ -25,7 +27,8 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         modality=job.estimate["modality"],
         precision=job.estimate["precision"],
         seed=job.estimate.get("seed", 0),
-        threads=core.settings.threads,
+        threads=None if carry else core.settings.threads,
+        world=_world(job),
         base_model=ModelRef(id=job.base_model),
         stages=[Stage.model_validate(s) for s in job.stages],
         data=DataRef.model_validate(job.data) if job.data else None,
@@ -33,14 +36,22 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         resume_from=generation.resume_from,
         allow_inexact=True,
         price_per_hour=overheads.price_per_hour,
+        carry=carry,
         control=ControlLink(
-            server_url=core.settings.url,
+            server_url=core.settings.outside_url or core.settings.url if carry else core.settings.url,
             lease_s=core.settings.lease_s,
             grace_s=core.settings.grace_s,
+            self_end=core.providers[job.provider].self_end if carry else None,
             hard_stop_in_s=budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), overheads.price_per_hour),
             reserve_s=overheads.reserve_s,
         ),
     )
+
+
+def _world(job: Job) -> int:
+    """A process per GPU where the plan spreads the work; a run on the CPU has one."""
+    spread = any(Stage.model_validate(stage).point.strategy not in (None, "single") for stage in job.stages)
+    return int(job.estimate.get("gpuCount", 1)) if spread else 1
 
 
 def of_session(core: Core, job: Job, session_id: str, checkpoint_id: str | None, idle_s: float) -> TrainJob:
@@ -67,6 +78,14 @@ def of_session(core: Core, job: Job, session_id: str, checkpoint_id: str | None,
             grace_s=min(core.settings.grace_s, 120),
         ),
     )
+
+
+def of_export(core: Core, job: Job, order: ExportOrder, checkpoint_id: str | None) -> TrainJob:
+    """The exporting job: the run's folder, its data's name and licence for the card, and what is to be written."""
+    served = of_session(core, job, order.id, checkpoint_id, 0)
+    data = DataRef.model_validate(job.data) if job.data else None
+    changes = {"kind": WorkKind.EXPORT, "export": order, "data": data, "seed": job.estimate.get("seed", 0)}
+    return served.model_copy(update=changes)
 
 
 def path(folder: Path, generation: int) -> Path:

@@ -49,6 +49,19 @@ def error(session: Session, job: Job, message: str, now: datetime) -> None:
     _tell(session, job, "training_error", wording.error(job.name, job.id, message), now, f"error:{job.id}:{job.generation}")
 
 
+def alarm(session: Session, job: Job, code: str, message: str, now: datetime) -> None:
+    """Something that costs money or work unless a person acts: never silenced, once per generation and cause."""
+    _tell(session, job, "training_error", wording.alarm(job.name, job.id, message), now, f"alarm:{job.id}:{job.generation}:{code}",
+          forced=True, metadata={"code": code})  # fmt: skip
+
+
+def orphan(session: Session, user_id: str, provider: str, name: str, resource_id: str, now: datetime) -> None:
+    """A machine that no run wanted was ended."""
+    words = wording.orphan(provider, name)
+    notice = notices.make(user_id, None, "training_error", words.title, words.message, (words.path, words.label), now)
+    notices.add(session, notice, f"orphan:{provider}:{resource_id}")
+
+
 def _money(job: Job, spend: Decimal) -> dict[str, Any]:
     return {"spend": float(spend), "cap": float(job.max_budget)}
 

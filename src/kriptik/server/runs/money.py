@@ -14,6 +14,8 @@ from kriptik.store.tables import Job
 
 GB = Decimal(2**30)
 DAYS_A_MONTH = 30
+SLOWER = 1.5
+"""A checkpoint may take so much longer than the slowest one seen, sending it included."""
 STILL = {JobState.FREEZING.value, JobState.FROZEN.value}
 
 
@@ -67,7 +69,7 @@ def overheads(core: Core, job: Job) -> budget.Overheads:
     probe = ProbeResult.model_validate(job.probe) if job.probe else None
     return budget.Overheads(
         price_per_hour=price(core, job),
-        checkpoint_s=budget.checkpoint_bound_s(probe, core.settings.checkpoint_s),
+        checkpoint_s=max(budget.checkpoint_bound_s(probe, core.settings.checkpoint_s), SLOWER * (job.checkpoint_seconds or 0.0)),
         teardown_s=core.settings.teardown_s,
         tick_s=core.settings.tick_s,
         storage_per_day=core.settings.storage_price_per_gb_month * Decimal(job.disk_bytes) / GB / DAYS_A_MONTH,

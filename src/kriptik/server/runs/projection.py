@@ -10,6 +10,8 @@ from kriptik.server.runs import setup
 from kriptik.spec.events import (
     CheckpointCommitted,
     CurrentSample,
+    ExportDone,
+    ExportMoved,
     Metrics,
     ProbeDone,
     RunResult,
@@ -20,13 +22,13 @@ from kriptik.spec.events import (
 )
 from kriptik.spec.job import ProbeResult
 from kriptik.store import jobs
-from kriptik.store.tables import Generation, Job, TrialCall
+from kriptik.store.tables import ExportRow, Generation, Job, TrialCall
 
 
 def apply(
     session: Session, job: Job | None, generation: Generation, fresh: list[StoredEvent], price: Decimal, now: datetime
 ) -> None:
-    """Follows new events, in order. `job` is None for a test session's worker; `price` is dollars per hour."""
+    """Follows new events, in order. `job` is None for the worker of a test session or export; `price` is dollars per hour."""
     for event in fresh:
         body = event.body
         if isinstance(body, WorkerState):
@@ -34,6 +36,8 @@ def apply(
             generation.worker_message = {**body.document(), "message": body.message}
         if isinstance(body, TestAnswered):
             _answer(session, generation, body, now)
+        elif isinstance(body, ExportMoved | ExportDone):
+            _exported(session, generation, body)
         elif job is not None:
             _follow(session, job, generation, event, price)
     if job is not None and fresh:
@@ -51,6 +55,7 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
             job.setup = setup.move(job.setup or setup.fresh(job).document(), body)
         case CheckpointCommitted():
             jobs.add_checkpoint(session, job.id, generation.number, body, event.at)
+            job.checkpoint_seconds = max(job.checkpoint_seconds or 0.0, body.seconds)
             if body.step > job.start_step or body.stage > 0:
                 job.fruitless_starts = 0
         case ProbeDone():
@@ -75,6 +80,16 @@ def measured(probe: ProbeResult, price_per_hour: Decimal) -> dict[str, Any]:
     price = float(price_per_hour)
     cost = {"min": low / 3600 * price, "likely": likely / 3600 * price, "max": high / 3600 * price, "source": "calibrated"}
     return {"timeHours": hours, "costUsd": cost, "tokensPerSecond": probe.tokens_per_second, "peakMemoryGb": probe.peak_memory_gb}
+
+
+def _exported(session: Session, generation: Generation, body: ExportMoved | ExportDone) -> None:
+    row = session.get(ExportRow, generation.stream_id)
+    if row is None:
+        return
+    if isinstance(body, ExportDone):
+        row.result, row.progress, row.message = body.result.document(), 1.0, ""
+    else:
+        row.progress, row.message = body.progress, body.message
 
 
 def _answer(session: Session, generation: Generation, body: TestAnswered, now: datetime) -> None:

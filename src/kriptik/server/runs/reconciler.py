@@ -8,14 +8,18 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 
 from kriptik.server.core import Core
 from kriptik.server.runs import (
+    alarms,
+    bills,
     effects,
     freezing,
     frozen,
     orphans,
     queued,
+    retention,
     sessions,
     setting_up,
     stopping,
@@ -26,7 +30,7 @@ from kriptik.server.runs.acts import Act
 from kriptik.spec.budget import BudgetStatus
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import JobState
-from kriptik.store import jobs, ledger, trials
+from kriptik.store import exports, jobs, ledger, trials
 from kriptik.store.tables import Resource
 
 SWEEP_EVERY_S = 30
@@ -55,6 +59,7 @@ class Reconciler:
         self._said_budget: dict[str, float] = {}
         self._swept_at = 0.0
         self._suspects: set[str] = set()
+        self._bills = bills.Bills(core)
 
     def start(self) -> None:
         """Runs the loop on its thread."""
@@ -68,14 +73,15 @@ class Reconciler:
             self._thread.join(timeout=30)
 
     def tick(self) -> None:
-        """Looks at every unfinished run and live test session once. A run that raises does not hold up the others."""
+        """Looks at every unfinished run, live test session and export once. A run that raises does not hold up the others."""
         now = self._core.clock().timestamp()
         seldom = now - self._swept_at >= SWEEP_EVERY_S
         if seldom:
             self._swept_at = now
-            self._suspects = orphans.sweep(self._core, self._suspects)
+            self._seldom()
         with self._core.db.read() as session:
-            run_ids, session_ids = jobs.unfinished(session, resting=seldom), trials.live(session)
+            run_ids = jobs.unfinished(session, resting=seldom)
+            session_ids = [*trials.live(session), *exports.live(session)]
         for run_id in run_ids:
             try:
                 self.tick_run(run_id)
@@ -85,10 +91,27 @@ class Reconciler:
             try:
                 sessions.tick(self._core, session_id)
             except Exception:  # as above
-                log.exception("test session %s: this tick failed", session_id)
+                log.exception("session %s: this tick failed", session_id)
+
+    def _seldom(self) -> None:
+        """Orphans and bills; a provider that is away must not hold up the runs."""
+        try:
+            self._suspects = orphans.sweep(self._core, self._suspects)
+            self._bills.look()
+            alarms.checkpoint_late(self._core)
+            retention.tidy(self._core)
+        except Exception:  # as in `tick`: the next look tries again
+            log.exception("sweep failed")
 
     def tick_run(self, run_id: str) -> None:
-        """One run: load, ask, decide, apply."""
+        """One run: load, ask, decide, apply. What only a person can mend is told."""
+        try:
+            self._tick_run(run_id)
+        except KriptikError as error:
+            log.warning("run %s: %s", run_id, error.sentence)
+            alarms.of_error(self._core, run_id, error)
+
+    def _tick_run(self, run_id: str) -> None:
         core = self._core
         with core.db.read() as session:
             seen = view.load(session, core, run_id)
@@ -107,8 +130,24 @@ class Reconciler:
             answer = self._core.providers[seen.resource.provider].get(seen.resource.provider_id)
         except KriptikError as error:
             log.warning("run %s: the provider does not answer: %s", seen.job.id, error.sentence)
+            alarms.of_error(self._core, seen.job.id, error)
             return seen
+        if answer is not None and answer.status in ("provisioning", "running"):
+            self._reprice(seen, answer.price_per_hour)
         return dataclasses.replace(seen, seen=answer, asked=True)
+
+    def _reprice(self, seen: view.RunView, price: Decimal) -> None:
+        """From now on at the price that the provider shows; what was used so far stays at the former one."""
+        assert seen.resource is not None
+        if price == seen.resource.price_per_hour or seen.resource.provider == "local":
+            return
+        with self._core.db.write() as session:
+            resource = session.get_one(Resource, seen.resource.id)
+            was = resource.price_per_hour
+            ledger.meter(session, resource, seen.now, final=True)
+            resource.price_per_hour = price
+            if price > was:
+                alarms.dearer(session, session.get_one(type(seen.job), seen.job.id), was, price, seen.now)
 
     def _meter(self, seen: view.RunView) -> None:
         """Posts each minute's use to the ledger, and shows the spend as it grows."""

@@ -1,6 +1,7 @@
-"""Test sessions: a serving worker that ends by itself at its expiry, or when its own allowance is used up."""
+"""Workers beside a run, for test sessions and exports: each ends by itself, at its expiry, or when its allowance is used up."""
 
 import dataclasses
+import shutil
 from datetime import datetime
 from decimal import Decimal
 
@@ -8,20 +9,29 @@ from sqlalchemy.orm import Session
 
 from kriptik.providers import provider as providers
 from kriptik.server.core import Core
-from kriptik.server.runs import jobfile, naming, spool
+from kriptik.server.runs import exporting, jobfile, naming, spool
 from kriptik.spec.errors import KriptikError
+from kriptik.spec.job import TrainJob
 from kriptik.store import jobs, ledger, people, trials
-from kriptik.store.tables import Generation, Job, Resource, TrialRow
+from kriptik.store.tables import ExportRow, Generation, Job, Resource, TrialRow
 
 NUMBER = 1
 """A session has one generation; one that dies is not started again."""
+
+
+TOO_MUCH = (
+    "export_over",
+    "The export took longer or cost more than it may, and was ended.",
+    "Export fewer forms, or raise KRIPTIK_TEST_ALLOWANCE_USD.",
+)
+Row = TrialRow | ExportRow
 
 
 @dataclasses.dataclass(frozen=True)
 class SessionView:
     """A session as one tick sees it."""
 
-    row: TrialRow
+    row: Row
     job: Job
     generation: Generation | None
     resource: Resource | None
@@ -50,13 +60,13 @@ def tick(core: Core, session_id: str) -> None:
 
 def _load(core: Core, session_id: str) -> SessionView | None:
     with core.db.read() as session:
-        row = session.get(TrialRow, session_id)
+        row = _row(session, session_id)
         if row is None or row.state not in trials.LIVE:
             return None
         now = core.clock()
         return SessionView(
             row=row,
-            job=trials.job_of(session, row),
+            job=session.get_one(Job, row.job_id),
             generation=jobs.generation(session, session_id, NUMBER),
             resource=jobs.resource(session, session_id, NUMBER),
             spend=ledger.spend(session, session_id, now),
@@ -68,7 +78,7 @@ def _begin(core: Core, seen: SessionView) -> None:
     with core.db.write() as session:
         token = core.worker_token(seen.row.id, NUMBER)
         generation = jobs.add_generation(
-            session, seen.row.id, NUMBER, "serve", people.digest(token), seen.row.checkpoint_id, seen.now
+            session, seen.row.id, NUMBER, _kind(seen.row), people.digest(token), seen.row.checkpoint_id, seen.now
         )
         price = core.settings.local_price_per_hour if seen.row.provider == "local" else Decimal(0)
         jobs.add_resource(
@@ -79,7 +89,7 @@ def _begin(core: Core, seen: SessionView) -> None:
 def _create(core: Core, seen: SessionView) -> None:
     assert seen.resource is not None
     folder = core.session_dir(seen.row.id)
-    work = jobfile.of_session(core, seen.job, seen.row.id, seen.row.checkpoint_id, seen.row.expiry_minutes * 60)
+    work = _work(core, seen)
     spec = providers.ResourceSpec(
         name=seen.resource.name,
         job_file=str(jobfile.write(folder, work)),
@@ -93,7 +103,7 @@ def _create(core: Core, seen: SessionView) -> None:
     except KriptikError as error:
         if error.status < 500:
             _terminate(core, seen)
-            _set(core, seen, "failed", error.sentence)
+            _set(core, seen, "failed", error.sentence, error.code, error.next_step)
         return
     with core.db.write() as session:
         resource = session.get_one(Resource, seen.resource.id)
@@ -115,7 +125,7 @@ def _watch(core: Core, seen: SessionView) -> None:
     patience = core.settings.boot_s if heard is None else core.settings.lease_s * 4
     if (seen.now - (heard or seen.generation.created_at)).total_seconds() > patience:
         _terminate(core, seen)
-    elif seen.row.state == "starting" and seen.generation.worker_state == "ready":
+    elif seen.row.state == "starting" and seen.generation.worker_state == ("ready" if _kind(seen.row) == "serve" else "started"):
         _set(core, seen, "ready")
 
 
@@ -128,11 +138,15 @@ def _over(core: Core, seen: SessionView) -> bool:
 
 def _want_end(core: Core, seen: SessionView) -> None:
     with core.db.write() as session:
-        end(session, session.get_one(TrialRow, seen.row.id), seen.now)
+        row = _row(session, seen.row.id)
+        assert row is not None
+        if isinstance(row, ExportRow):
+            row.code, row.error, row.next_step = TOO_MUCH
+        end(session, row, seen.now)
     core.bus.wake(seen.row.id)
 
 
-def end(session: Session, row: TrialRow, now: datetime) -> None:
+def end(session: Session, row: Row, now: datetime) -> None:
     """Asks the session's worker to stop."""
     if row.state not in ("starting", "ready"):
         return
@@ -171,16 +185,38 @@ def _ended(core: Core, seen: SessionView) -> None:
     if seen.row.state == "ending" or seen.generation.worker_state in ("stopped", "completed"):
         _set(core, seen, "ended")
         return
-    message = (seen.generation.worker_message or {}).get("message")
-    _set(core, seen, "failed", message or seen.resource.detail or "The worker ended without a word.")
+    said = seen.generation.worker_message or {}
+    sentence = said.get("message") or seen.resource.detail or "The worker ended without a word."
+    _set(core, seen, "failed", sentence, said.get("code") or "worker_ended", said.get("nextStep") or "Start it again.")
 
 
-def _set(core: Core, seen: SessionView, state: str, error: str | None = None) -> None:
+def _set(core: Core, seen: SessionView, state: str, error: str | None = None, code: str = "", next_step: str = "") -> None:
     with core.db.write() as session:
-        row = session.get_one(TrialRow, seen.row.id)
+        row = _row(session, seen.row.id)
+        assert row is not None
         row.state = state
         if state in ("ended", "failed"):
-            row.ended_at, row.error = seen.now, error
+            row.ended_at = seen.now
+            if isinstance(row, TrialRow) or error is not None:
+                row.error = error
+            if isinstance(row, ExportRow):
+                row.code, row.next_step = code or row.code, next_step or row.next_step
+                shutil.rmtree(core.run_dir(row.job_id) / "exports" / f".{row.id}", ignore_errors=True)  # where it was ended midway
             for call in trials.waiting(session, row.id):
                 call.error, call.answered_at = error or "The test session has ended.", seen.now
     core.bus.wake(seen.row.id)
+
+
+def _row(session: Session, session_id: str) -> Row | None:
+    return session.get(TrialRow, session_id) or session.get(ExportRow, session_id)
+
+
+def _kind(row: Row) -> str:
+    return "serve" if isinstance(row, TrialRow) else "export"
+
+
+def _work(core: Core, seen: SessionView) -> TrainJob:
+    row = seen.row
+    if isinstance(row, TrialRow):
+        return jobfile.of_session(core, seen.job, row.id, row.checkpoint_id, row.expiry_minutes * 60)
+    return jobfile.of_export(core, seen.job, exporting.order_of(row, seen.job), row.checkpoint_id)

@@ -2,6 +2,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import { BudgetBar } from "../../features/budget/BudgetBar";
+import { ExportModel } from "../../features/export/Export";
 import { Complete } from "../../features/report/Verdict";
 import { Charts } from "../../features/run/Charts";
 import { Failed } from "../../features/run/Failed";
@@ -82,6 +83,7 @@ function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run
     <>
       {(run.state === "failed" || run.state === "stopped") && <Failed job={job} run={run} />}
       {run.state === "completed" && <Boundary what="The report"><Complete jobId={job.id} planId={job.planId} files={files.data?.files ?? []} /></Boundary>}
+      {(run.state === "completed" || (run.state === "stopped" && run.checkpoints.length > 0)) && <Boundary what="The export"><ExportModel jobId={job.id} /></Boundary>}
       {early && (
         <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_21rem]">
           <Setup setup={run.setup} logs={run.setupLogs} queuePlace={run.state === "queued" ? (job.queuePosition ?? 1) : null} />
