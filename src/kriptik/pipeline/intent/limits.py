@@ -96,6 +96,11 @@ def _corrects_here(reading: Reading, at: int) -> bool:
     return before(reading, at, "correction.marks", 24)
 
 
+_ALONE_BEFORE = re.compile(r"(?:^|[,.;、，。])\s*(?:and |max |maximal |maximum |under |at most |only )?$")
+_ALONE_AFTER = re.compile(r"\s*(?:$|[,.;、，。!])")
+"""A time that is a clause by itself: ", 3 hours, one T4"."""
+
+
 def deadline(reading: Reading) -> float | None:
     """Hours until the training must be over; None where the text sets no time that a clock is not needed for."""
     text, words = reading.text, reading.words
@@ -106,7 +111,8 @@ def deadline(reading: Reading) -> float | None:
         lead = text[max(0, d.start - REACH) : d.start]
         led = before(reading, d.start, "time.deadline_before", REACH)
         followed = words.rx("time.deadline_after").match(text[d.end :].lstrip(" ,-("))
-        if led or followed or (words.rx("time.deadline_word").search(lead[-24:])) or _corrects(reading, d.start):
+        alone = d.unit in ("hour", "day", "week") and _ALONE_BEFORE.search(lead) and _ALONE_AFTER.match(text[d.end :])
+        if led or followed or alone or (words.rx("time.deadline_word").search(lead[-24:])) or _corrects(reading, d.start):
             found.append((d.start, d.hours, bool(led or followed)))
     for key, hours in (("tomorrow", 24.0), ("overnight", 12.0), ("weekend", 48.0), ("next_week", 168.0)):
         if match := words.rx(f"time.{key}").search(text):

@@ -15,6 +15,11 @@ _WORDS_BETWEEN = re.compile(r"[\s\-]*(?:(?!and\b|at\b|in\b|for\b|on\b|per\b|over
 _OF = re.compile(r"\s*(?:of|von|mit|an|de|d'|的|の|worth of|ki|के|की|का)?\s*")
 
 
+_LASTS = re.compile(r"\s*(?:of|von|de|d'|di|van|का|की|के|ki|ka|ke|的)\s+\S")
+_WORKING = re.compile(r"\s*\S+\s+(?:\w+ )?(?:training|compute|gpu|time|work|budget|trabalho|travail|entrenamiento|rechenzeit)")
+"""What lasts some time and was recorded; time to work in is no data."""
+
+
 def data(reading: Reading, named: Named) -> DataMention | None:
     """Type, amount with unit, source and format of the data."""
     found: dict[str, object] = {}
@@ -49,7 +54,7 @@ def _amount(reading: Reading) -> dict[str, object] | None:
             None,
         )
         spoken = d.unit in ("second", "minute", "hour", "day") and not re.match(r"\s*(?:or less|max|to train|deadline)", rest)
-        if spoken and (kind or re.match(r"\s*of (?:me|him|her|my|his) ", rest)):
+        if spoken and (kind or (_LASTS.match(rest) and not _WORKING.match(rest))):
             return {"amount": d.amount, "unit": d.unit + "s", "type": kind or "audio"}
     for size in sizes(text, reading.language):
         rest = text[size.end : size.end + 40]
@@ -89,6 +94,9 @@ def _counted(reading: Reading, n: Number) -> dict[str, object] | None:
         for m in reading.words.rx(f"data.type.{t}").finditer(clause)
         if len(clause[: m.start()].split()) <= 3
     ]
+    plain = re.match(r"\s*(files|items|entries|records|archivos|fichiers|arquivos|dateien)(?![a-z])", clause) if not hits else None
+    if plain:
+        return {"amount": n.value, "unit": plain[1]}
     if not hits or re.match(
         r"\s*-?\s*(?:b|gb|k?bit|fps|p|hz|khz|x|th|st|nd|rd|%|bars?|gpus?|epochs?|nodes?|bpm|languages?|px|steps)(?![a-z])", rest
     ):

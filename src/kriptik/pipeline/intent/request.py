@@ -8,8 +8,11 @@ from kriptik.pipeline.intent.text import Reading
 
 ASKED, BARE = 2.5, 2.6
 """Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
-UNLIKELY = 0.12
-"""A text that says neither is a request where the learned model gives "no request" less than this."""
+UNLIKELY, UNLIKELY_CUED = 0.25, 0.6
+"""A text that says neither is a request where the learned model gives "no request" less than this; the second, where cue words
+speak for a capability."""
+CUED = 1.5
+"""Evidence from cue words that counts for that."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
     r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question"
@@ -30,8 +33,27 @@ def is_request(reading: Reading, named: Named, evidence: Evidence, specific: boo
         if verdict is False and not wanted and _closes(reading, text[start:end]):
             return False
         wanted = wanted or bool(verdict)
-        refused = refused or verdict is False
-    return wanted or (not refused and not reading.injected and evidence.chances.get("no", 1.0) < UNLIKELY)
+        refused = refused or (verdict is False and not _puts_the_task(reading, text[start:end], named, evidence))
+    limit = UNLIKELY_CUED if evidence.known >= CUED else UNLIKELY
+    return wanted or (not refused and not reading.injected and evidence.chances.get("no", 1.0) < limit)
+
+
+_TASK_QUESTION = re.compile(
+    r"\W*(?:which|who|whose|is (?:this|it|the|that|a|an)|are (?:these|the)|what(?:'?s| is) (?:on|in)|will (?:it|this|the))\b"
+)
+_ABOUT_US = re.compile(
+    r"\b(?:i|my|you|your|we|train\w*|lora|gpus?|vram|cost|price|plans?|job|run|models?|account|cheaper|better|faster|best)\b"
+)
+
+
+def _puts_the_task(reading: Reading, sentence: str, named: Named, evidence: Evidence) -> bool:
+    """ "Is this weld sound?", "which ticket resembles this one": not asked of us, but what the model is to answer."""
+    return (
+        bool(_TASK_QUESTION.match(sentence))
+        and evidence.known >= CUED
+        and not (named.base or named.benchmark or _ABOUT_US.search(sentence))
+        and not reading.words.rx("request.account").search(sentence)
+    )
 
 
 def _closes(reading: Reading, sentence: str) -> bool:
