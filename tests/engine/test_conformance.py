@@ -117,7 +117,7 @@ def sizes_of(points, index):
     """Rate, rows per update and epochs. PPO needs more answers; what comes before it must leave it something to learn."""
     rate, rest = RATES.get(points[index].adaptation, 5e-3), {"accumulation": 2, "epochs": 2}
     if points[index].objective == "ppo":
-        rate, rest = rate * (2.5 if points[index].adaptation == "full" else 4), {"accumulation": 8, "epochs": 6}
+        rate, rest = rate * (1 if points[index].adaptation == "full" else 4), {"accumulation": 8, "epochs": 6}
     elif points[index].objective == "causal_lm" and points[-1].objective == "ppo":
         rate = rate / 20
     return {"learning_rate": rate, **rest}
