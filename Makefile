@@ -3,7 +3,8 @@
 PY := .venv/bin/python
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 PYTEST := $(TEST_ENV) $(PY) -m pytest
-suite = @from=$$(date +%s); $(PYTEST) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
+SIDE_BY_SIDE := -n 2 --dist worksteal
+suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
 .PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench lock clean
 
@@ -44,10 +45,10 @@ screens: .venv/.stamp-dev web  ## a picture of every state of the page, at two w
 	@KRIPTIK_NEED_BROWSER=1 KRIPTIK_SCREENS=build/screens $(PYTEST) tests/browser/test_browser_states.py
 
 test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
-	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed)
-	$(call suite,conformance,conformance)
-	$(call suite,exactness,exactness and not slow and not real_weights)
-	$(call suite,chaos,chaos and not slow and not real_weights and not exactness)
+	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed,$(SIDE_BY_SIDE))
+	$(call suite,conformance,conformance,$(SIDE_BY_SIDE))
+	$(call suite,exactness,exactness and not slow and not real_weights,$(SIDE_BY_SIDE))
+	$(call suite,chaos,chaos and not slow and not real_weights and not exactness,$(SIDE_BY_SIDE))
 	$(call suite,distributed,distributed and not slow and not real_weights and not exactness and not chaos and not conformance)
 
 test-unit: .venv/.stamp-dev  ## the quick part of the tests
