@@ -64,7 +64,9 @@ def loaded(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("rows", "form"), [(chat_rows, "completion"), (preference_rows, "preference"), (preference_rows, "ranked")], ids=str
+    ("rows", "form"),
+    [(chat_rows, "completion"), (preference_rows, "preference"), (preference_rows, "ranked")],
+    ids=["completion", "preference", "ranked"],
 )
 def test_losses_and_gradients_are_those_of_separate_documents(loaded, monkeypatch, rows, form):
     modality, bundle, settings = loaded
