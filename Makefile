@@ -71,7 +71,7 @@ check: .venv/.stamp-dev  ## lint, types, layers, house rules, stale proofs
 	@.venv/bin/pyright --warnings >build/pyright.log 2>&1 || { tail -40 build/pyright.log; exit 1; }
 	@$(PYTEST) tests/house
 
-bench: .venv/.stamp-dev  ## speed against plain TRL, same rows, one run (needs an idle machine)
+bench: .venv/.stamp-dev  ## speed against TRL and, after bench/peers.sh, LLaMA-Factory: same rows, one run (needs an idle machine)
 	@$(PY) bench/sft_speed.py
 
 lock: .venv/.stamp-dev  ## rewrite requirements.lock from the environment

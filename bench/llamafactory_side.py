@@ -1,4 +1,4 @@
-"""LLaMA-Factory's part of `sft_speed.py`, run by the Python of its own environment: `base folder settings`."""
+"""LLaMA-Factory's part of `sft_speed.py`, run by the Python of its own environment: `base folder sizes fastest|defaults`."""
 
 import json
 import resource
@@ -37,17 +37,17 @@ class Clock(TrainerCallback):
 
 
 Trainer.training_step = counted
-run_exp(
-    {
-        "model_name_or_path": base, "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_target": "all",
-        "lora_rank": wanted["rank"], "lora_alpha": wanted["alpha"], "lora_dropout": 0.0, "template": "smollm2", "dataset": "rows",
-        "dataset_dir": str(folder), "cutoff_len": wanted["sequence"], "packing": True, "neat_packing": True,
-        "per_device_train_batch_size": wanted["sequences"], "gradient_accumulation_steps": 1, "learning_rate": wanted["rate"],
-        "lr_scheduler_type": "cosine", "warmup_steps": 1, "max_steps": wanted["steps"], "output_dir": str(folder / "lf"),
-        "overwrite_output_dir": True, "overwrite_cache": True, "logging_steps": 10_000, "save_strategy": "no", "report_to": "none",
-        "bf16": False, "fp16": False, "disable_gradient_checkpointing": True, "use_cpu": True, "weight_decay": 0.0, "seed": 0,
-        "preprocessing_num_workers": 1, "trust_remote_code": False,
-    },
-    callbacks=[Clock()],
-)
+ours_to_set = {
+    "model_name_or_path": base, "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_target": "all",
+    "lora_rank": wanted["rank"], "lora_alpha": wanted["alpha"], "template": "smollm2", "dataset": "rows",
+    "dataset_dir": str(folder), "learning_rate": wanted["rate"], "max_steps": wanted["steps"], "output_dir": str(folder / "lf"),
+    "overwrite_output_dir": True, "overwrite_cache": True, "logging_steps": 10_000, "save_strategy": "no", "report_to": "none",
+    "use_cpu": True, "seed": 0, "preprocessing_num_workers": 1, "trust_remote_code": False,
+}
+fastest = {
+    "lora_dropout": 0.0, "cutoff_len": wanted["sequence"], "packing": True, "neat_packing": True,
+    "per_device_train_batch_size": wanted["sequences"], "gradient_accumulation_steps": 1, "lr_scheduler_type": "cosine",
+    "warmup_steps": 1, "bf16": False, "fp16": False, "disable_gradient_checkpointing": True, "weight_decay": 0.0,
+}
+run_exp({**ours_to_set, **(fastest if sys.argv[4] == "fastest" else {})}, callbacks=[Clock()])
 print(json.dumps({"marks": marks, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))

@@ -7,15 +7,18 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ROWS = "zaragoza-construction-faq"
-BUSY = 0.3
-"""Load per core above which no figure is taken."""
+BUSY = 0.1
+"""Share of the processor that others may use, before or during a run."""
 LEFT_OUT = 2
 """First updates, while caches and allocator warm up."""
 Mark = tuple[float, float, int]
@@ -23,15 +26,20 @@ Mark = tuple[float, float, int]
 Side = Callable[[Path, argparse.Namespace], dict[str, Any]]
 
 
-def take_turns(file: str, what: str, sides: dict[str, Side], prepare: Callable[[Path], None], steps: int) -> int:
-    """The command line of a bench: every side `rounds` times in turn, medians and ratios to the first. Returns the exit code."""
+def take_turns(
+    file: str, what: str, sides: dict[str, Side], prepare: Callable[[Path], None], steps: int, usual: list[str] | None = None
+) -> int:
+    """The command line of a bench: every side `rounds` times in turn, medians and ratios to the first. Returns the exit code.
+
+    `usual` are the sides that run unless others are asked for; all, if None.
+    """
     import tempfile
 
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--steps", type=int, default=steps, help="updates per run, the first two untimed")
     parser.add_argument("--rounds", type=int, default=2, help="runs per side")
     parser.add_argument("--held-out", type=int, default=40, help="rows of the held-out figure; 0 leaves it out")
-    parser.add_argument("--sides", default=",".join(sides), help="which of " + ", ".join(sides))
+    parser.add_argument("--sides", default=",".join(usual or sides), help="which of " + ", ".join(sides))
     parser.add_argument("--force", action="store_true", help="run although the machine is busy; the figures are then worthless")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--side", choices=sorted(sides), help=argparse.SUPPRESS)
@@ -40,16 +48,29 @@ def take_turns(file: str, what: str, sides: dict[str, Side], prepare: Callable[[
     if asked.side:
         print(json.dumps(sides[asked.side](asked.folder, asked)))
         return 0
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    busy = _used_in(3.0)
     if busy > BUSY and not asked.force:
-        print(f"The machine is busy (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); end other work, then run again.")
+        print(f"The machine is busy ({busy:.0%} of {os.cpu_count()} cores); end other work, then run again.")
         return 2
     names = asked.sides.split(",")
     with tempfile.TemporaryDirectory(prefix="kriptik-bench-") as folder:
         prepare(Path(folder))
         runs = [(side, _run(file, side, Path(folder), asked)) for _ in range(asked.rounds) for side in names]
-    _report(runs, names, asked, busy)
+    _report(runs, names, asked)
     return 0
+
+
+def _used() -> float:
+    """Seconds of processor time that the whole machine has spent on work, all cores together."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+def _used_in(seconds: float) -> float:
+    """Share of the machine in use over the next seconds."""
+    before = _used()
+    time.sleep(seconds)
+    return (_used() - before) / seconds / (os.cpu_count() or 1)
 
 
 def _run(file: str, side: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -57,25 +78,34 @@ def _run(file: str, side: str, folder: Path, asked: argparse.Namespace) -> dict[
     command = [sys.executable, file, "--side", side, "--folder", str(folder)]
     command += ["--steps", str(asked.steps), "--held-out", str(asked.held_out)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    began, machine, mine = time.monotonic(), _used(), _children()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
         raise SystemExit(f"{side} failed")
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    others = (_used() - machine) - (_children() - mine)
+    found["others"] = max(0.0, others / (time.monotonic() - began) / (os.cpu_count() or 1))
     figures = "   ".join(f"{name} {value:.4g}" for name, value in found.items() if name not in ("rate", "tokens"))
     print(f"{side:14} {found['rate']:7.1f} real tokens/s   {found['tokens']} tokens   {figures}", flush=True)
     return found
 
 
-def _report(runs: list[tuple[str, dict[str, Any]]], names: list[str], asked: argparse.Namespace, busy: float) -> None:
+def _children() -> float:
+    """Seconds of processor time of this process's ended children and theirs."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def _report(runs: list[tuple[str, dict[str, Any]]], names: list[str], asked: argparse.Namespace) -> None:
     median = {side: statistics.median(one["rate"] for name, one in runs if name == side) for side in names}
     first = names[0]
     for other in names[1:]:
         print(f"{first} {median[first]:.1f} against {other} {median[other]:.1f}: {median[first] / median[other]:.2f} x")
-    if busy > BUSY:
-        print(f"Not a measurement: the load was {busy:.1f} per core.")
+    others = max(found["others"] for _, found in runs)
+    print(f"Others used up to {others:.0%} of the processor during a run." + (" Not a measurement." if others > BUSY else ""))
     if asked.json:
-        asked.json.write_text(json.dumps({"median": median, "loadPerCore": busy, "runs": runs}, indent=1))
+        asked.json.write_text(json.dumps({"median": median, "others": others, "runs": runs}, indent=1))
 
 
 def rate(marks: list[Mark]) -> dict[str, Any]:
@@ -130,8 +160,6 @@ def job_of(folder: Path, method: str, objective: str, capability: str = "chat", 
 
 def trained(asked: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """Trains a job by the product's own loop; (figures, first and last loss)."""
-    import time
-
     from kriptik.engine.train import train
     from kriptik.spec.events import Desired, Metrics
 

@@ -5,6 +5,8 @@ no autocast, which is the fastest each did here. Each run is a process of its ow
 (not padding) tokens per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped': its
 default, 'bfd', lays a batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by
 `neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without it, that side is left out.
+The sides `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
+precision, checkpointing, packing, rows per update.
 """
 
 import argparse
@@ -54,8 +56,15 @@ def ours(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     return {**figures, "peak_gb": peak, "loss": found}
 
 
-def trl(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """TRL's trainer on the same rows, packed to the same length, the same sequences per update."""
+TRL_FASTEST = {
+    "per_device_train_batch_size": SEQUENCES, "gradient_accumulation_steps": 1, "lr_scheduler_type": "cosine", "warmup_steps": 1,
+    "max_length": SEQUENCE, "packing": True, "packing_strategy": "wrapped", "bf16": False, "fp16": False,
+    "gradient_checkpointing": False, "completion_only_loss": True, "weight_decay": 0.0,
+}  # fmt: skip
+
+
+def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any] = TRL_FASTEST) -> dict[str, Any]:
+    """TRL's trainer on the same rows; at its fastest packed to the same length, the same sequences per update."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -77,12 +86,9 @@ def trl(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
             marks.append((time.perf_counter(), time.process_time(), seen[0] - sum(tokens for *_, tokens in marks)))
 
     config = SFTConfig(
-        output_dir=str(folder / "trl"), max_steps=asked.steps, per_device_train_batch_size=SEQUENCES, gradient_accumulation_steps=1,
-        learning_rate=RATE, lr_scheduler_type="cosine", warmup_steps=1, max_length=SEQUENCE, packing=True,
-        packing_strategy="wrapped", bf16=False, fp16=False, gradient_checkpointing=False,
-        report_to=[], save_strategy="no", logging_strategy="no", use_cpu=True, disable_tqdm=True,
-        completion_only_loss=True, weight_decay=0.0, seed=0,
-    )
+        output_dir=str(folder / "trl"), max_steps=asked.steps, learning_rate=RATE, report_to=[], save_strategy="no",
+        logging_strategy="no", use_cpu=True, disable_tqdm=True, seed=0, **settings,
+    )  # fmt: skip
     trainer = Counted(
         model=AutoModelForCausalLM.from_pretrained(base, dtype="float32"),
         processing_class=AutoTokenizer.from_pretrained(base), args=config, callbacks=[Clock()],
@@ -95,11 +101,21 @@ def trl(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     return {**rate(marks), "peak_gb": peak, "loss": loss(folder / "trl", folder, asked.held_out)}
 
 
-def llamafactory(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def trl_defaults(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """TRL as it comes."""
+    return trl(folder, asked, {})
+
+
+def llamafactory_defaults(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """LLaMA-Factory as it comes."""
+    return llamafactory(folder, asked, "defaults")
+
+
+def llamafactory(folder: Path, asked: argparse.Namespace, settings: str = "fastest") -> dict[str, Any]:
     """LLaMA-Factory's own entry, in its own environment."""
     script = Path(__file__).with_name("llamafactory_side.py")
     wanted = {"steps": asked.steps, "sequence": SEQUENCE, "sequences": SEQUENCES, "rank": RANK, "alpha": ALPHA, "rate": RATE}
-    command = [str(PEER), str(script), str(base_folder(folder)), str(folder), json.dumps(wanted)]
+    command = [str(PEER), str(script), str(base_folder(folder)), str(folder), json.dumps(wanted), settings]
     done = subprocess.run(command, env={**os.environ, "DISABLE_VERSION_CHECK": "1"}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
@@ -137,7 +153,10 @@ def loss(adapter: Path, folder: Path, held_out: int) -> float:
     return total / count if count else float("nan")
 
 
-SIDES = {"kriptik": ours, "trl": trl, **({"llamafactory": llamafactory} if PEER.exists() else {})}
+SIDES = {"kriptik": ours, "trl": trl, "trl-defaults": trl_defaults}
+if PEER.exists():
+    SIDES |= {"llamafactory": llamafactory, "llamafactory-defaults": llamafactory_defaults}
+FASTEST = [side for side in SIDES if not side.endswith("defaults")]
 
 if __name__ == "__main__":
-    sys.exit(take_turns(__file__, "Speed against TRL and LLaMA-Factory.", SIDES, prepared, steps=14))
+    sys.exit(take_turns(__file__, "Speed against TRL and LLaMA-Factory.", SIDES, prepared, steps=14, usual=FASTEST))

@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from harness import ProcessProvider, Server, until
+from harness import ProcessProvider, Server, add_run, until
 from typer.testing import CliRunner
 
 from kriptik.cli.client import Client
 from kriptik.cli.main import app, main
+from kriptik.spec.catalogue import Point
 from kriptik.spec.errors import KriptikError
+from kriptik.spec.job import Stage
 
 run = CliRunner().invoke
 
@@ -38,6 +40,16 @@ def test_jobs_freeze_resume_and_watch_to_the_end(server):
     assert seen.exit_code == 0, seen.output
     assert "completed" in seen.output
     assert server.job(job)["generation"] == frozen["generation"] + 1
+
+
+def test_a_stage_that_waits_is_approved(server):
+    second = Stage(index=1, name="Alignment", method="dpo", point=Point(adaptation="lora", objective="dpo"), requires_approval=True)
+    job = add_run(server.core, 12, knobs={"approvalAt": 12}, more=[second])
+    assert "does not wait" in str(run(app, ["approve", job]).exception)
+    server.wait(job, "awaiting_approval")
+    assert "kriptik approve" in run(app, ["watch", job]).output
+    assert run(app, ["approve", job]).output.strip() == "Stage 2 may begin."
+    server.wait(job, "completed")
 
 
 def test_stop_keeps_checkpoints(server):

@@ -8,10 +8,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from kriptik.engine.adaptations.lora import Lora
-from kriptik.engine.cursor import Rows
 from kriptik.engine.interfaces import Encoded, OptimizerSpec, ParamGroup, Session
 from kriptik.engine.modalities.text import Text
 from kriptik.engine.objectives.causal_lm import CausalLm
+from kriptik.engine.rows import Rows
 from kriptik.engine.strategies.single import SingleRuntime
 
 
@@ -80,7 +80,7 @@ def test_held_out_rows_are_scored_as_each_alone(ours):
     objective = CausalLm(settings)
     encoded.insert(2, Encoded(9, 3, 0.0, {"ids": [5, 6, 7], "learnt": [False] * 3, "cut": 0}))  # nothing to learn is left of it
     runtime = SingleRuntime(bundle, modality, OptimizerSpec([ParamGroup([next(iter(dict(bundle.trainee.named_parameters())))])]))
-    session = Session(job, 0, settings, bundle, modality, Lora(settings), objective, Rows([], dict), runtime=runtime)
+    session = Session(job, 0, settings, bundle, modality, Lora(settings), objective, Rows([], []), runtime=runtime)
     bundle.trainee.eval()
     together = objective.evaluate(encoded, session)
     alone = [objective.evaluate([row], session) for row in encoded]

@@ -156,3 +156,16 @@ def test_too_few_gpus_are_refused_before_anything_is_started(tmp_path, monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with pytest.raises(WorkerError, match="gave it 1 GPUs"), group.spread(job_in(tmp_path / "run"), tmp_path, list, print):
         raise AssertionError("never here")
+
+
+def test_the_smoke_test_runs_on_all_ranks(tmp_path):
+    """Sharded over two processes, it measures, chooses and leaves nothing behind; the run then goes its way."""
+    job = job_in(tmp_path / "run").model_copy(update={"probe": True})
+    life = Life(job)
+    assert life.process.wait(120) == 0, life.log.read_text()[-3000:]
+    (told,) = [body["result"] for body in life.said() if body["type"] == "probe"]
+    assert told["learns"] and told["checkpointBytes"] > 0 and told["secondsPerStep"] > 0
+    assert told["tried"][0]["microBatch"] == 1 and told["chosen"]["steps"] >= 5
+    verified = [body for body in life.said() if body["type"] == "setup" and body["stage"] == "verification"]
+    assert "Left out" not in verified[-1]["message"] and "1 at once" in verified[-1]["message"]
+    assert life.said()[-1]["state"] == "completed" and not (tmp_path / "run" / "run" / ".probe").exists()

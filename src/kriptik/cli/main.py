@@ -116,6 +116,17 @@ def resume(
 
 
 @app.command()
+def approve(job: JobId = "last", as_json: Json = False) -> None:
+    """Let the stage begin that waits for your approval."""
+    client = Client()
+    waiting = client.get(f"/jobs/{job_id(client, job)}")
+    index = next((stage["index"] for stage in waiting["stages"] if stage.get("status") == "awaiting_approval"), None)
+    if index is None:
+        raise KriptikError("not_waiting", "This run does not wait for an approval.", "`kriptik jobs` says where runs stand.")
+    _act(waiting["id"], f"stages/{index}/approve", {}, as_json, lambda answer: f"Stage {index + 1} may begin.")
+
+
+@app.command()
 def stop(job: JobId = "last", as_json: Json = False) -> None:
     """End a run; its checkpoints stay."""
     _act(job, "stop", {}, as_json, lambda answer: "Stopping: a last checkpoint is being saved.")
@@ -300,6 +311,8 @@ def _watch(client: Client, job_id: str) -> None:
     )
     if view.state == "frozen":
         console.print(f"Frozen. Resume with `kriptik resume {job_id} --budget …`.")
+    if view.state == "awaiting_approval":
+        console.print(f"The next stage waits for you: `kriptik approve {job_id}`.")
     if view.state == "failed":
         raise SystemExit(1)
 

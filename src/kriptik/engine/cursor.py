@@ -3,18 +3,16 @@
 A modality that packs overrides `Modality.plan_epoch`; its plan is cut into updates here with `into_updates`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kriptik.engine.rng import permutation
 from kriptik.spec.errors import DataError
 
 if TYPE_CHECKING:
-    from kriptik.engine.interfaces import Bins, Encoded, UpdatePlan
+    from kriptik.engine.interfaces import Bins, UpdatePlan
 
 
 def plan_rows(count: int, seed: int, epoch: int, micro_batch: int, micros: int) -> "list[UpdatePlan]":
@@ -26,33 +24,6 @@ def into_updates(bins: "Bins", micro_batch: int, micros: int) -> "list[UpdatePla
     """Bins in order → updates; the last micro-batch and the last update may be smaller."""
     groups = [bins[start : start + micro_batch] for start in range(0, len(bins), micro_batch)]
     return [groups[start : start + micros] for start in range(0, len(groups), micros)]
-
-
-class Rows:
-    """Rows of a JSONL file, encoded once. Row numbers are line numbers from 0 over the non-empty lines."""
-
-    def __init__(self, rows: list[dict[str, Any]], encode: "Callable[[dict[str, Any], int], Encoded]") -> None:
-        self.raw = rows
-        self.encoded = [encode(row, index) for index, row in enumerate(rows)]
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file. Raises DataError naming the line."""
-    rows: list[dict[str, Any]] = []
-    try:
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    rows.append(_row(line, number))
-    except OSError as error:
-        raise DataError("data_missing", f"The training rows cannot be read: {error.strerror}.",
-                        "Check that the data set still exists, or attach it again.") from error
-    if not rows:
-        raise DataError("data_empty", "There are no rows to train on.", "Attach a data set with at least one row.")
-    return rows
 
 
 @dataclass
@@ -111,14 +82,3 @@ def check_plan(plan: "Sequence[UpdatePlan]", count: int, epoch: int) -> None:
         raise DataError("bad_plan", f"The rows of epoch {epoch + 1} were not planned exactly once each.",
                         "This is a fault of the modality's packing; report it.")
 
-
-def _row(line: str, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError("data_bad_line", f"Line {number} is not JSON: {error}.", "Mend or remove that line.",
-                        fields={"line": number}) from error
-    if not isinstance(row, dict):
-        raise DataError("data_bad_line", f"Line {number} is not a JSON object.", "Mend or remove that line.",
-                        fields={"line": number})
-    return row

@@ -32,7 +32,7 @@ from kriptik.engine.cursor import plan_rows
 from kriptik.spec.job import SamplePrompt, StageSettings, TrainJob
 
 if TYPE_CHECKING:
-    from kriptik.engine.cursor import Rows
+    from kriptik.engine.rows import Rows
 
 Bins = Sequence[Sequence[int]]
 """One micro-batch as planned: bins (sequences), each the row numbers packed into it; unpacked: one row per bin."""
@@ -270,6 +270,9 @@ class Adaptation:
     provides: ClassVar[frozenset[str]] = frozenset()
     adapter: ClassVar[bool] = False
     """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
+
+    repeatable: ClassVar[bool] = True
+    """Whether a forward leaves no trace, so that it may be done again in the backward (`engine/recompute.py`)."""
 
     merges: ClassVar[bool] = True
     """Whether what is learnt can be folded into plain weights; where it cannot, the adapter is all that a run leaves."""

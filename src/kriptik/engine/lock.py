@@ -1,6 +1,6 @@
 """`run.lock`: what must not change inside a run for a resume to be bit-exact. Written once, by the smoke test or the first start.
 
-What the lock chose (micro-batch, accumulation, threads, total steps) wins over the job's settings: a resume never re-tunes.
+What the lock chose (how an update is cut, recomputation, threads, total steps) wins over the job: a resume never re-tunes.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ from kriptik.spec.job import RunLock, TrainJob
 NAME = "run.lock"
 STACK = ("torch", "transformers", "peft", "bitsandbytes", "python", "machine", "precision", "compile", "attention", "data_sha256")
 """Fields that are found, not chosen: a difference in one of these makes a resume inexact."""
+CHOSEN = ("micro_batch", "accumulation", "recompute")
+"""Settings of a stage that the smoke test may choose."""
 
 
 def read(run_dir: str | Path) -> RunLock | None:
@@ -67,6 +69,7 @@ def describe(job: TrainJob, info: dict[str, Any], threads: int, total_steps: lis
         precision=job.precision,
         micro_batch=first.micro_batch,
         accumulation=first.accumulation,
+        recompute=first.recompute,
         compile=bool(info.get("compile", False)),
         attention=str(info.get("attention", "sdpa")),
         total_steps=total_steps,
@@ -81,14 +84,13 @@ def differences(lock: RunLock, now: RunLock) -> list[str]:
 
 
 def applied(job: TrainJob, lock: RunLock | None) -> TrainJob:
-    """The job with the lock's choices: micro-batch and accumulation of every stage that asked for what stage 0 asked for."""
+    """The job with the lock's choices: how an update is cut, for every stage that asked for what stage 0 asked for."""
     if lock is None:
         return job
-    asked = (job.stages[0].settings.micro_batch, job.stages[0].settings.accumulation)
-    chosen = {"micro_batch": lock.micro_batch, "accumulation": lock.accumulation}
+    first, chosen = job.stages[0].settings, {name: getattr(lock, name) for name in CHOSEN}
     stages = [
         stage.model_copy(update={"settings": stage.settings.model_copy(update=chosen)})
-        if (stage.settings.micro_batch, stage.settings.accumulation) == asked
+        if all(getattr(stage.settings, name) == getattr(first, name) for name in CHOSEN)
         else stage
         for stage in job.stages
     ]

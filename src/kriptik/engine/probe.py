@@ -1,25 +1,26 @@
 """The smoke test: `python -m kriptik.engine.probe job.json result.json`. Real steps on the very machine before the meter matters.
 
-It times updates, an evaluation, a sample and a checkpoint, looks at the longest rows, tries ways to cut an update into
-micro-batches, checks that the model learns at all, and writes `run.lock`. It runs in a process of its own: its memory, threads and
-random numbers leave no trace in the training.
+It times updates, an evaluation, a sample and a checkpoint, looks at the longest rows, tries other ways to do the same update
+(`engine/cuts.py`), checks that the model learns at all, and writes `run.lock`. It runs in processes of its own, one per rank of the
+run: its memory, threads and random numbers leave no trace in the training.
 """
 
+import json
 import math
 import resource
+import shutil
 import statistics
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kriptik.engine import lock, pieces
+from kriptik.engine import lock, pieces, ranks, recompute
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import rows_of
+from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Session, UpdatePlan
 from kriptik.engine.rng import reseed
 from kriptik.engine.schedule import learning_rate
@@ -34,135 +35,135 @@ SHARE = 0.05
 TYPICAL = 4
 LEARN_STEPS = 4
 EVAL_ROWS = 16
-WORTH = 0.97
-"""Another cut of the update is taken where it needs at most this share of the time."""
-
-
-@dataclass
-class Timed:
-    """One update on the clock."""
-
-    seconds: float
-    tokens: int
-    loss: float
+FOLDER = ".probe"
+"""Beside the run's checkpoints, so that the very disk is measured; gone afterwards."""
 
 
 def main(argv: list[str]) -> int:
-    """Writes a `ProbeResult` to the second path; returns the exit code. What went wrong is the last line of standard error."""
+    """Writes a `ProbeResult` to the second path; returns the exit code. What went wrong is the last line of standard error.
+
+    A rank other than 0 writes there only what went wrong, as `worker/rank.py` does.
+    """
     job_file, out = map(Path, argv)
     job = TrainJob.model_validate_json(job_file.read_bytes())
     try:
         result = probe(job)
     except KriptikError as error:
         sys.stderr.write(f"{error.sentence} {error.next_step}\n")
+        if ranks.rank() > 0:
+            out.write_text(json.dumps({"code": error.code, "sentence": error.sentence, "nextStep": error.next_step}))
         return 1
-    out.write_text(result.model_dump_json(by_alias=True))
+    if ranks.rank() == 0:
+        out.write_text(result.model_dump_json(by_alias=True))
     return 0
 
 
 def probe(job: TrainJob) -> ProbeResult:
-    """Measures the first stage of a job and fixes the run's settings in `run.lock`. Raises KriptikError."""
+    """Measures the first stage of a job and fixes the run's settings in `run.lock`. Raises KriptikError. Called on every rank."""
+    ranks.join()
     threads = lock.settle(job, None)
     about = pieces.modality(job.modality)
     refuse_unfit(job, about)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder:
-        run = load(job.model_copy(update={"run_dir": folder}), about)
+    folder = Path(job.run_dir) / FOLDER
+    if ranks.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        run = load(job.model_copy(update={"run_dir": str(folder)}), about)
         session, place = open_stage(run, 0, None)
         loaded = time.perf_counter() - began
-        bench = _Bench(run, session, place)
-        result = bench.measure(loaded)
+        result, cut = _Bench(run, session, place).measure(loaded)
         info = run.bundle.info
-    chosen = {"micro_batch": result.chosen["microBatch"], "accumulation": result.chosen["accumulation"]}
+    finally:
+        if ranks.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+    chosen = {name: getattr(cut, name) for name in lock.CHOSEN}
     stages = [job.stages[0].model_copy(update={"settings": job.stages[0].settings.model_copy(update=chosen)}), *job.stages[1:]]
-    lock.write(job.run_dir, lock.describe(job.model_copy(update={"stages": stages}), info, threads, result.total_steps))
+    if ranks.rank() == 0:
+        lock.write(job.run_dir, lock.describe(job.model_copy(update={"stages": stages}), info, threads, result.total_steps))
     return result
 
 
 class _Bench:
-    """The measurements of one stage, in order."""
+    """The measurements of one stage, in order. Several ranks do the same; what depends on the clock is rank 0's to say."""
 
     def __init__(self, run: Run, session: Session, place: Place) -> None:
         self.run, self.session, self.place = run, session, place
         self.plans = place.cursor.plan(0)
         self.lr = learning_rate(session.settings, min(session.total - 1, session.total // 4), session.total)
         self.steps = 0
+        self.until = math.inf
+        self.started_at = math.nan
+        """Loss of the very first update."""
 
-    def measure(self, load_s: float) -> ProbeResult:
-        """Everything a `ProbeResult` holds."""
+    def measure(self, load_s: float) -> tuple[ProbeResult, Cut]:
+        """Everything a `ProbeResult` holds, and how updates are best cut."""
         began = time.perf_counter()
         longest = max(self.plans, key=self._tokens)
-        first = self._update(longest)
-        per_token = first.seconds / max(1, first.tokens)
         mean_tokens = statistics.fmean(map(self._tokens, self.plans))
-        limit = max(LEAST_S, SHARE * per_token * mean_tokens * sum(self.run.totals))
-        tried = self._try_cuts(longest, began + limit / 2)
-        micro, accumulation = min(tried, key=lambda cut: tried[cut])
-        timed = [self._update(plan, micro) for plan in self.plans[:TYPICAL] if time.perf_counter() - began < limit]
-        timed = timed or [first]
-        losses = [self._update(longest, micro).loss]
-        while len(losses) < LEARN_STEPS and time.perf_counter() - began < limit:
-            losses.append(self._update(longest, micro).loss)
+        asked = Cut.of(self.session.settings)
+        tried = compared(asked, self.session, lambda cut: self._update(longest, cut), lambda first: self._limit(first, began))
+        fastest = min(range(len(tried)), key=lambda at: list(tried.values())[at].seconds)
+        cut, first = list(tried)[self.session.runtime.share(fastest)], next(iter(tried.values()))
+        recompute.settle(self.session.bundle.trainee, self.session.adaptation, cut.recompute)
+        self.until = self._limit(first, began, 1.0)
+        timed = [self._update(plan, cut) for plan in self.plans[:TYPICAL] if self._time_left()] or [tried[cut]]
+        last = self._update(longest, cut).loss
+        for _ in range(LEARN_STEPS - 1):
+            last = self._update(longest, cut).loss if self._time_left() else last
         speed = sum(one.tokens for one in timed) / sum(one.seconds for one in timed)
         rates = [one.seconds / max(1, one.tokens) for one in timed]
         spread = 1.65 * statistics.stdev(rates) / statistics.fmean(rates) / math.sqrt(len(rates)) if len(rates) > 1 else 0.25
         checkpoint_s, checkpoint_bytes = self._checkpoint()
         supervised, eos = self._supervised()
-        return ProbeResult(
+        (peak,) = self.session.runtime.all_sum([_peak_gb()])
+        result = ProbeResult(
             seconds_per_step=mean_tokens / speed,
             step_seconds_spread=spread,
             tokens_per_second=speed,
-            peak_memory_gb=_peak_gb(),
+            peak_memory_gb=peak,
             load_s=load_s,
             eval_s=self._evaluation(),
             sample_s=self._samples(),
             checkpoint_s=checkpoint_s,
             checkpoint_bytes=checkpoint_bytes,
             total_steps=self.run.totals,
-            loss_first=first.loss,
-            loss_last=losses[-1],
-            learns=math.isfinite(losses[-1]) and (losses[-1] < first.loss or not self.session.objective.overfits),
+            loss_first=self.started_at,
+            loss_last=last,
+            learns=math.isfinite(last) and (last < self.started_at or not self.session.objective.overfits),
             supervised_fraction=supervised,
             eos_supervised=eos,
-            tried=[{"microBatch": m, "accumulation": a, "secondsPerUpdate": s} for (m, a), s in tried.items()],
-            chosen={"microBatch": micro, "accumulation": accumulation, "updatesTimed": len(timed), "steps": self.steps},
+            tried=[{**one.document(), "secondsPerUpdate": timing.seconds} for one, timing in tried.items()],
+            chosen={**cut.document(), "updatesTimed": len(timed), "steps": self.steps},
         )
+        return result, cut
 
-    def _try_cuts(self, plan: UpdatePlan, until: float) -> dict[tuple[int, int], float]:
-        """(micro-batch, accumulation) → seconds for the same update, the asked one first; others only where clearly faster."""
-        settings = self.session.settings
-        asked = (settings.micro_batch, settings.accumulation)
-        found = {asked: self._update(plan, asked[0]).seconds}
-        half = (asked[0] // 2, asked[1] * 2)
-        double = (asked[0] * 2, asked[1] // 2)
-        for cut in (half, double):
-            if min(cut) < 1 or cut[0] * cut[1] != asked[0] * asked[1] or time.perf_counter() > until:
-                continue
-            try:
-                seconds = min(self._update(plan, cut[0]).seconds, self._update(plan, cut[0]).seconds)
-            except torch.OutOfMemoryError:  # what does not fit is no candidate
-                torch.cuda.empty_cache()
-                continue
-            if seconds < WORTH * found[asked]:
-                found[cut] = seconds
-        return found
+    def _limit(self, first: Timed, began: float, share: float = 0.5) -> float:
+        """When this much of the time for measuring is over, by the first update's speed."""
+        every = statistics.fmean(map(self._tokens, self.plans)) * sum(self.run.totals)
+        return began + share * max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * every)
 
-    def _update(self, plan: UpdatePlan, micro_batch: int | None = None) -> Timed:
-        """One whole update on rows of `plan`, cut into micro-batches of `micro_batch` sequences."""
+    def _time_left(self) -> bool:
+        return bool(self.session.runtime.share(time.perf_counter() < self.until))
+
+    def _update(self, plan: UpdatePlan, cut: Cut) -> Timed:
+        """One whole update on rows of `plan`, cut into micro-batches as `cut` says."""
         session, place = self.session, self.place
         bins = [one for micro in plan for one in micro]
-        size = micro_batch or session.settings.micro_batch
-        cut = [bins[at : at + size] for at in range(0, len(bins), size)]
+        micros = [bins[at : at + cut.micro_batch] for at in range(0, len(bins), cut.micro_batch)]
         reseed(session.job.seed, "probe", self.steps)
         _wait()
         began = time.perf_counter()
-        update = (place.queue or session.objective.refill(cut, session))[0]
-        place.queue = []
-        update = session.objective.prepare(update, session)
-        stats = session.objective.run(update, session, max(update.weight, 1e-9))
+        with torch.no_grad():
+            update = (place.queue or session.objective.refill(micros, session))[0]
+            place.queue = []
+            update = session.objective.prepare(update, session)
+        (weight,) = session.runtime.all_sum([update.weight])
+        stats = session.objective.run(update, session, max(weight, 1e-9))
         session.runtime.step(self.lr, session.settings.max_grad_norm)
         session.adaptation.after_step(self.steps, session.total, session)
         _wait()
+        self.started_at = stats.loss if self.steps == 0 else self.started_at
         self.steps += 1
         return Timed(time.perf_counter() - began, stats.tokens, stats.loss)
 
@@ -187,17 +188,22 @@ class _Bench:
         if not prompts:
             return 0.0
         began = time.perf_counter()
-        with self.session.quiet():
-            self.session.modality.sample(self.session.bundle, prompts[0], self.session.settings)
+        with self.session.runtime.gather():
+            if self.session.runtime.rank == 0:
+                with self.session.quiet():
+                    self.session.modality.sample(self.session.bundle, prompts[0], self.session.settings)
         return (time.perf_counter() - began) * len(prompts)
 
     def _checkpoint(self) -> tuple[float, int]:
-        store = Checkpoints(self.run.job.run_dir)
+        store, runtime = Checkpoints(self.run.job.run_dir), self.session.runtime
         began = time.perf_counter()
-        name = store.name(0, self.steps, self.run.job.generation)
+        name = str(runtime.share(store.name(0, self.steps, self.run.job.generation)))
         store.begin(name)
-        store.write(name, 0, take(self.session, self.place, self.run.baseline))
-        done = store.commit(name, {"stage": 0, "step": self.steps, "reason": "interval"})
+        store.write(name, runtime.rank, take(self.session, self.place, self.run.baseline))
+        runtime.barrier()
+        if runtime.rank > 0:
+            return 0.0, 0
+        done = store.commit(name, {"stage": 0, "step": self.steps, "world": runtime.world, "reason": "interval"})
         return time.perf_counter() - began, done.bytes
 
     def _supervised(self) -> tuple[float, bool]:

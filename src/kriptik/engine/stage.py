@@ -1,16 +1,17 @@
 """Opening a stage: pieces, rows, model, weights and state as they were, strategy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kriptik.engine import pieces, ranks
+from kriptik.engine import pieces, ranks, recompute
 from kriptik.engine.checkpoint import Checkpoints
-from kriptik.engine.cursor import Cursor, Rows, check_plan, read_rows
+from kriptik.engine.cursor import Cursor, check_plan
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Modality, Objective, Session, UpdatePlan
 from kriptik.engine.made import made_rows, makes_rows
 from kriptik.engine.rng import derive, reseed
+from kriptik.engine.rows import Rows, encode_rows, open_rows
 from kriptik.engine.schedule import steps_of
 from kriptik.engine.snapshot import Baseline, Counters, Place, named, put_back, queue_of, read_state
 from kriptik.spec.errors import DataError, WorkerError
@@ -85,8 +86,9 @@ def open_stage(
     if state and resume:
         adaptation.load_state(state["adaptation"])
         put_back(run.store, resume, bundle)
-    session = Session(job, index, stage.settings, bundle, run.modality, adaptation, objective, rows=Rows([], _nothing))
+    session = Session(job, index, stage.settings, bundle, run.modality, adaptation, objective, rows=Rows([], []))
     bundle.trainee.train()
+    recompute.settle(bundle.trainee, adaptation, stage.settings.recompute)
     strategy = pieces.strategy(stage.point.strategy or "single")(stage.settings)
     session.runtime = strategy.start(bundle, run.modality, adaptation.optimizer(bundle))
     if session.runtime.world != ranks.world():
@@ -128,14 +130,30 @@ def _rows(run: Run, session: Session, which: str, obey: Callable[[Session], None
     raw = _read(run, session.job.stages[session.stage], which)
     if makes_rows(session.settings):
         raw = made_rows(session, raw, which.removesuffix("_path"), obey)
-    encode, form = run.modality.encode, session.objective.form
-    return Rows(raw, lambda row, number: encode(run.bundle, row, number, form, session.settings))
+        which = f"{which} made in stage {session.stage}"
+    return _encoded(run, raw, session.objective, session.settings, which)
 
 
-def _read(run: Run, stage: Stage, which: str) -> list[dict[str, Any]]:
+def _encoded(run: Run, raw: Sequence[dict[str, Any]], objective: Objective, settings: StageSettings, which: str) -> Rows:
+    """Rows in the objective's form. What is kept of them on disk is named after all that they depend on."""
+    encode, form, data = run.modality.encode, objective.form, run.job.data
+    about = {
+        "which": which,
+        "data": data.sha256 if data else "",
+        "rows": len(raw),
+        "form": form,
+        "longest": settings.max_seq_len,
+        "base": run.bundle.info.get("base_sha256", run.job.base_model.id),
+        "modality": run.job.modality,
+        "words": sorted(run.bundle.words),
+    }
+    return encode_rows(raw, lambda row, number: encode(run.bundle, row, number, form, settings), Path(run.job.run_dir), about)
+
+
+def _read(run: Run, stage: Stage, which: str) -> Sequence[dict[str, Any]]:
     if run.job.data is None:
         raise DataError("data_missing", f"Stage '{stage.name}' has no rows to train on.", "Attach a data set.")
-    return read_rows(Path(getattr(run.job.data, which)))
+    return open_rows(Path(getattr(run.job.data, which)))
 
 
 def cursor_of(run: Run, settings: StageSettings, index: int, rows: Rows, data_world: int) -> Cursor:
@@ -191,13 +209,9 @@ def _total(run: Run, index: int, opened: Session) -> int:
     if index == opened.stage:
         rows = opened.rows
     elif makes_rows(settings):
-        rows = Rows(_read(run, stage, "train_path"), lambda row, number: Encoded(number, 1, 1.0))
+        raw = _read(run, stage, "train_path")
+        rows = Rows(raw, [Encoded(number, 1, 1.0) for number in range(len(raw))])
     else:
-        encode, form = run.modality.encode, objective.form
-        rows = Rows(_read(run, stage, "train_path"), lambda row, number: encode(run.bundle, row, number, form, settings))
+        rows = _encoded(run, _read(run, stage, "train_path"), objective, settings, "train_path")
     cursor = cursor_of(run, stage.settings, index, rows, opened.runtime.data_world)
     return steps_of(stage.settings, cursor, objective.updates_per_refill)
-
-
-def _nothing(row: dict[str, Any], number: int) -> Any:
-    raise DataError("data_missing", "Rows were asked for before they were read.", "Report this as a fault.")

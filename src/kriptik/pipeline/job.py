@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from kriptik.pipeline.plan.cost import gpu_of, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of
+from kriptik.pipeline.plan.memory import recomputes
 from kriptik.pipeline.plan.settings import steps_of
 from kriptik.pipeline.plan.site import Rows
 from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
@@ -24,6 +25,8 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
     found = []
     for index, (stage, settings) in enumerate(stages_of(choices, volume)):
         steps = steps_of(settings, volume, choices.gpu_count)
+        again = recomputes(model_of(choices.base_model), stage, settings, gpu_of(choices.gpu))
+        settings = settings.model_copy(update={"recompute": settings.recompute or again})
         found.append(
             Stage(
                 index=index,

@@ -94,6 +94,8 @@ class StageSettings(Noun):
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_seq_len: int = Field(default=1024, ge=8)
     packing: bool = True
+    recompute: bool = False
+    """Activations are computed again in the backward instead of kept: far less memory, about a third more time."""
     lora: LoraSettings = LoraSettings()
     adaptation: dict[str, JsonValue] = {}
     """Settings only this adaptation knows (relora: resets; galore: rank …)."""
@@ -195,6 +197,7 @@ class RunLock(Noun):
     precision: Precision
     micro_batch: int
     accumulation: int
+    recompute: bool = False
     bitsandbytes: str = ""
     """Where the base is quantised."""
     compile: bool = False

@@ -78,6 +78,8 @@ class LoraMoe(Adaptation):
     provides: ClassVar[frozenset[str]] = frozenset({"reference"})
     adapter: ClassVar[bool] = True
     merges: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
+    """A forward counts what each expert was given."""
 
     @property
     def _own(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from kriptik.engine.base import find_base
 from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, Session, UpdatePlan
 from kriptik.engine.rng import reseed
-from kriptik.engine.text import documents, quantised, sharing
+from kriptik.engine.rows import lengths_of
+from kriptik.engine.text import documents, quantised, rollouts, sharing
 from kriptik.engine.text.chat import encode_prompt
 from kriptik.engine.text.constitution import Maker
 from kriptik.engine.text.forms import documents_of, encode_form, looked_at, pad_id
@@ -87,7 +88,7 @@ class Text(Modality):
         self, encoded: Sequence[Encoded], seed: int, epoch: int, settings: StageSettings, ranks: int
     ) -> list[UpdatePlan]:
         """See Modality: packed sequences of up to `max_seq_len` tokens, or one row per sequence, alike in length."""
-        lengths = [row.length for row in encoded]
+        lengths = lengths_of(encoded)
         if settings.packing:
             bins = pack(lengths, settings.max_seq_len, seed, epoch)
         else:
@@ -164,34 +165,8 @@ class Text(Modality):
         return write_result(bundle, adaptation, run_dir, self.job)
 
     def generate(self, bundle: Bundle, prompts: Sequence[Encoded], settings: dict[str, Any]) -> list[Encoded]:
-        """See Modality: `count` samples per prompt, left-padded together, as rows of form 'completion'."""
-        tokenizer, count = bundle.tokenizer, int(settings.get("count", 1))
-        longest = max(row.length for row in prompts)
-        pad = pad_id(tokenizer)
-        device = next(bundle.trainee.parameters()).device
-        ids = torch.tensor([[pad] * (longest - row.length) + row.fields["ids"] for row in prompts], device=device)
-        mask = torch.tensor([[0] * (longest - row.length) + [1] * row.length for row in prompts], device=device)
-        temperature = float(settings.get("temperature", 1.0))
-        model: Any = bundle.trainee
-        made = model.generate(
-            input_ids=ids.repeat_interleave(count, 0),
-            attention_mask=mask.repeat_interleave(count, 0),
-            max_new_tokens=int(settings.get("max_new_tokens", 64)),
-            do_sample=temperature > 0,
-            temperature=temperature if temperature > 0 else None,
-            top_p=None,
-            top_k=0 if temperature > 0 else None,
-            pad_token_id=pad,
-        )
-        rows = []
-        for number, line in enumerate(made[:, longest:].tolist()):
-            prompt = prompts[number // count]
-            said = _until_end(line, tokenizer.eos_token_id)
-            whole = prompt.fields["ids"] + said
-            learnt = [False] * prompt.length + [True] * len(said)
-            fields = {"ids": whole, "learnt": learnt, "cut": 0, "row": prompt.fields.get("row")}
-            rows.append(Encoded(prompt.row, len(whole), float(len(said)), fields))
-        return rows
+        """See Modality and `text/rollouts.py`."""
+        return rollouts.sampled(bundle, prompts, settings)
 
     def decode(self, bundle: Bundle, encoded: Encoded) -> str:
         """See Modality."""
@@ -249,7 +224,3 @@ def _head_of(module: nn.Module) -> nn.Module:
 
 def _row(values: list[int], device: torch.device) -> Tensor:
     return torch.tensor([values], dtype=torch.long, device=device)
-
-
-def _until_end(line: list[int], end: int | None) -> list[int]:
-    return line[: line.index(end) + 1] if end is not None and end in line else line

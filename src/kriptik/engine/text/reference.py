@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kriptik.engine.cursor import Rows
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Session
+from kriptik.engine.rows import Rows
 from kriptik.spec.errors import WorkerError
 
 CHUNK = 32

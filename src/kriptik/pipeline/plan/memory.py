@@ -19,6 +19,9 @@ CUDA_GB = 1.3
 CPU_GB = 0.7
 NF4_BYTES = 0.62
 INT8_BYTES = 1.06
+KEPT_GB = 4.0
+NOT_TWICE = frozenset({"lora_moe"})
+"""Adaptations whose forward counts what it does, and so is not done again."""
 SHARDED = frozenset({"fsdp", "deepspeed", "megatron", "nd", "pipeline"})
 
 
@@ -35,6 +38,19 @@ class Need:
     @property
     def total(self) -> float:
         return self.weights + self.states + self.activations + self.extra + self.overhead
+
+
+def recomputes(model: Model, stage: StagePoint, settings: StageSettings, gpu: GpuEntry) -> bool:
+    """Whether activations are computed again in the backward: on a GPU, where keeping all would take more than `KEPT_GB`."""
+    if gpu.id == "cpu" or stage.point.adaptation in NOT_TWICE:
+        return False
+    shape = shape_of(model)
+    return shape.layers * layer_bytes(settings, shape.hidden) > KEPT_GB * GB
+
+
+def layer_bytes(settings: StageSettings, hidden: int) -> float:
+    """Activations of one layer in half precision, with an efficient attention."""
+    return 34.0 * settings.max_seq_len * settings.micro_batch * hidden
 
 
 def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: GpuEntry, count: int) -> Need:
@@ -55,9 +71,8 @@ def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     elif kind == "full":
         states = trained * 14.0
     tokens = settings.max_seq_len * settings.micro_batch
-    layer = 34.0 * tokens * shape.hidden
-    recompute = not on_cpu and shape.layers * layer > 4 * GB
-    activations = 2.0 * shape.layers * tokens * shape.hidden + layer if recompute else shape.layers * layer
+    layer, again = layer_bytes(settings, shape.hidden), recomputes(model, stage, settings, gpu)
+    activations = 2.0 * shape.layers * tokens * shape.hidden + layer if again else shape.layers * layer
     activations *= 2.0 if on_cpu else 1.0
     logits = 6.0 * min(tokens, 2048) * shape.vocab
     aim = stage.point.objective
