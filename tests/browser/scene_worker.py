@@ -127,14 +127,6 @@ class SceneWorker(Worker):
         super().knob(step)
         if step >= self.knobs.get("slowFrom", math.inf):
             time.sleep(1)
-        if self.knobs.get("approvalAt") == step:
-            following = self.job["stages"][1]
-            super().say(type="stage", index=0, name=self.stage["name"], status="completed")
-            super().say(type="stage", index=1, name=following["name"], status="awaiting_approval")
-            name = self.save(step, "waiting", "stage_end")
-            super().say(type="worker", state="awaiting_approval", checkpointId=name)
-            self.flush()
-            raise SystemExit
 
     def answer(self, asked):
         """What a model might say: the base beside the point, the tuned one in the words of the data."""

@@ -1,7 +1,7 @@
 """A worker without a model: speaks the protocol, commits real checkpoint folders, computes a number instead of weights.
 
 Its "training" is a chain: state_{k+1} = sha256(state_k). A resume that lost or repeated a step ends with another state.
-Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt, hang, saveS, deaf.
+Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt, hang, saveS, deaf, approvalAt.
 """
 
 import hashlib
@@ -154,8 +154,18 @@ class Worker:
             self.say(type="worker", state="failed", code="out_of_memory", message="Out of memory.", nextStep="Use a smaller batch.")
             self.flush()
             os._exit(1)
+        if self.knobs.get("approvalAt") == step and self.job["stages"][1]["requiresApproval"]:
+            self.wait_for_approval(step)
         while self.knobs.get("hang") == step:
             time.sleep(0.5)
+
+    def wait_for_approval(self, step):
+        self.say(type="stage", index=0, name=self.stage["name"], status="completed")
+        self.say(type="stage", index=1, name=self.job["stages"][1]["name"], status="awaiting_approval")
+        name = self.save(step, "waiting", "stage_end")
+        self.say(type="worker", state="awaiting_approval", checkpointId=name)
+        self.flush()
+        raise SystemExit
 
     def leave(self, step, state, reason, wanted):
         version = self.desired["version"]
