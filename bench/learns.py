@@ -21,6 +21,7 @@ from measure import BASE, divided, faq, job_of, lines_of, trained
 Found = dict[str, Any]
 LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
 LONGEST = 512
+ROWS = 200
 DRAWS = 10_000
 
 
@@ -93,7 +94,7 @@ def rlvr(folder: Path) -> Found:
     return {"before": mean(before), "after": mean(after), "rose_by": [low, high], "problems": len(held), "holds": low > 0}
 
 
-RL_UPDATES, RL_PROMPTS = 40, 8
+RL_UPDATES, RL_PROMPTS = 24, 8
 
 
 def sums(count: int) -> list[dict[str, Any]]:
@@ -146,9 +147,11 @@ def said(text: str) -> dict[str, str]:
 
 
 def run(folder: Path, method: str, objective: str, **settings: Any) -> None:
-    """One run of the product's own loop, with LoRA."""
+    """One run of the product's own loop, with LoRA, on at most `ROWS` rows."""
     from kriptik.spec.job import LoraSettings
 
+    file = folder / "train.jsonl"
+    file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:ROWS]), encoding="utf-8")
     trained(job_of(folder, method, objective, lora=LoraSettings(**LORA), **settings))
 
 
