@@ -161,3 +161,11 @@ def _seconds(call):
     start = time.process_time()
     call()
     return time.process_time() - start
+
+
+def test_qlora_asked_for_by_name_trains_on_this_machine():
+    here = laptop(statuses=statuses("lora", "qlora"))
+    asked = intent(base_model="SmolLM2-135M", methods=["qlora"])
+    choices = choose(asked, here, FAQ).choices
+    assert (choices.method, choices.gpu, choices.provider) == ("qlora", "cpu", "local")
+    assert choose(intent(base_model="SmolLM2-135M"), here, FAQ).choices.method == "lora", "unasked, it only costs time"

@@ -315,7 +315,7 @@ def with_method(intent: TrainingIntent, choices: Choices, rows: Rows | None, sit
 
 
 def _placed(intent: TrainingIntent, choices: Choices, rows: Rows | None, site: Site, force: bool = False) -> Choices | None:
-    """The choices in their place; None where the method makes no sense there (four-bit bases on a CPU, or on a tiny model)."""
+    """The choices in their place; None for four bits on a CPU or of a tiny model where nobody asked for them."""
     model = model_of(choices.base_model)
     points = stage_points(choices.method, choices.capability, 1, model)
     quantised = any(kind_of(p.point) == "qlora" for p in points)

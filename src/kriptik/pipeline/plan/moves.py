@@ -223,7 +223,8 @@ def _method_follows(choices: Choices, case: Case, reasons: Reasons) -> Choices:
     for method in method_candidates(choices.capability, choices.tier, case.intent, case.rows):
         quantised = any(kind_of(p.point) == "qlora" for p in stage_points(method, choices.capability, 1, model))
         if not (quantised and choices.gpu == "cpu") and method != choices.method:
-            reasons["method"] = "a four-bit base needs a GPU" if on_cpu else f"{choices.method} does not go with this plan"
+            slow = "on a CPU a base in four bits only costs time"
+            reasons["method"] = slow if on_cpu else f"{choices.method} does not go with this plan"
             return choices.model_copy(update={"method": method})
     return choices
 

@@ -9,7 +9,6 @@ from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, entries, model_of, pipeline_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.settings import recipe
-from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import CLOUD_ORDER, Rows, Site
 from kriptik.spec.intent import HardwareLimit
 from kriptik.spec.job import StageSettings
@@ -71,12 +70,8 @@ def local_place(choices: Choices, rows: Rows | None, site: Site) -> Place | None
     if machine is None or "local" not in site.providers or least_gpus(choices.method) > machine.gpu_count:
         return None
     model = model_of(choices.base_model)
-    if machine.gpu == "cpu":
-        if model.why_not:
-            return None
-        points = stage_points(choices.method, choices.capability, 1, model)
-        if model.active_b > CPU_MOST_B or any(kind_of(p.point) == "qlora" for p in points):
-            return None
+    if machine.gpu == "cpu" and (model.why_not or model.active_b > CPU_MOST_B):
+        return None
     if choices.tier in ("flagship", "research"):
         return None
     here = Place("local", machine.gpu, least_gpus(choices.method))
