@@ -22,11 +22,11 @@ def settle(trainee: nn.Module, adaptation: Adaptation, on: bool) -> None:
         who = f"{type(model).__name__} with {type(adaptation).__name__}"
         what = f"{who} cannot compute activations again in the backward."
         raise WorkerError("cannot_recompute", what, "Choose a smaller batch or shorter rows, and leave 'recompute' off.")
-    if hasattr(model, "gradient_checkpointing_enable"):  # transformers
+    if hasattr(model, "activation_checkpointing_enable"):  # transformers
         if on:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        elif model.is_gradient_checkpointing:
-            model.gradient_checkpointing_disable()
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        elif model.is_activation_checkpointing:
+            model.activation_checkpointing_disable()
     elif on:  # diffusers
         model.enable_gradient_checkpointing(_again)
     else:
