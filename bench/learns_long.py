@@ -6,6 +6,7 @@ interpolated.
 """
 
 import json
+import shutil
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from measure import job_of, trained
 
 SHORT, LONG = 256, 1024
-BASE_UPDATES, UPDATES = 500, 60
+BASE_UPDATES, UPDATES = 400, 50
 HELD_OUT = 24
 """Pieces."""
 
@@ -96,6 +97,7 @@ def teach(folder: Path, base: Path, adaptation: str, updates: int, **settings: A
     """One run of the product's own loop on `base`."""
     from kriptik.spec.job import LoraSettings, ModelRef
 
+    shutil.rmtree(folder / "run", ignore_errors=True)
     job = job_of(
         folder, adaptation, "causal_lm", "text_generation", adaptation, max_steps=updates, epochs=50,
         lora=LoraSettings(rank=16, alpha=32, targets="all-linear"), **settings,
