@@ -3,7 +3,6 @@
 A modality that packs overrides `Modality.plan_epoch`; its plan is cut into updates here with `into_updates`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kriptik.engine.rng import permutation
+from kriptik.engine.rowfile import KEPT, Aside, Outline, RowFile
 from kriptik.spec.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,30 +29,28 @@ def into_updates(bins: "Bins", micro_batch: int, micros: int) -> "list[UpdatePla
 
 
 class Rows:
-    """Rows of a JSONL file, encoded once. Row numbers are line numbers from 0 over the non-empty lines."""
+    """Rows of a JSONL file, encoded once. Row numbers are line numbers from 0 over the non-empty lines.
 
-    def __init__(self, rows: list[dict[str, Any]], encode: "Callable[[dict[str, Any], int], Encoded]") -> None:
+    Of more than `KEPT` rows the encoded ones lie on disk and `outline` says what planning needs of them: nothing else differs.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], encode: "Callable[[dict[str, Any], int], Encoded]") -> None:
         self.raw = rows
-        self.encoded = [encode(row, index) for index, row in enumerate(rows)]
+        self.encoded: Sequence[Encoded]
+        self.outline: Sequence[Encoded]
+        if len(rows) > KEPT:
+            self.encoded = Aside(rows, encode)
+            self.outline = Outline(self.encoded)
+        else:
+            self.encoded = self.outline = [encode(row, index) for index, row in enumerate(rows)]
 
     def __len__(self) -> int:
         return len(self.encoded)
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file. Raises DataError naming the line."""
-    rows: list[dict[str, Any]] = []
-    try:
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    rows.append(_row(line, number))
-    except OSError as error:
-        raise DataError("data_missing", f"The training rows cannot be read: {error.strerror}.",
-                        "Check that the data set still exists, or attach it again.") from error
-    if not rows:
-        raise DataError("data_empty", "There are no rows to train on.", "Attach a data set with at least one row.")
-    return rows
+def read_rows(path: str | Path) -> Sequence[dict[str, Any]]:
+    """The rows of a JSONL file, read when they are asked for. Raises DataError naming the line."""
+    return RowFile(Path(path))
 
 
 @dataclass
@@ -110,15 +108,3 @@ def check_plan(plan: "Sequence[UpdatePlan]", count: int, epoch: int) -> None:
     if seen != list(range(count)):
         raise DataError("bad_plan", f"The rows of epoch {epoch + 1} were not planned exactly once each.",
                         "This is a fault of the modality's packing; report it.")
-
-
-def _row(line: str, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError("data_bad_line", f"Line {number} is not JSON: {error}.", "Mend or remove that line.",
-                        fields={"line": number}) from error
-    if not isinstance(row, dict):
-        raise DataError("data_bad_line", f"Line {number} is not a JSON object.", "Mend or remove that line.",
-                        fields={"line": number})
-    return row

@@ -6,7 +6,7 @@ twice. There are as many rows as before, so that the number of updates is known 
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ def makes_rows(settings: StageSettings) -> bool:
     return asked
 
 
-def made_rows(session: Session, raw: list[dict[str, Any]], name: str, obey: Callable[[Session], None]) -> list[dict[str, Any]]:
+def made_rows(
+    session: Session, raw: Sequence[dict[str, Any]], name: str, obey: Callable[[Session], None]
+) -> Sequence[dict[str, Any]]:
     """The stage's own rows. `obey` is called on every rank alike between chunks and may raise to end the work."""
     path = Path(session.job.run_dir) / FOLDER / f"s{session.stage}-{name}.jsonl"
     runtime, made = session.runtime, []

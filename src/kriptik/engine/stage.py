@@ -1,6 +1,6 @@
 """Opening a stage: pieces, rows, model, weights and state as they were, strategy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def _rows(run: Run, session: Session, which: str, obey: Callable[[Session], None
     return Rows(raw, lambda row, number: encode(run.bundle, row, number, form, session.settings))
 
 
-def _read(run: Run, stage: Stage, which: str) -> list[dict[str, Any]]:
+def _read(run: Run, stage: Stage, which: str) -> Sequence[dict[str, Any]]:
     if run.job.data is None:
         raise DataError("data_missing", f"Stage '{stage.name}' has no rows to train on.", "Attach a data set.")
     return read_rows(Path(getattr(run.job.data, which)))
@@ -143,7 +143,7 @@ def cursor_of(run: Run, settings: StageSettings, index: int, rows: Rows, data_wo
     seed = derive(run.job.seed, "rows", index)
 
     def plan(epoch: int) -> list[UpdatePlan]:
-        found = run.modality.plan_epoch(rows.encoded, seed, epoch, settings, data_world)
+        found = run.modality.plan_epoch(rows.outline, seed, epoch, settings, data_world)
         check_plan(found, len(rows), epoch)
         return found
 
