@@ -41,10 +41,14 @@ def test_rows_laid_aside_are_planned_and_read_as_if_they_were_in_memory(tmp_path
     settings = StageSettings(packing=packing, max_seq_len=64, micro_batch=3, accumulation=2)
     plans = [Text().plan_epoch(one.outline, 7, 1, settings, 2) for one in (kept, aside)]
     assert plans[0] == plans[1]
-    assert [(one.row, one.length, one.weight) for one in aside.outline] == [(one.row, one.length, one.weight) for one in kept.encoded]
+    assert [(one.row, one.length, one.weight) for one in aside.outline] == [
+        (one.row, one.length, one.weight) for one in kept.encoded
+    ]
 
 
-@pytest.mark.parametrize(("text", "code"), [('{"text": 1}\n{torn\n', "data_bad_line"), ("[1]\n", "data_bad_line"), ("\n\n", "data_empty")])
+@pytest.mark.parametrize(
+    ("text", "code"), [('{"text": 1}\n{torn\n', "data_bad_line"), ("[1]\n", "data_bad_line"), ("\n\n", "data_empty")]
+)
 def test_what_cannot_be_read_is_said_at_once(tmp_path, text, code):
     (tmp_path / "r.jsonl").write_text(text)
     with pytest.raises(DataError) as refused:
