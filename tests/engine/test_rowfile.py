@@ -39,7 +39,7 @@ def test_rows_laid_aside_are_planned_and_read_as_if_they_were_in_memory(tmp_path
     assert isinstance(kept.encoded, list) and not isinstance(aside.encoded, list)
     assert list(aside.encoded) == kept.encoded and aside.encoded[3:9] == kept.encoded[3:9] and len(aside) == len(kept)
     settings = StageSettings(packing=packing, max_seq_len=64, micro_batch=3, accumulation=2)
-    plans = [Text().plan_epoch(one.outline, 7, 1, settings, 2) for one in (kept, aside)]
+    plans = [object.__new__(Text).plan_epoch(one.outline, 7, 1, settings, 2) for one in (kept, aside)]
     assert plans[0] == plans[1]
     assert [(one.row, one.length, one.weight) for one in aside.outline] == [
         (one.row, one.length, one.weight) for one in kept.encoded
