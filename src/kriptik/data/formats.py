@@ -17,6 +17,8 @@ from kriptik.spec.data import DataFormat, RowKind
 from kriptik.spec.errors import DataError
 
 LOOK_AT = 50
+MOSTLY = 0.9
+"""Share of a column's cells that must be marks for it to be a column of marks; the others are named as faults."""
 """Records that decide the layout; the others must follow it."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -43,6 +45,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "first": ("response_a", "response_0", "answer_a", "answer_0", "conversation_a", "completion_a"),
     "second": ("response_b", "response_1", "answer_b", "answer_1", "conversation_b", "completion_b"),
     "winner": ("winner", "better_response_id", "preference", "preferred", "better", "choice"),
+    "chosen_score": ("score_chosen", "chosen_score", "chosen_rating", "rating_chosen", "chosen_avg_rating", "reward_chosen"),
+    "rejected_score": (
+        *("score_rejected", "rejected_score", "rejected_rating", "rating_rejected", "rejected_avg_rating"),
+        *("reward_rejected",),
+    ),
     "candidates": ("completions", "responses", "candidates", "answers"),
     "label": ("label", "thumbs_up", "is_good", "desirable", "kto_tag", "feedback", "rating"),
     "tests": ("tests", "unit_tests", "test", "test_list", "test_code"),
@@ -53,15 +60,16 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "answer": ("answer", "solution", "target", "expected", "completion", "output", "response", "canonical_solution", "code"),
     "history": ("history",),
+    "tools": ("tools", "functions"),
 }
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
 LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system")),
+    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system", "chosen_score", "rejected_score")),
     ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
     ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
     ("kto", "feedback", ("messages", "label"), ("system",)),
-    ("messages", "messages", ("messages",), ("system",)),
+    ("messages", "messages", ("messages",), ("system", "tools")),
     ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
     *(("checked", "checked", ("prompt", check), ("answer", "system")) for check in CHECKS),
     ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
@@ -137,7 +145,11 @@ def _of_messages(cells: Cells) -> Made:
     column, value = cells.columns["messages"], parsed(cells.raw("messages"))
     if value is None:
         return Made(None, problem="empty_row")
-    return _conversation(cells.system() + read_turns(value, cells.place, column))
+    made = _conversation(cells.system() + read_turns(value, cells.place, column))
+    tools = parsed(cells.value.get(cells.columns["tools"])) if "tools" in cells.columns else None
+    if made.row is None or not isinstance(tools, list) or not tools:
+        return made
+    return Made({**made.row, "tools": tools}, made.notes)
 
 
 def _of_alpaca(cells: Cells) -> Made:
@@ -227,7 +239,8 @@ def _fits(layout: DataFormat, columns: dict[str, str], records: list[Record]) ->
         cells = [record.value.get(columns["label"]) for record in records]
         if "messages" in columns:  # conversations may be labelled with all sorts of things
             return bool(cells) and all(isinstance(cell, bool) for cell in cells)
-        return any(cell is not None for cell in cells) and all(cell is None or mark_of(cell) is not None for cell in cells)
+        stated = [cell for cell in cells if cell is not None]
+        return bool(stated) and sum(mark_of(cell) is not None for cell in stated) >= MOSTLY * len(stated)
     return True
 
 

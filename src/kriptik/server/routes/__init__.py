@@ -8,17 +8,21 @@ from kriptik.server.routes import (
     files,
     history,
     jobs,
+    making,
     money,
     notices,
     plans,
     reports,
     resume,
+    search,
     system,
     trials,
 )
 
 ROUTERS = (
     plans.router,
+    search.router,
+    making.router,
     data.router,
     jobs.router,
     history.router,
