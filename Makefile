@@ -6,7 +6,7 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench lock clean
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench bench-control lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ check: .venv/.stamp-dev  ## lint, types, layers, house rules, stale proofs
 
 bench: .venv/.stamp-dev  ## speed against plain TRL, same rows, one run (needs an idle machine)
 	@$(PY) bench/sft_speed.py
+
+bench-control: .venv/.stamp-dev  ## the control plane: 200 workers and watchers for 5 minutes, a chart of a million points
+	@$(PY) bench/control_plane.py
 
 lock: .venv/.stamp-dev  ## rewrite requirements.lock from the environment
 	@scripts/lock.sh

@@ -23,6 +23,9 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.command()(care.doctor)
 app.command()(care.sweep)
+app.command("stop-all")(care.stop_all)
+app.command()(care.backup)
+app.command()(care.restore)
 console = Console()
 errors = Console(stderr=True)
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, effects, money
+from kriptik.server.runs import artefacts, effects, money, room
 from kriptik.spec.budget import BudgetAuthorization, BudgetStatus
 from kriptik.spec.errors import ConflictError, NotFoundError
 from kriptik.spec.job import TERMINAL_STATES, JobState
@@ -51,6 +51,7 @@ def resume(session: Session, core: Core, job: Job, new_budget: Decimal | None, n
         change_cap(session, core, job, new_budget, now)
     else:
         _check(session, core, job, now)
+    room.must_fit(session, core, job)
     checkpoint = (job.freeze_state or {}).get("checkpoint")
     requeue(session, job, checkpoint, "Resumed.", now)
 

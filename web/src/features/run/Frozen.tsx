@@ -14,6 +14,7 @@ import type { RunLive } from "./reducer";
 
 const WHY: Record<string, string> = {
   budget: "The freeze mark of the budget was reached.", user: "You paused it.", lost_contact: "The worker lost contact and saved itself.",
+  disk_full: "There is no room for the next checkpoint.",
 };
 
 /** Full screen and calm: one cause, what is safe, one action. The server enforces it; this only tells. */
@@ -37,9 +38,10 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
           <span className="grid size-14 place-items-center rounded-full border border-info/50 text-info"><Icon name="frost" size={28} /></span>
           <p aria-hidden="true" className="text-2xl font-semibold sm:text-3xl">Training frozen at {percent}% budget</p>
           <p className="max-w-[60ch] text-mid">
-            {WHY[reason] ?? ""} {job.name} is saved{freeze?.checkpoint ? " in a verified checkpoint" : ""} and no compute bills. Resuming goes on at
+            {freeze?.sentence || WHY[reason]} {job.name} is saved{freeze?.checkpoint ? " in a verified checkpoint" : ""} and no compute bills. Resuming goes on at
             {run.metrics ? ` step ${run.metrics.step + 1} of ${run.metrics.totalSteps}` : " the same place"}: nothing is lost and nothing is trained twice.
           </p>
+          {freeze?.nextStep && <p className="max-w-[60ch] font-medium text-hold">{freeze.nextStep}</p>}
         </header>
         <div className="card p-5">
           <h3 className="mb-3 text-sm text-low">What it cost so far</h3>
