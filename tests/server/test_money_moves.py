@@ -32,17 +32,13 @@ def said(world, job):
 
 
 def test_every_state_of_a_budget_is_said_in_its_order(world):
-    job = world.run(cap="0.2")
+    job = world.run(cap="0.06")
     world.training(job)
-    for _ in range(400):
-        if world.job(job).state == "frozen":
-            break
-        world.heard(job)
-        if world.job(job).state == "freezing":
-            world.heard(job, "frozen")
-        world.tick()
+    world.until(lambda: world.heard(job) or world.job(job).state == "freezing", 100)
+    world.heard(job, "frozen")
+    world.until(lambda: world.job(job).state == "frozen", 20)
     assert said(world, job) == ["within_budget", "approaching_alert", "alert_sent", "approaching_freeze", "frozen"]
-    assert world.spent(job) <= Decimal("0.2")
+    assert world.spent(job) <= Decimal("0.06")
     world.end(job)
 
 

@@ -7,7 +7,7 @@ from s3_server import new_bucket, s3_server
 
 from kriptik.storage import objects
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 PART = 5 << 20
 
 
@@ -20,7 +20,7 @@ def test_large_checkpoints_go_in_parts_and_what_was_not_joined_is_given_up(tmp_p
         joined = []
         monkeypatch.setattr(store, "join", lambda key, size, join=store.join: (joined.append((key, size)), join(key, size)))
         try:
-            job = cloud.run(steps=40, knobs={"stepS": 0.02, "pad": 6 << 20})
+            job = cloud.run(steps=30, knobs={"stepS": 0.02, "pad": 6 << 20})
             until(lambda: cloud.step(job) >= 12)
             store.begin(f"{job}/checkpoints/s0-000099-g1/state.json", 3 * PART)
             cloud.server.api("POST", f"/jobs/{job}/freeze")
@@ -30,6 +30,6 @@ def test_large_checkpoints_go_in_parts_and_what_was_not_joined_is_given_up(tmp_p
             assert dict(joined)[key] == store.size(key) > 6 << 20
             cloud.server.api("POST", f"/jobs/{job}/resume", json={"newBudget": 6})
             cloud.server.wait(job, "completed", limit_s=60)
-            assert cloud.result(job) == expected(40)
+            assert cloud.result(job) == expected(30)
         finally:
             cloud.close()

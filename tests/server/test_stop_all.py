@@ -40,21 +40,16 @@ def names(world):
     return {pod.name for pod in world.account.own()}
 
 
-def dead(world):
-    """The server's process is no more; gives the rows a last life after the test."""
-    world.core.db.close()
-
-
-def alive_again(world):
-    world.open()
+def end_all(world):
     for job in world.runs:
-        world.end(job)
+        world.act("stop", job)
+    world.until(lambda: names(world) == {world.other} and all(world.job(job).state == "stopped" for job in world.runs))
 
 
 @pytest.mark.parametrize("left", ["file", "database", "nothing"])
 def test_with_server_dead_and_state_lost_everything_ours_ends_and_nothing_else(world, tmp_path, left):
     install, wanted = world.core.install, names(world) - {world.other}
-    dead(world)
+    world.core.db.close()  # its process is no more
     away = tmp_path / "away"
     away.mkdir()
     gone = {"file": "*.db*", "database": "install", "nothing": "*"}[left]
@@ -72,7 +67,8 @@ def test_with_server_dead_and_state_lost_everything_ours_ends_and_nothing_else(w
     assert world.account.foreign.name not in world.account.touched and world.other not in world.account.touched
     for path in away.iterdir():
         path.rename(world.home / path.name)
-    alive_again(world)
+    world.open()
+    end_all(world)
 
 
 def test_an_end_that_fails_is_tried_again_and_a_refused_key_is_said(world):
@@ -82,8 +78,7 @@ def test_an_end_that_fails_is_tried_again_and_a_refused_key_is_said(world):
     (away,) = stop_all(code=1)
     assert away["provider"] == "runpod" and "not accepted" in away["problem"]
     world.account.keys.add(KEY)
-    for job in world.runs:
-        world.end(job)
+    end_all(world)
 
 
 def test_a_server_that_lives_makes_nothing_new_until_it_is_over(world):
@@ -96,6 +91,4 @@ def test_a_server_that_lives_makes_nothing_new_until_it_is_over(world):
     assert any(check["name"] == "holds" and not check["ok"] for check in checks)
     assert CliRunner().invoke(app, ["stop-all", "--over"]).exit_code == 0
     world.until(lambda: len(names(world)) == 3, 60)
-    for job in world.runs:
-        world.act("stop", job)
-    world.until(lambda: names(world) == {world.other} and all(world.job(job).state == "stopped" for job in world.runs))
+    end_all(world)

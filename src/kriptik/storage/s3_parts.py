@@ -115,9 +115,8 @@ class Uploads:
 
     def _all(self, prefix: str) -> list[tuple[str, str]]:
         """(key, upload id), as keys of ours: what the store itself puts before every key is cut off."""
-        url, _signer = self._plain(prefix)
-        before = url[: -len(quote(prefix))]  # the bucket's address and the store's own prefix
-        bucket, own = _split(before)
+        url, _signer = self._plain("x")
+        bucket, own = _split(url.removesuffix("x"))
         query = {"uploads": "", "prefix": own + prefix}
         found: list[tuple[str, str]] = []
         while True:
