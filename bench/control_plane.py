@@ -148,12 +148,18 @@ async def worker(port, job_id, token, number, count, posts, tally):
         now = datetime.now(UTC).isoformat()
         bodies = [metrics(post + 1), *({"type": "log", "message": f"line {post} {n}"} for n in range(EVENTS_PER_POST - 1))]
         events = [{"generation": 1, "seq": seq + n + 1, "at": now, "body": body} for n, body in enumerate(bodies)]
-        sent = time.monotonic()
-        status, text = await http.ask("POST", path, gzip.compress(json.dumps({"events": events}).encode(), 1), more)
-        data = await http.answer(text)
-        tally["post"].append(time.monotonic() - sent)
         seq += EVENTS_PER_POST
-        if status != 200 or json.loads(data)["ackSeq"] != seq:
+        body = gzip.compress(json.dumps({"events": events}).encode(), 1)
+        while True:
+            sent = time.monotonic()
+            status, text = await http.ask("POST", path, body, more)
+            data = await http.answer(text)
+            tally["post"].append(time.monotonic() - sent)
+            if status == 200:
+                break
+            tally["refused"].append((status, data[:200]))
+            await asyncio.sleep(0.5)
+        if json.loads(data)["ackSeq"] != seq:
             tally["wrong"].append((status, data[:200]))
             return
 
@@ -180,7 +186,7 @@ async def watcher(port, job_id, token, wanted, tally):
 
 
 async def load(port, person, runs, seconds):
-    tally = {"latency": [], "post": [], "wrong": []}
+    tally = {"latency": [], "post": [], "wrong": [], "refused": []}
     wanted = seconds * EVENTS_PER_POST
     watching = [asyncio.create_task(watcher(port, job_id, person, wanted, tally)) for job_id, _token in runs]
     await asyncio.sleep(2)
@@ -250,9 +256,10 @@ def run_load(home, workers, seconds):
     return {
         "workers": workers, "watchers": workers, "seconds": seconds, "events": wanted, "stored": stored,
         "seen": len(tally["latency"]), "lost": wanted - min(stored, len(tally["latency"])), "wrong": len(tally["wrong"]),
-        "late_watchers": tally["late"], **figures, "max_s": round(max(tally["latency"], default=0), 3),
+        "late_watchers": tally["late"],
+        "refused": len(tally["refused"]), **figures, "max_s": round(max(tally["latency"], default=0), 3),
         "post_p50_ms": round(1e3 * share(tally["post"], 0.5), 1), "post_p99_ms": round(1e3 * share(tally["post"], 0.99), 1),
-        "server_cores": round(cpu / took, 2), "load_cores": round((now - own) / took, 2),
+        "server_cores": round(cpu / took, 2), "server_ms_per_post": round(1e3 * cpu / (workers * seconds), 2), "load_cores": round((now - own) / took, 2),
         "server_mb": round(memory / 1e6), "load_before": round(before[0], 2), "examples": [str(w) for w in tally["wrong"][:3]],
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from kriptik.spec.errors import KriptikError
 from kriptik.storage.objects import Objects, open_objects
 from kriptik.store import people
 from kriptik.store.db import Database
+from kriptik.store.writer import Writer
 
 Clock = Callable[[], datetime]
 
@@ -37,7 +38,11 @@ class Core:
     clock: Clock = utc_now
     started_at: datetime = datetime.min
     bus: Bus = field(default_factory=Bus)
+    writer: Writer = field(init=False)
     quotes: Quotes = field(default_factory=Quotes)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.db)
 
     def worker_token(self, stream_id: str, generation: int) -> str:
         """The bearer token of one generation. Derived, so that a server killed before the create can make it again."""

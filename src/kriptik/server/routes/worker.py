@@ -57,13 +57,12 @@ async def post_events(core: CoreDep, request: Request, job_id: str, generation: 
         await run_in_threadpool(worker_generation, core, request, job_id, generation)  # a stranger's body is not even unpacked
     batch = checked(EventBatch, _unpacked(await request.body(), request.headers.get("content-encoding", "")))
 
-    def store() -> Lease:
-        with core.db.write() as session:
-            row = _known(session, job_id, generation, token)
-            spool.take(session, core, row, batch.events)
-            return _contact(session, core, row)
+    def store(session: Session) -> Lease:
+        row = _known(session, job_id, generation, token)
+        spool.take(session, core, row, batch.events)
+        return _contact(session, core, row)
 
-    lease = await run_in_threadpool(store)
+    lease = await core.writer.do(store)
     if batch.events:
         core.bus.wake(job_id)
     return lease
@@ -76,11 +75,11 @@ async def get_desired(
     """What is wanted; with `wait`, holds until that is newer than `since`, so a freeze arrives at once."""
     end = time.monotonic() + wait
     with core.bus.listen(job_id) as waiter:
-        lease = await run_in_threadpool(_lease, core, job_id, number)
+        lease = await _lease(core, job_id, number)
         while lease.desired.version <= since and (remaining := end - time.monotonic()) > 0 and not core.bus.closed:
             await waiter.wait(min(POLL_S, remaining))
             if await run_in_threadpool(_version, core, job_id, number) > since or time.monotonic() >= end:
-                lease = await run_in_threadpool(_lease, core, job_id, number)
+                lease = await _lease(core, job_id, number)
         return lease
 
 
@@ -106,9 +105,8 @@ def _version(core: Core, job_id: str, number: int) -> int:
     return sys.maxsize if row.gone_at is not None or newest not in (None, number) else row.desired_version
 
 
-def _lease(core: Core, job_id: str, number: int) -> Lease:
-    with core.db.write() as session:
-        return _contact(session, core, spool.current(session, job_id, number))
+async def _lease(core: Core, job_id: str, number: int) -> Lease:
+    return await core.writer.do(lambda session: _contact(session, core, spool.current(session, job_id, number)))
 
 
 def _contact(session: Session, core: Core, generation: Generation) -> Lease:
