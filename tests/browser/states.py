@@ -249,6 +249,11 @@ def frozen_by_budget(visitor, world):
     visitor.page.get_by_role("dialog").wait_for()
 
 
+def frozen_for_room(visitor, world):
+    open_run(visitor, world, "no room")
+    visitor.page.get_by_role("dialog").wait_for()
+
+
 def failed(visitor, world):
     open_run(visitor, world, "failed")
     visitor.page.get_by_role("alert", name="The run failed").wait_for()
@@ -399,8 +404,8 @@ ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
     plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
-    no_connection, approval, resumed, frozen, frozen_by_budget, failed, stopped, complete, export_chosen, export_working,
-    export_done, export_failed, test_page, compared, runs, runs_empty,
+    no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
+    export_working, export_done, export_failed, test_page, compared, runs, runs_empty,
     runs_not_found, run_delete, bell, bell_empty, settings, settings_link, sign_in, sign_in_again, resume_link, resume_dead,
     nowhere, run_gone, plain_page,
 )  # fmt: skip

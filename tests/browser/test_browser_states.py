@@ -53,6 +53,7 @@ def make_runs(server, made):
         "complete": approve(server, made.plans["approved"]),
         "frozen by budget": run(server, "Returns, all of 2026", 150, "0.02", stepS=0.1),
         "frozen": run(server, "Warranty answers", 400, "5", stepS=0.05),
+        "no room": run(server, "Product names", 100, "5", failAt=22, failCode="disk_full"),
         "failed": run(server, "Long tickets, no cut", 40, "5", failAt=22),
         "stopped": run(server, "First try with rank 64", 100, "5", stepS=0.05),
         "resumed": run(server, "Night shift", 400, "5", stepS=0.03),
@@ -69,8 +70,9 @@ def make_runs(server, made):
     server.wait(made.runs["failed"], "failed")
     for name in ("exporting", "not exported"):
         server.wait(made.runs[name], "completed", limit_s=40)
-    for name, state in (("frozen", "frozen"), ("frozen by budget", "frozen"), ("approval", "awaiting_approval")):
-        server.wait(made.runs[name], state, limit_s=40)
+    for name in ("frozen", "frozen by budget", "no room"):
+        server.wait(made.runs[name], "frozen", limit_s=40)
+    server.wait(made.runs["approval"], "awaiting_approval", limit_s=40)
     server.wait(made.runs["complete"], "completed", limit_s=40)
     until(lambda: (server.job(made.runs["resumed"])["metrics"] or {}).get("step", 0) >= 90, 40)
     server.api("POST", f"/jobs/{made.runs['resumed']}/stop")

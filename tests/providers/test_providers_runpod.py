@@ -1,5 +1,7 @@
 """RunPod over the shared suite, against an account that is held to RunPod's own OpenAPI document; then its bad days."""
 
+import shlex
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -317,3 +319,14 @@ def test_the_key_is_in_no_words_of_ours(server, account, spec_for, caplog):
     with pytest.raises(KriptikError) as found:
         provider.list_own("kt-")
     assert KEY not in repr(found.value) + repr(vars(provider)["_api"]) + caplog.text + str(provider.self_end)
+
+
+def test_a_plain_image_is_told_what_to_run(server, account, spec_for):
+    """The contract allows the body; what it says runs as a shell would take it apart."""
+    plain = RunPodProvider(KEY, IMAGE, base_url=server.url, bootstrap="import os; print('worker of', os.environ['PROGRAM'])")
+    made = plain.create(spec_for("kt-a-1-g1", "print(1)"))
+    request = account.pods[made.id].request
+    command = [sys.executable, *shlex.split(request["args"])[1:]]
+    done = subprocess.run(command, env=request["env"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "worker of print(1)\n"
+    plain.terminate(made.id)

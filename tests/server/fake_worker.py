@@ -1,7 +1,7 @@
 """A worker without a model: speaks the protocol, commits real checkpoint folders, computes a number instead of weights.
 
 Its "training" is a chain: state_{k+1} = sha256(state_k). A resume that lost or repeated a step ends with another state.
-Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt, hang, saveS, deaf, approvalAt.
+Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt (with failCode), hang, saveS, deaf, approvalAt.
 """
 
 import hashlib
@@ -14,6 +14,11 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
+
+FAILURES = {
+    "out_of_memory": ("Out of memory.", "Use a smaller batch."),
+    "disk_full": ("A checkpoint could not be written: No space left on device.", "Free disk space, then resume."),
+}
 
 
 class Gone(Exception):
@@ -150,8 +155,11 @@ class Worker:
         if self.knobs.get("crashAlways") == step or (self.knobs.get("crashAt") == step and not mark.exists()):
             mark.write_text("")
             os._exit(9)
-        if self.knobs.get("failAt") == step:
-            self.say(type="worker", state="failed", code="out_of_memory", message="Out of memory.", nextStep="Use a smaller batch.")
+        code = self.knobs.get("failCode", "out_of_memory")
+        message, step_to_take = FAILURES[code]
+        if self.knobs.get("failAt") == step and not (code == "disk_full" and mark.exists()):
+            mark.write_text("")
+            self.say(type="worker", state="failed", code=code, message=message, nextStep=step_to_take)
             self.flush()
             os._exit(1)
         if self.knobs.get("approvalAt") == step and self.job["stages"][1]["requiresApproval"]:

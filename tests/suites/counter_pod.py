@@ -1,7 +1,7 @@
 """A rented machine whose engine counts: `python counter_pod.py` is the container's entry point, with a job file it is the worker.
 
 Everything around the engine is the real thing. A checkpoint is the count and a chain of hashes: a resume that lost or repeated a
-step ends with another one. Knobs, in the first stage's `objective`: stepS, deaf, dieAt (once), every, exitAtStart.
+step ends with another one. Knobs, in the first stage's `objective`: stepS, deaf, dieAt (once), every, pad (bytes), exitAtStart.
 """
 
 import hashlib
@@ -75,7 +75,8 @@ def save(job, step, state, emit, reason):
     if (folder / "_COMPLETE").exists():
         return name
     folder.mkdir(parents=True)
-    shard = json.dumps({"step": step, "state": state}).encode()
+    pad = "x" * job.stages[0].settings.objective.get("pad", 0)
+    shard = json.dumps({"step": step, "state": state, "pad": pad}).encode()
     (folder / "state.json").write_bytes(shard)
     files = {"state.json": {"sha256": hashlib.sha256(shard).hexdigest(), "bytes": len(shard)}}
     manifest = json.dumps({"stage": 0, "step": step, "files": files}).encode()

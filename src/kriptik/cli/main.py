@@ -23,6 +23,9 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.command()(care.doctor)
 app.command()(care.sweep)
+app.command("stop-all")(care.stop_all)
+app.command()(care.backup)
+app.command()(care.restore)
 console = Console()
 errors = Console(stderr=True)
 
@@ -132,10 +135,29 @@ def freeze(job: JobId = "last", as_json: Json = False) -> None:
 def resume(
     job: JobId = "last",
     budget: Annotated[float | None, typer.Option(help="New total budget in dollars.")] = None,
+    on: Annotated[str | None, typer.Option(help="Other hardware: provider/gpu, as `kriptik places` lists them.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the price without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a frozen run exactly where it stopped."""
-    _act(job, "resume", {} if budget is None else {"newBudget": budget}, as_json, lambda answer: "Resumed.")
+    """Continue a frozen run exactly where it stopped, or on other hardware."""
+    body: dict[str, Any] = {} if budget is None else {"newBudget": budget}
+    if on is not None:
+        body["place"] = _place(job, on, yes)
+    _act(job, "resume", body, as_json, lambda answer: "Resumed.")
+
+
+@app.command()
+def places(job: JobId = "last", as_json: Json = False) -> None:
+    """Where a frozen run may go on now, at live prices."""
+    client = Client()
+    found = client.get(f"/jobs/{job_id(client, job)}/places")["places"]
+    if as_json:
+        console.print_json(data=found)
+        return
+    for place in found:
+        here = "  (where it was)" if place["present"] else ""
+        text = f"{place['provider']}/{place['gpu']}  {place['gpuCount']} ×  {show.money(place['pricePerHour'])} an hour{here}"
+        console.print(text, highlight=False)
 
 
 @app.command()
@@ -315,6 +337,18 @@ def find_data(client: Client, name: str) -> str:
     path = Path(name).expanduser()
     dataset = client.upload(path) if path.is_file() else client.post(f"/data/samples/{name}")
     return dataset["id"]
+
+
+def _place(job: str, name: str, yes: bool) -> dict[str, Any]:
+    """The place of that name at its present price, once a person has seen that."""
+    client = Client()
+    found = client.get(f"/jobs/{job_id(client, job)}/places")["places"]
+    place = next((one for one in found if f"{one['provider']}/{one['gpu']}" == name), None)
+    if place is None:
+        raise KriptikError("place_not_possible", f"{name} cannot be had for this run now.", "See `kriptik places`.")
+    if not yes:
+        typer.confirm(f"Go on at {name} for {show.money(place['pricePerHour'])} an hour? {place['note']}", abort=True)
+    return {key: place[key] for key in ("provider", "gpu", "gpuCount", "pricePerHour")}
 
 
 def _act(job: str, verb: str, body: dict[str, Any], as_json: bool, sentence: Callable[[Any], str]) -> None:

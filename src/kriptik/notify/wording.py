@@ -23,9 +23,10 @@ def alert(name: str, job_id: str, spend: Decimal, cap: Decimal) -> Wording:
     )
 
 
-def freeze(name: str, spend: Decimal, cap: Decimal, *, by_budget: bool, link: str) -> Wording:
+def freeze(name: str, spend: Decimal, cap: Decimal, *, by_budget: bool, link: str, why: str = "") -> Wording:
     """The run is frozen; `link` is the signed resume link."""
-    why = "The budget's freeze mark was reached." if by_budget else "You paused it."
+    by_budget = by_budget and not why
+    why = why or ("The budget's freeze mark was reached." if by_budget else "You paused it.")
     return Wording(
         f"{name}: training frozen at {spend * 100 / cap:.0f} % budget",
         f"{why} ${spend:.4f} of ${cap} is spent. The work is saved; no compute bills. Resume where it stopped.",

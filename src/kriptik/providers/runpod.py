@@ -32,6 +32,8 @@ FAMINE_S = 15.0
 CONFIRM_TRIES, CONFIRM_PAUSE_S = 6, 0.25
 HOURS_A_MONTH = 720
 COUNTS = (1, 2, 4, 8)
+BOOT = """python3 -c "import os; exec(os.environ['KRIPTIK_BOOTSTRAP'])\""""
+"""What a plain image is told to run."""
 STATUS: dict[str, ResourceStatus] = {
     "PROVISIONING": "provisioning",
     "STARTING": "provisioning",
@@ -55,6 +57,7 @@ class Candidate:
 
 class RunPodProvider:
     """Pods of one account. `cloud`: "any", or "secure" for RunPod's own data centres alone. `disk_gb`: each pod's disk.
+    `bootstrap`: a Python program that a plain image runs in place of an entry point of its own.
 
     `clock`: monotonic seconds.
     """
@@ -69,12 +72,14 @@ class RunPodProvider:
         base_url: str = BASE_URL,
         cloud: str = "any",
         disk_gb: int = 40,
+        bootstrap: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
         timeout_s: float = 20.0,
     ) -> None:
         self._api = RunPodApi(key, base_url, clock=clock, timeout_s=timeout_s)
         self._image, self._cloud, self._disk_gb, self._clock, self._pause = image, cloud, disk_gb, clock, pause
+        self._bootstrap = bootstrap
         self._listing: list[Pod] = []
         self._listed_at: float | None = None
         self._creating = threading.Lock()
@@ -240,7 +245,7 @@ class RunPodProvider:
         return [(cloud, price, most) for cloud, there, price, most in both if there and price > 0]
 
     def _body(self, spec: ResourceSpec, candidate: Candidate) -> dict[str, Any]:
-        return {
+        body: dict[str, Any] = {
             "name": spec.name,
             "image": self._image,
             "cloud": candidate.cloud,
@@ -248,6 +253,9 @@ class RunPodProvider:
             "disk": self._disk_gb,
             "env": spec.env,
         }
+        if self._bootstrap is not None:
+            body |= {"args": BOOT, "env": {**spec.env, "KRIPTIK_BOOTSTRAP": self._bootstrap}}
+        return body
 
     def _accepted(self, spec: ResourceSpec, made: Pod) -> Resource:
         """A pod that bills more than was authorised is ended before it does any work."""

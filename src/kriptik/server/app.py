@@ -68,6 +68,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         core: Core = app.state.core
         core.bus.close()
         app.state.reconciler.stop()
+        core.writer.close()
         core.db.close()
         app.state.lock.close()
 

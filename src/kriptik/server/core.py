@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from kriptik.providers.provider import Provider
+from kriptik.providers.provider import Provider, Resource, ResourceSpec
+from kriptik.server import holds
 from kriptik.server.bus import Bus
 from kriptik.server.quotes import Quotes
 from kriptik.server.settings import Settings
 from kriptik.spec.base import utc_now
+from kriptik.spec.errors import KriptikError
 from kriptik.storage.objects import Objects, open_objects
 from kriptik.store import people
 from kriptik.store.db import Database
+from kriptik.store.writer import Writer
 
 Clock = Callable[[], datetime]
 
@@ -35,11 +38,26 @@ class Core:
     clock: Clock = utc_now
     started_at: datetime = datetime.min
     bus: Bus = field(default_factory=Bus)
+    writer: Writer = field(init=False)
     quotes: Quotes = field(default_factory=Quotes)
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.db)
 
     def worker_token(self, stream_id: str, generation: int) -> str:
         """The bearer token of one generation. Derived, so that a server killed before the create can make it again."""
         return hmac.new(self.secret, f"worker:{stream_id}:{generation}".encode(), hashlib.sha256).hexdigest()
+
+    @property
+    def held(self) -> str | None:
+        """Why no machine may be asked for now; None where one may."""
+        return holds.reason(self.settings.home)
+
+    def create(self, provider: str, spec: ResourceSpec) -> Resource:
+        """The one door to a provider's `create`. Raises `KriptikError` 503 `held` while something holds new machines back."""
+        if (sentence := self.held) is not None:
+            raise KriptikError("held", sentence, "It goes on by itself once that is over.", status=503)
+        return self.providers[provider].create(spec)
 
     def run_dir(self, job_id: str) -> Path:
         """Where a run's artefacts lie."""
@@ -75,6 +93,7 @@ def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock =
             _row, token = people.add_token(session, owner.id, "command line", clock())
             _private_file(token_path, lambda: token)
         owner_id = owner.id
+    holds.note_install(settings.home, install)
     objects = open_objects(settings.storage_url, settings.home / "runs")
     return Core(settings, db, providers, secret, install, owner_id, objects, clock, started_at=clock())
 

@@ -1,6 +1,5 @@
 """Is this deployment fit to spend money? One check per part, each a sentence and what to do. Nothing is rented."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from kriptik.server.runs import orphans
 from kriptik.server.settings import Settings
 from kriptik.spec.base import Noun
 from kriptik.spec.errors import KriptikError
+from kriptik.storage.objects import free_bytes
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LEAST_FREE_GB = 5.0
@@ -33,8 +33,7 @@ def examine(settings: Settings) -> list[Check]:
     except (KriptikError, OSError) as error:
         return [Check(name="state", ok=False, sentence=f"KRIPTIK_HOME cannot be opened: {error}", next_step="Check the folder.")]
     try:
-        return [*_safe("state", core, _state), *_safe("disk", core, _disk), *_safe("storage", core, _storage),
-                *_safe("address", core, _address), *_safe("runpod", core, _runpod), *_safe("orphans", core, _orphans)]  # fmt: skip
+        return [found for name, check in CHECKS.items() for found in _safe(name, core, check)]
     finally:
         core.db.close()
 
@@ -60,8 +59,13 @@ def _state(core: Core) -> Iterator[Check]:
     )
 
 
+def _holds(core: Core) -> Iterator[Check]:
+    if core.held is not None:
+        yield Check(name="holds", ok=False, sentence=core.held, next_step="`kriptik stop-all --over`, or start the server.")
+
+
 def _disk(core: Core) -> Iterator[Check]:
-    free = shutil.disk_usage(core.settings.home).free / 1e9
+    free = free_bytes(core.settings.home) / 1e9
     enough = free >= LEAST_FREE_GB
     yield Check(
         name="disk",
@@ -123,3 +127,14 @@ def _orphans(core: Core) -> Iterator[Check]:
         yield Check(name="orphans", ok=False, sentence=sentence, next_step="End them with `kriptik sweep --end`.")
     else:
         yield Check(name="orphans", ok=True, sentence="Nothing bills that no run wants.")
+
+
+CHECKS: dict[str, Callable[[Core], Iterator[Check]]] = {
+    "state": _state,
+    "holds": _holds,
+    "disk": _disk,
+    "storage": _storage,
+    "address": _address,
+    "runpod": _runpod,
+    "orphans": _orphans,
+}

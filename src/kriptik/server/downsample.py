@@ -1,42 +1,30 @@
-"""Curves made small without losing their spikes: per bucket the lowest and the highest loss and gradient norm stay."""
+"""Curves made small that keep shape and spikes: MinMaxLTTB (Van Der Donckt et al. 2023) over loss and gradient norm."""
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from tsdownsample import MinMaxLTTBDownsampler
+
+from kriptik.store.curves import Points
+
 MOST_POINTS = 2000
-SPIKY = ("loss", "gradientNorm")
-"""Values whose extremes a curve must not lose."""
+SPIKY = ("loss", "gradient")
+"""Values whose shape and extremes a curve must not lose."""
 
 
-def newest_per_step(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One point per (stage, step): the newest generation's, in order of training. Points carry generation, stage, step."""
-    best: dict[tuple[int, int], dict[str, Any]] = {}
-    for point in points:
-        key = (point["stage"], point["step"])
-        if key not in best or point["generation"] >= best[key]["generation"]:
-            best[key] = point
-    return [best[key] for key in sorted(best)]
-
-
-def thin(points: Sequence[dict[str, Any]], limit: int = MOST_POINTS, values: Sequence[str] = SPIKY) -> list[dict[str, Any]]:
-    """At most `limit` points: first and last, and of each bucket between them the minimum and the maximum of each of `values`.
-
-    `limit` is at least 2 + 2 × the number of `values`.
-    """
+def thin(points: Points, limit: int = MOST_POINTS) -> Points:
+    """At most `limit` points, at least 6: half of them for each of `SPIKY`, the lowest and the highest of all always among them."""
     if len(points) <= limit:
-        return list(points)
-    inner = points[1:-1]
-    buckets = (limit - 2) // (2 * len(values))
-    kept = [points[0]]
-    for n in range(buckets):
-        bucket = range(n * len(inner) // buckets, (n + 1) * len(inner) // buckets)
-        extremes: set[int] = set()
-        for name in values:
-            numbers = {i: _number(inner[i].get(name)) for i in bucket}
-            extremes |= {min(bucket, key=numbers.__getitem__), max(bucket, key=numbers.__getitem__)}
-        kept += [inner[i] for i in sorted(extremes)]
-    return [*kept, points[-1]]
+        return points
+    each = limit // len(SPIKY) - 2
+    chosen: set[int] = set()
+    for name in SPIKY:
+        values = np.ascontiguousarray(np.nan_to_num(points[name], posinf=0, neginf=0))
+        chosen |= {int(values.argmin()), int(values.argmax())}
+        chosen |= set(_lttb(values, each).tolist()) if each >= 3 else {0, len(points) - 1}
+    return points[sorted(chosen)]
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and value == value else 0.0
+def _lttb(values: NDArray[Any], count: int) -> NDArray[Any]:
+    return MinMaxLTTBDownsampler().downsample(values, n_out=count)

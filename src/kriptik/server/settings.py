@@ -30,6 +30,8 @@ class Settings(Noun):
     runpod_api_key: SecretStr | None = None
     runpod_image: str = ""
     """Container image whose entry point is `python -m kriptik.worker.pod`."""
+    runpod_bootstrap: bool = False
+    """The image is a plain one with Python: it gets the worker's code from this server and installs what is missing."""
     runpod_url: str = "https://api.runpod.io"
     runpod_cloud: Literal["any", "secure"] = "any"
     """secure: RunPod's own data centres alone."""

@@ -88,20 +88,21 @@ async def follow(
         return [(str(m.id), m) for m in page(core, stream_id, cursor[0], types)]
 
     cursor = [after]
-    async for event_id, noun in _pages(core, request, stream_id, read):
+    async for event_id, noun in _pages(core, request, stream_id, read, PAGE):
         cursor[0] = int(event_id)
         yield sse(event_id, noun)
 
 
 async def _pages(
-    core: Core, request: Request, topic: str, read: Callable[[], list[tuple[str, Noun]]]
+    core: Core, request: Request, topic: str, read: Callable[[], list[tuple[str, Noun]]], whole: int = 1
 ) -> AsyncIterator[tuple[str, Noun]]:
+    """`whole`: a page with fewer was the last one."""
     with core.bus.listen(topic) as waiter:
         while not core.bus.closed:
             found = await run_in_threadpool(read)
             for item in found:
                 yield item
-            if not found:
+            if len(found) < whole:  # what came meanwhile has set the waiter, so nothing is slept through
                 await waiter.wait(POLL_S)
             if await request.is_disconnected():
                 return

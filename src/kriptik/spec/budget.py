@@ -72,7 +72,10 @@ class FreezeState(Noun):
     current_spend: Money
     can_resume: bool
     resume_url: str
-    reason: Literal["budget", "user", "lost_contact"] = "budget"
+    reason: Literal["budget", "user", "lost_contact", "disk_full"] = "budget"
+    sentence: str = ""
+    """Why, where the reason alone does not say it all."""
+    next_step: str = ""
     percent_used: float = 0
 
 

@@ -37,12 +37,23 @@ class UploadAsk(Noun):
     files: list[Upload] = Field(max_length=2000)
 
 
+class Part(Noun):
+    """One part of a large file; `number` counts from 1."""
+
+    number: int = Field(ge=1)
+    url: str
+
+
 class Place(Noun):
     """Where a file goes. `there`: it is held already, byte for byte as far as size and name tell."""
 
     path: str
     url: str | None = None
     there: bool = False
+    part_bytes: int = 0
+    """Above 0: it goes in parts of so many bytes, the last one shorter; then it is joined."""
+    parts: list[Part] = []
+    """Those that are still to be put."""
 
 
 class Places(Noun):

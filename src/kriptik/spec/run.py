@@ -40,6 +40,24 @@ class Failure(Noun):
     kept: str = ""
 
 
+class PlaceChoice(Noun):
+    """Where a run is to go on. `price_per_hour`: the price that the person saw, all GPUs; nothing dearer is rented."""
+
+    provider: str = Field(min_length=1, max_length=40)
+    gpu: str = Field(min_length=1, max_length=100)
+    gpu_count: int = Field(default=1, ge=1, le=64)
+    price_per_hour: Money
+
+
+class Place(PlaceChoice):
+    """A place that can be had now."""
+
+    detail: str = ""
+    present: bool = False
+    """Where the run was until now."""
+    note: str = ""
+
+
 class JobSummary(Noun):
     """A run in the list."""
 

@@ -16,6 +16,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from kriptik.spec.errors import BadInputError, KriptikError
+from kriptik.storage.s3_parts import Begun, Uploads, can_sign
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 COMPLETE = "_COMPLETE"
 CHUNK = 8 << 20
 SIGNED_FOR = timedelta(hours=6)
+PARTS_FROM, PART_BYTES, MOST_PARTS = 1 << 30, 256 << 20, 5000
+"""A file of so many bytes goes in parts of so many, never more than so many of them (S3: 10,000)."""
+ONE_REQUEST = 5_000_000_000
+KEPT_FREE = 256 << 20
+"""Bytes that always stay free on the server's disk: the database needs them."""
 RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 """Short: who calls tries again, and other runs wait meanwhile."""
 
@@ -38,10 +44,21 @@ class Objects(Protocol):
         """Bytes of a file; None where there is none."""
         ...
 
+    def begin(self, key: str, size: int) -> Begun | None:
+        """Where a file that is too large for one request goes, part by part; None where it goes whole."""
+        ...
+
+    def join(self, key: str, size: int) -> None:
+        """Its parts become one file. Raises `KriptikError` 409 `not_whole` where some are missing."""
+        ...
+
+    def abort(self, prefix: str) -> int:
+        """Gives up uploads under `prefix` that were never joined; returns how many."""
+        ...
+
     def pull(self, prefix: str, folder: Path) -> int:
         """Brings every file under `prefix` that is not in `folder` into it; returns the bytes that were moved."""
         ...
-
 
     def remove(self, prefix: str) -> None:
         """Removes every file under `prefix` from the storage, the mark of a checkpoint first."""
@@ -65,6 +82,17 @@ class FolderObjects:
         except OSError:
             return None
 
+    def begin(self, key: str, size: int) -> Begun | None:
+        """Whole, through the server."""
+        return None
+
+    def join(self, key: str, size: int) -> None:
+        """Nothing comes in parts here."""
+
+    def abort(self, prefix: str) -> int:
+        """See `join`."""
+        return 0
+
     def pull(self, prefix: str, folder: Path) -> int:
         """They are there."""
         return 0
@@ -78,6 +106,7 @@ class S3Objects:
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
         self._store = S3Store(bucket, prefix=prefix or None, retry_config=RETRY)
+        self._uploads = Uploads(lambda key: obstore.sign(self._store, "PUT", key, SIGNED_FOR))
 
     def signed(self, method: Literal["GET", "PUT"], key: str) -> str | None:
         """See `Objects`; valid for six hours."""
@@ -91,6 +120,24 @@ class S3Objects:
                 return int(obstore.head(self._store, key)["size"])
         except FileNotFoundError:
             return None
+
+    def begin(self, key: str, size: int) -> Begun | None:
+        """See `Objects`."""
+        if size < PARTS_FROM or (size <= ONE_REQUEST and not can_sign()):
+            return None
+        with _storage():
+            return self._uploads.begin(key, size, max(PART_BYTES, -(-size // MOST_PARTS)))
+
+    def join(self, key: str, size: int) -> None:
+        """See `Objects`. One that is there already, with its size, was joined before the answer was lost."""
+        if self.size(key) != size:
+            with _storage():
+                self._uploads.join(key, size)
+
+    def abort(self, prefix: str) -> int:
+        """See `Objects`."""
+        with _storage():
+            return self._uploads.abort(f"{prefix}/") if can_sign() else 0
 
     def pull(self, prefix: str, folder: Path) -> int:
         """Of checkpoints only those that were completed, their mark last, so that a torn pull never looks complete."""
@@ -138,10 +185,15 @@ def open_objects(url: str | None, runs: Path) -> Objects:
     return S3Objects(bucket, prefix.strip("/"))
 
 
-def must_have_room(folder: Path, wanted: int, kept_free: int = 256 << 20) -> None:
-    """Raises `KriptikError` 507 `disk_full` where `wanted` bytes would leave less than `kept_free` on the folder's disk."""
-    free = shutil.disk_usage(folder).free
-    if free - wanted < kept_free:
+def free_bytes(folder: Path) -> int:
+    """What the folder's disk has free. The one place that asks."""
+    return shutil.disk_usage(folder).free
+
+
+def must_have_room(folder: Path, wanted: int) -> None:
+    """Raises `KriptikError` 507 `disk_full` where `wanted` bytes would leave less than `KEPT_FREE` on the folder's disk."""
+    free = free_bytes(folder)
+    if free - wanted < KEPT_FREE:
         sentence = f"The server's disk has {free / 1e9:.1f} GB free; {wanted / 1e9:.1f} GB are to be stored."
         raise KriptikError("disk_full", sentence, "Free disk space; it is tried again.", status=507)
 

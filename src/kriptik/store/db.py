@@ -3,6 +3,8 @@
 SQLite by default: WAL, foreign keys on, writers take the write lock at BEGIN so that two of them queue instead of failing.
 """
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
+        # SQLite lets one write at a time and those that wait only look again now and then: the unlucky one for many seconds.
+        self._one_writer = threading.Lock() if self.engine.dialect.name == "sqlite" else contextlib.nullcontext()
 
     @classmethod
     def at(cls, path: Path) -> "Database":
@@ -49,6 +53,7 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A session that commits at the end, or rolls back and lets the error travel."""
         with (
+            self._one_writer,
             self.engine.connect().execution_options(kriptik_write=True) as connection,
             Session(connection, expire_on_commit=False) as session,
             session.begin(),

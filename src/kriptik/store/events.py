@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from kriptik.spec.events import Event, EventBody, StoredEvent
@@ -37,7 +38,8 @@ def take(session: Session, generation: Generation, events: Sequence[Event]) -> T
         StoredEvent(id=first + n, job_id=stream_id, generation=generation.number, seq=e.seq, at=e.at, body=e.body)
         for n, e in enumerate(fitting)
     ]
-    session.add_all(_row(event) for event in fresh)
+    if fresh:
+        session.execute(insert(EventRow), [_values(event) for event in fresh])
     generation.ack_seq = expected - 1
     session.flush()
     return Taken(generation.ack_seq, fresh)
@@ -47,8 +49,7 @@ def say(session: Session, stream_id: str, body: EventBody, at: datetime) -> Stor
     """Adds an event of the server's own."""
     event_id = _reserve_ids(session, stream_id, 1)
     event = StoredEvent(id=event_id, job_id=stream_id, generation=SERVER_GENERATION, seq=event_id, at=at, body=body)
-    session.add(_row(event))
-    session.flush()
+    session.execute(insert(EventRow), [_values(event)])
     return event
 
 
@@ -102,17 +103,17 @@ def _reserve_ids(session: Session, stream_id: str, count: int) -> int:
     return last - count + 1
 
 
-def _row(event: StoredEvent) -> EventRow:
+def _values(event: StoredEvent) -> dict[str, Any]:
     body = event.body
-    return EventRow(
-        stream_id=event.job_id,
-        id=event.id,
-        generation=event.generation,
-        seq=event.seq,
-        at=event.at,
-        type=body.type,
-        severity=getattr(body, "severity", None),
-        stage=getattr(body, "stage", None) if body.type != "setup" else None,
-        step=getattr(body, "step", None),
-        body=body.wire(),
-    )
+    return {
+        "stream_id": event.job_id,
+        "id": event.id,
+        "generation": event.generation,
+        "seq": event.seq,
+        "at": event.at,
+        "type": body.type,
+        "severity": getattr(body, "severity", None),
+        "stage": getattr(body, "stage", None) if body.type != "setup" else None,
+        "step": getattr(body, "step", None),
+        "body": body.wire(),
+    }

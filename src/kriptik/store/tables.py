@@ -255,6 +255,18 @@ class EventRow(Base):
     )
 
 
+class CurveChunk(Base):
+    """Points of a curve packed, for choosing among them (`store.curves`); the rows of `events` stay what is true."""
+
+    __tablename__ = "curve_chunks"
+    stream_id: Mapped[str] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True)
+    first_id: Mapped[int] = mapped_column(primary_key=True)
+    last_id: Mapped[int]
+    least_step: Mapped[int]
+    most_step: Mapped[int]
+    points: Mapped[bytes]
+
+
 class CheckpointRow(Base):
     """A committed checkpoint."""
 

@@ -84,6 +84,10 @@ class Link:
         """Where files go."""
         return self._noun(Places, "POST", "/files", json=ask.wire())
 
+    def join(self, upload: Upload) -> None:
+        """All parts of this file are in the storage."""
+        self._plain("POST", "/files/join", json=upload.wire())
+
     def put_file(self, upload: Upload, body: BinaryIO) -> None:
         """Sends one file by the server."""
         headers = {"X-Content-SHA256": upload.sha256, "Content-Length": str(upload.bytes)}

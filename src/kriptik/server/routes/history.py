@@ -1,11 +1,10 @@
 """What a run has said so far, and what it says now: logs, curves, checkpoints, samples, events, streams."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from sqlalchemy import select
 
 from kriptik.server import downsample, stream
 from kriptik.server.auth import CoreDep, PersonDep
@@ -13,8 +12,7 @@ from kriptik.spec.base import Noun
 from kriptik.spec.events import EvalResult, Log, Metrics, QualitySample, Severity
 from kriptik.spec.run import Checkpoint
 from kriptik.spec.stream import StreamMessage
-from kriptik.store import events, jobs
-from kriptik.store.tables import EventRow
+from kriptik.store import curves, events, jobs
 
 router = APIRouter(tags=["history"])
 
@@ -90,7 +88,7 @@ def list_logs(
     return LogPage(logs=lines, before=found[0].id if len(found) == limit else None)
 
 
-@router.get("/jobs/{job_id}/metrics")
+@router.get("/jobs/{job_id}/metrics", response_model=MetricsHistory)
 def list_metrics(
     core: CoreDep,
     person: PersonDep,
@@ -98,29 +96,24 @@ def list_metrics(
     points: Annotated[int, Query(ge=6, le=2000)] = 2000,
     from_step: Annotated[int, Query(ge=0, alias="fromStep")] = 0,
     to_step: Annotated[int | None, Query(ge=0, alias="toStep")] = None,
-) -> MetricsHistory:
+) -> Response:
     """The curves of a run: per step the newest generation's point, at most `points` of them."""
-    query = select(EventRow.generation, EventRow.stage, EventRow.step, EventRow.at, EventRow.body).where(
-        EventRow.stream_id == job_id, EventRow.type == "metrics", EventRow.step >= from_step
-    )
-    if to_step is not None:
-        query = query.where(EventRow.step <= to_step)
     with core.db.read() as session:
         job = jobs.get(session, person.id, job_id)
         last = events.last_id(session, job_id)
-        rows = session.execute(query.order_by(EventRow.id)).all()
+        curve = curves.points(session, job_id, from_step, to_step)
+        shown = curves.whole(session, job_id, downsample.thin(curve, points)["id"].tolist())
         evals = [e.body for e in events.newest(session, job_id, ["eval"], 500)]
-    raw: list[dict[str, Any]] = [
-        {**body, "generation": g, "stage": s, "step": n, "at": at.isoformat()} for g, s, n, at, body in rows
-    ]
-    curve = downsample.newest_per_step(raw)
-    return MetricsHistory(
-        points=[MetricsPoint.model_validate(p) for p in downsample.thin(curve, points)],
+    history = MetricsHistory(
+        points=[],
         total=len(curve),
         evals=[e.model_copy(update={"row_losses": None, "row_tokens": None}) for e in evals if isinstance(e, EvalResult)],
         resumes=job.resumes,
         last_event_id=last,
     )
+    # The points were checked when they came in: they go out as they are stored.
+    rest = history.model_dump_json(by_alias=True).removeprefix('{"points":[]')
+    return Response(f'{{"points":[{",".join(shown)}]{rest}', media_type="application/json")
 
 
 @router.get("/jobs/{job_id}/checkpoints")

@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from kriptik.server import present
+from kriptik.server import places, present
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.server.core import Core
 from kriptik.server.runs import commands, effects
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.errors import ConflictError
 from kriptik.spec.job import TERMINAL_STATES, JobState
-from kriptik.spec.run import JobDetail, JobSummary
+from kriptik.spec.run import JobDetail, JobSummary, Place, PlaceChoice
 from kriptik.store import jobs, ledger, trials
 from kriptik.store.tables import ExportRow, Stream, TrainingPlan, TrialRow
 
@@ -39,6 +39,18 @@ class Resumed(Noun):
     success: bool
     resumed_at: str
     job: JobDetail
+
+
+class ResumeBody(ResumeRequest):
+    """The new total cap if any, and where to go on if not where it was."""
+
+    place: PlaceChoice | None = None
+
+
+class PlaceList(Noun):
+    """The present place first, then by price."""
+
+    places: list[Place]
 
 
 class RollbackRequest(Noun):
@@ -130,13 +142,26 @@ def stop_job(core: CoreDep, person: PersonDep, job_id: str) -> JobDetail:
     return _shown(core, person.id, job_id)
 
 
+@router.get("/{job_id}/places")
+def list_places(core: CoreDep, person: PersonDep, job_id: str) -> PlaceList:
+    """Where a frozen run may go on, at live prices."""
+    with core.db.read() as session:
+        job = jobs.get(session, person.id, job_id)
+    return PlaceList(places=places.of_run(core, job))
+
+
 @router.post("/{job_id}/resume")
-def resume_job(core: CoreDep, person: PersonDep, job_id: str, body: ResumeRequest | None = None) -> Resumed:
-    """Goes on exactly where it was frozen."""
+def resume_job(core: CoreDep, person: PersonDep, job_id: str, body: ResumeBody | None = None) -> Resumed:
+    """Goes on exactly where it was frozen, or on other hardware at a price that was seen."""
     now = core.clock()
+    choice = body.place if body else None
+    if choice is not None:
+        with core.db.read() as session:
+            job = jobs.get(session, person.id, job_id)
+        places.chosen(core, job, choice)  # asks a provider: outside of the transaction
     with core.db.write() as session:
         job = jobs.get(session, person.id, job_id)
-        commands.resume(session, core, job, body.new_budget if body else None, now)
+        commands.resume(session, core, job, body.new_budget if body else None, now, choice)
     return Resumed(success=True, resumed_at=now.isoformat(), job=_shown(core, person.id, job_id))
 
 

@@ -38,6 +38,8 @@ class SystemInfo(Noun):
     local_slots: int
     providers: list[str]
     test_allowance_usd: Money
+    held: str | None = None
+    """Why no machine is asked for now; None where one would be."""
 
 
 @router.get("/health")
@@ -72,4 +74,5 @@ def get_system_info(core: CoreDep, person: PersonDep) -> SystemInfo:
         local_slots=settings.local_slots,
         providers=sorted(core.providers),
         test_allowance_usd=settings.test_allowance_usd,
+        held=core.held,
     )

@@ -1,11 +1,14 @@
 """What workers say and ask. Bearer: the generation's own token. Every answer is the lease: what is stored, what is wanted."""
 
 import hmac
+import sys
+import time
 import zlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
@@ -27,30 +30,39 @@ POLL_S = 2.0
 
 def worker_generation(core: CoreDep, request: Request, job_id: str, generation: int) -> int:
     """The generation whose token this is: 401 if it is not, 409 `stale_generation` if it may not speak any more."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     with core.db.read() as session:
-        row = jobs.generation(session, job_id, generation)
-        if row is None or not hmac.compare_digest(row.token_hash, people.digest(token)):
-            raise KriptikError("bad_worker_token", "This is not the token of this generation.", "End this worker.", status=401)
-        spool.current(session, job_id, generation)
+        _known(session, job_id, generation, _token(request))
     return generation
+
+
+def _token(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+
+
+def _known(session: Session, job_id: str, number: int, token: str) -> Generation:
+    row = jobs.generation(session, job_id, number)
+    if row is None or not hmac.compare_digest(row.token_hash, people.digest(token)):
+        raise KriptikError("bad_worker_token", "This is not the token of this generation.", "End this worker.", status=401)
+    return spool.current(session, job_id, number)
 
 
 WorkerDep = Annotated[int, Depends(worker_generation)]
 
 
 @router.post("/events")
-async def post_events(core: CoreDep, request: Request, job_id: str, number: WorkerDep) -> Lease:
+async def post_events(core: CoreDep, request: Request, job_id: str, generation: int) -> Lease:
     """Stores consecutive events (optionally gzipped) and says how far they are stored without a gap."""
+    token = _token(request)
+    if not hmac.compare_digest(token.encode(), core.worker_token(job_id, generation).encode()):
+        await run_in_threadpool(worker_generation, core, request, job_id, generation)  # a stranger's body is not even unpacked
     batch = checked(EventBatch, _unpacked(await request.body(), request.headers.get("content-encoding", "")))
 
-    def store() -> Lease:
-        with core.db.write() as session:
-            generation = spool.current(session, job_id, number)
-            spool.take(session, core, generation, batch.events)
-            return _contact(session, core, generation)
+    def store(session: Session) -> Lease:
+        row = _known(session, job_id, generation, token)
+        spool.take(session, core, row, batch.events)
+        return _contact(session, core, row)
 
-    lease = await run_in_threadpool(store)
+    lease = await core.writer.do(store)
     if batch.events:
         core.bus.wake(job_id)
     return lease
@@ -61,15 +73,14 @@ async def get_desired(
     core: CoreDep, job_id: str, number: WorkerDep, since: int = 0, wait: Annotated[float, Query(ge=0, le=25)] = 0
 ) -> Lease:
     """What is wanted; with `wait`, holds until that is newer than `since`, so a freeze arrives at once."""
-    remaining = wait
+    end = time.monotonic() + wait
     with core.bus.listen(job_id) as waiter:
-        while True:
-            lease = await run_in_threadpool(_lease, core, job_id, number)
-            if lease.desired.version > since or remaining <= 0 or core.bus.closed:
-                return lease
-            step = min(POLL_S, remaining)
-            await waiter.wait(step)
-            remaining -= step
+        lease = await _lease(core, job_id, number)
+        while lease.desired.version <= since and (remaining := end - time.monotonic()) > 0 and not core.bus.closed:
+            await waiter.wait(min(POLL_S, remaining))
+            if await run_in_threadpool(_version, core, job_id, number) > since or time.monotonic() >= end:
+                lease = await _lease(core, job_id, number)
+        return lease
 
 
 @router.post("/desired/ack")
@@ -85,9 +96,17 @@ def acknowledge_desired(core: CoreDep, job_id: str, number: WorkerDep, ack: Desi
         return _contact(session, core, generation)
 
 
-def _lease(core: Core, job_id: str, number: int) -> Lease:
-    with core.db.write() as session:
-        return _contact(session, core, spool.current(session, job_id, number))
+def _version(core: Core, job_id: str, number: int) -> int:
+    """The newest wish; for a generation that may not speak any more one that is newer than any, so that it is told."""
+    with core.db.read() as session:
+        query = select(Generation.desired_version, Generation.gone_at)
+        row = session.execute(query.where(Generation.stream_id == job_id, Generation.number == number)).one()
+        newest = session.scalar(select(Job.generation).where(Job.id == job_id))
+    return sys.maxsize if row.gone_at is not None or newest not in (None, number) else row.desired_version
+
+
+async def _lease(core: Core, job_id: str, number: int) -> Lease:
+    return await core.writer.do(lambda session: _contact(session, core, spool.current(session, job_id, number)))
 
 
 def _contact(session: Session, core: Core, generation: Generation) -> Lease:
@@ -95,10 +114,11 @@ def _contact(session: Session, core: Core, generation: Generation) -> Lease:
     now = core.clock()
     generation.last_contact_at = now
     job = session.get(Job, generation.stream_id)
-    rate = ledger.rate(session, generation.stream_id)
     hard_stop, requests = None, []
     if job is not None:
-        hard_stop = budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), rate)
+        rate = ledger.rate(session, job.id)
+        if rate > 0:
+            hard_stop = budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), rate)
     elif generation.kind == "serve":
         calls = trials.waiting(session, generation.stream_id)
         requests = [Pending(request_id=call.id, request=call.request) for call in calls]

@@ -4,6 +4,7 @@ A generation may only put what it makes: its own checkpoints, the run's lock, ke
 put once and never changed.
 """
 
+import filecmp
 import hashlib
 import os
 import re
@@ -13,11 +14,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from kriptik.server import source
 from kriptik.server.auth import CoreDep
 from kriptik.server.core import Core
 from kriptik.server.routes.worker import PREFIX, WorkerDep
 from kriptik.server.runs import jobfile
-from kriptik.spec.carry import Fetch, Handout, Place, Places, UploadAsk
+from kriptik.spec.carry import Fetch, Handout, Part, Place, Places, Upload, UploadAsk
 from kriptik.spec.errors import BadInputError, ConflictError, NotFoundError
 from kriptik.spec.job import TrainJob
 from kriptik.storage.objects import must_have_room
@@ -33,6 +35,12 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,150}"
 def get_handed_job(core: CoreDep, job_id: str, number: WorkerDep) -> TrainJob:
     """What the generation was handed."""
     return _job(core, job_id, number)
+
+
+@router.get("/source")
+def get_source(number: WorkerDep) -> Response:
+    """The worker's code, for an image that holds none."""
+    return Response(source.archive(), media_type="application/gzip")
 
 
 @router.get("/files")
@@ -58,10 +66,18 @@ def ask_to_put_files(core: CoreDep, job_id: str, number: WorkerDep, ask: UploadA
         must_be_own(file.path, number)
         key = f"{job_id}/{file.path}"
         there = _once(file.path) and core.objects.size(key) == file.bytes
-        places.append(Place(path=file.path, there=there, url=None if there else core.objects.signed("PUT", key)))
+        places.append(Place(path=file.path, there=True) if there else _place(core, key, file))
     wanted = sum(file.bytes for file, place in zip(ask.files, places, strict=True) if not place.there)
     must_have_room(core.run_dir(job_id), wanted)
     return Places(files=places)
+
+
+@router.post("/files/join")
+def join_parts(core: CoreDep, job_id: str, number: WorkerDep, file: Upload) -> Place:
+    """All parts of a large file were put: they become one. Asked again, it is there."""
+    must_be_own(file.path, number)
+    core.objects.join(f"{job_id}/{file.path}", file.bytes)
+    return Place(path=file.path, there=True)
 
 
 @router.put("/files/{path:path}", status_code=204)
@@ -96,6 +112,14 @@ def must_be_own(path: str, number: int) -> None:
         raise BadInputError("not_yours", f"This generation may not put {path[:120]!r}.")
 
 
+def _place(core: Core, key: str, file: Upload) -> Place:
+    begun = core.objects.begin(key, file.bytes)
+    if begun is None:
+        return Place(path=file.path, url=core.objects.signed("PUT", key))
+    parts = [Part(number=number, url=url) for number, url in begun.missing.items()]
+    return Place(path=file.path, part_bytes=begun.part_bytes, parts=parts)
+
+
 def _once(path: str) -> bool:
     return path.startswith("checkpoints/")
 
@@ -108,7 +132,7 @@ def _settle(part: Path, target: Path, *, once: bool) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        if target.read_bytes() != part.read_bytes():
+        if not filecmp.cmp(target, part, shallow=False):
             raise ConflictError("exists", "A checkpoint's file is never changed.", "Save another checkpoint.") from None
 
 

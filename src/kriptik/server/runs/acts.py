@@ -54,7 +54,7 @@ class Requeue:
 class Frozen:
     """Everything is saved and nothing bills: store the freeze state, tell the person."""
 
-    reason: Literal["budget", "user", "lost_contact"]
+    reason: Literal["budget", "user", "lost_contact", "disk_full"]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from decimal import Decimal
 from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
+from kriptik.server import places
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, effects, money
+from kriptik.server.runs import artefacts, effects, money, room
 from kriptik.spec.budget import BudgetAuthorization, BudgetStatus
 from kriptik.spec.errors import ConflictError, NotFoundError
 from kriptik.spec.job import TERMINAL_STATES, JobState
+from kriptik.spec.run import PlaceChoice
 from kriptik.store import jobs, ledger
 from kriptik.store.tables import CheckpointRow, Job
 
@@ -39,20 +41,26 @@ def stop(session: Session, job: Job, now: datetime) -> None:
     effects.change_state(session, job, JobState.STOPPING, "user", now)
 
 
-def resume(session: Session, core: Core, job: Job, new_budget: Decimal | None, now: datetime) -> None:
-    """Goes on from the freeze. `new_budget` is the new total cap; it re-arms alert and freeze."""
+def resume(
+    session: Session, core: Core, job: Job, new_budget: Decimal | None, now: datetime, place: PlaceChoice | None = None
+) -> None:
+    """Goes on from the freeze. `new_budget` is the new total cap; it re-arms alert and freeze. `place`: elsewhere, at its price."""
     if job.state in TERMINAL_STATES:
         raise ConflictError("run_finished", f"This run is {job.state}; there is nothing to resume.", _after(job))
     if job.state != JobState.FROZEN:
         raise ConflictError(
             "not_frozen", f"This run is {job.state.replace('_', ' ')}, not frozen.", "Only a frozen run is resumed."
         )
+    if place is not None:
+        places.move(job, place)
     if new_budget is not None:
         change_cap(session, core, job, new_budget, now)
     else:
         _check(session, core, job, now)
+    room.must_fit(session, core, job)
     checkpoint = (job.freeze_state or {}).get("checkpoint")
-    requeue(session, job, checkpoint, "Resumed.", now)
+    where = f" It goes on at {place.provider}, {place.gpu_count} × {place.gpu}." if place else ""
+    requeue(session, job, checkpoint, f"Resumed.{where}", now)
 
 
 def retry(session: Session, core: Core, job: Job, checkpoint: str | None, now: datetime) -> None:

@@ -3,7 +3,7 @@ decided on; calls to a provider happen between transactions, and every one of th
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from kriptik.providers import provider as providers
 from kriptik.server import links
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, bills, jobfile, messages, money, naming, setup, spool
+from kriptik.server.runs import artefacts, bills, freezing, jobfile, messages, money, naming, room, setup, spool
 from kriptik.server.runs.acts import (
     Act,
     Alert,
@@ -37,6 +37,8 @@ from kriptik.spec.run import Failure
 from kriptik.store import events, jobs, ledger, people
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource
 
+CLOCKS_APART = timedelta(seconds=5)
+"""A provider's clock may be behind ours by so much; an earlier birth means that it was there before it was asked for."""
 CREATE_TRIES_S = 600
 """How long a create that fails is tried again before the run is given up."""
 
@@ -145,7 +147,7 @@ def _settle(core: Core, session: Session, job: Job, act: Act, found: str | None)
     now = core.clock()
     job.disk_bytes = artefacts.disk_bytes(core.run_dir(job.id))
     if found is not None:
-        _know_checkpoint(core, session, job, found, now)
+        know_checkpoint(core, session, job, found, now)
     match act:
         case Frozen(reason=reason):
             _freeze(core, session, job, reason, found, now)
@@ -162,7 +164,7 @@ def _settle(core: Core, session: Session, job: Job, act: Act, found: str | None)
 
 
 def _begin(core: Core, session: Session, job: Job, now: datetime) -> None:
-    number = job.generation + 1
+    number = max(job.generation, jobfile.newest(core.run_dir(job.id))) + 1  # a restored state may be behind what was handed out
     resume_from = job.next_checkpoint
     token = core.worker_token(job.id, number)
     generation = jobs.add_generation(session, job.id, number, "train", people.digest(token), resume_from, now)
@@ -180,7 +182,6 @@ def _begin(core: Core, session: Session, job: Job, now: datetime) -> None:
 def _create(core: Core, view: RunView) -> None:
     """Writes job.json and asks the provider; a lost answer is repaired by adopting the name at the next tick."""
     assert view.resource is not None and view.generation is not None
-    provider = core.providers[view.job.provider]
     now = core.clock()
     with core.db.read() as session:
         job = session.get_one(Job, view.job.id)
@@ -188,7 +189,8 @@ def _create(core: Core, view: RunView) -> None:
     job_file = jobfile.write(core.run_dir(view.job.id), work)
     core.cache_dir.mkdir(parents=True, exist_ok=True)
     try:
-        made = provider.create(
+        made = core.create(
+            view.job.provider,
             providers.ResourceSpec(
                 name=view.resource.name,
                 job_file=str(job_file),
@@ -198,7 +200,7 @@ def _create(core: Core, view: RunView) -> None:
                 max_price_per_hour=money.price(core, view.job) if work.carry else None,
                 env=_environment(core, view.job.id, work),
                 asked_before=view.resource.intended_at < core.started_at,
-            )
+            ),
         )
     except KriptikError as error:
         _create_failed(core, view, error)
@@ -225,8 +227,11 @@ def _created(session: Session, job: Job, resource_id: str, made: providers.Resou
     _describe(resource, made.detail)
     if made.status in ("provisioning", "running"):
         resource.price_per_hour = made.price_per_hour
+    if resource.metered_at - made.created_at > CLOCKS_APART:  # one that was there before: it has billed all that time
+        resource.metered_at = made.created_at
+        resource.intended_at = min(resource.intended_at, made.created_at)
     where = f"{made.name} on {job.provider}" + (f": {made.detail}" if made.detail and job.provider != "local" else "")
-    _setup(session, job, "provisioning", "completed", where, now)
+    _setup(session, job, "provisioning", "completed" if job.provider == "local" else "running", where, now)
     if job.provider == "local":
         _setup(session, job, "storage", "completed", "Folders for checkpoints, results and logs", now)
 
@@ -236,7 +241,7 @@ def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     assert view.resource is not None
     resource_id = view.resource.id
     _commit(core, view, lambda s, j: _not_yet(s, resource_id, error, core.clock()))
-    if view.in_state_s < CREATE_TRIES_S and error.status >= 500:
+    if error.code == "held" or (view.in_state_s < CREATE_TRIES_S and error.status >= 500):
         return
     _terminate(core, view, Terminate(error.sentence))
     if error.code == "price_above_authorised":
@@ -298,6 +303,7 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
     ended_at = core.clock()  # what follows may take its time, but does not bill
     spool.take_rest(core, view.job.id, view.resource.number, core.run_dir(view.job.id))
     core.objects.pull(view.job.id, core.run_dir(view.job.id))
+    core.objects.abort(view.job.id)  # what it began to send and never ended
     _gone(core, view.resource.id, left, act.why, ended_at)
 
 
@@ -321,6 +327,7 @@ def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: st
 def _freeze(core: Core, session: Session, job: Job, reason: str, checkpoint: str | None, now: datetime) -> None:
     spend = ledger.spend(session, job.id, now)
     link = links.make_resume_link(core, job, now)
+    sentence, step = _full(session, core, job) if reason == room.REASON else ("", "")
     state = FreezeState(
         job_id=job.id,
         checkpoint=checkpoint,
@@ -328,7 +335,9 @@ def _freeze(core: Core, session: Session, job: Job, reason: str, checkpoint: str
         current_spend=spend,
         can_resume=True,
         resume_url=link,
-        reason="user" if reason == "user" else "budget",
+        reason=freezing.REASONS.get(reason, "budget"),
+        sentence=sentence,
+        next_step=step,
         percent_used=float(spend * 100 / job.max_budget),
     )
     job.freeze_state, job.next_checkpoint, job.storage_metered_at = state.document(), checkpoint, now
@@ -336,7 +345,17 @@ def _freeze(core: Core, session: Session, job: Job, reason: str, checkpoint: str
     job.alert_sent = job.alert_sent or reason == "budget"
     say_budget(session, core, job, BudgetStatus.FROZEN, now)
     change_state(session, job, JobState.FROZEN, reason, now, checkpoint)
-    messages.freeze(session, job, spend, reason, link, now)
+    messages.freeze(session, job, spend, reason, link, now, f"{sentence} {step}".strip())
+
+
+def _full(session: Session, core: Core, job: Job) -> tuple[str, str]:
+    """What the worker said of its own disk, else what the server's lacks."""
+    generation = jobs.generation(session, job.id, job.generation)
+    said = (generation.worker_message if generation else None) or {}
+    if said.get("code") == room.REASON:
+        elsewhere = "A new machine starts with an empty disk; KRIPTIK_RUNPOD_DISK_GB sets its size."
+        return str(said.get("message", "")), str(said.get("nextStep", "")) if job.provider == "local" else elsewhere
+    return room.need_of(session, core, job).words()
 
 
 def _await_approval(session: Session, job: Job, now: datetime) -> None:
@@ -347,7 +366,7 @@ def _await_approval(session: Session, job: Job, now: datetime) -> None:
     messages.stage_complete(session, job, waiting["name"] if waiting else "next", waiting["index"] if waiting else 0, now)
 
 
-def _know_checkpoint(core: Core, session: Session, job: Job, checkpoint_id: str, now: datetime) -> None:
+def know_checkpoint(core: Core, session: Session, job: Job, checkpoint_id: str, now: datetime) -> None:
     """A checkpoint that is on disk but was never reported (the worker died between mark and event) is entered too."""
     if session.get(CheckpointRow, (job.id, checkpoint_id)) is not None:
         return

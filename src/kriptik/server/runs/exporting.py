@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from kriptik.spec.export import (
     FormOffer,
     gguf_bytes,
 )
+from kriptik.storage.objects import free_bytes
 from kriptik.store.tables import ExportRow, Job
 
 FORMS: tuple[Form, ...] = ("merged", "adapter", "gguf", "ollama")
@@ -52,7 +52,7 @@ def offers(core: Core, job: Job) -> ExportOffers:
         elif form in ("gguf", "ollama") and by_type:
             offer = offer.model_copy(update={"bytes": by_type["f16"], "by_type": by_type})
         found.append(offer)
-    return ExportOffers(forms=found, free_bytes=shutil.disk_usage(_existing(run_dir)).free, hub_ready=hub_ready())
+    return ExportOffers(forms=found, free_bytes=free_bytes(_existing(run_dir)), hub_ready=hub_ready())
 
 
 def refuse(core: Core, job: Job, request: ExportRequest) -> None:

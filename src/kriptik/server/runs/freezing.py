@@ -1,8 +1,13 @@
 """Freezing: the worker saves a checkpoint and acknowledges; then what bills is ended; frozen only once that is confirmed."""
 
-from kriptik.server.runs import training
+from typing import Literal
+
+from kriptik.server.runs import room, training
 from kriptik.server.runs.acts import Act, Frozen, Terminate, Want
 from kriptik.server.runs.view import RunView
+
+REASONS: dict[str, Literal["user", "disk_full"]] = {"user": "user", room.REASON: "disk_full"}
+"""Why a run is freezing → why it is frozen; anything else is the budget."""
 
 
 def decide(view: RunView) -> list[Act]:
@@ -10,7 +15,7 @@ def decide(view: RunView) -> list[Act]:
     if view.said == "completed" or (view.said == "failed" and not training.cut_off(view)):
         return training.last_word(view)
     if view.gone:
-        return [Frozen("user" if view.job.reason == "user" else "budget")]
+        return [Frozen(REASONS.get(view.job.reason, "budget"))]
     if view.resource is not None and view.resource.status == "intended":
         return [Terminate("frozen before it was created")]
     if view.said in ("failed", "frozen", "stopped", "awaiting_approval") or acknowledged(view):

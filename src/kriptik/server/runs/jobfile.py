@@ -93,6 +93,11 @@ def path(folder: Path, generation: int) -> Path:
     return folder / "jobs" / f"g{generation}.json"
 
 
+def newest(folder: Path) -> int:
+    """The highest generation that was handed a job.json; 0 where none was."""
+    return max((int(file.stem[1:]) for file in (folder / "jobs").glob("g*.json") if file.stem[1:].isdigit()), default=0)
+
+
 def write(folder: Path, job: TrainJob) -> Path:
     """Writes it, whole or not at all."""
     target = path(folder, job.generation)

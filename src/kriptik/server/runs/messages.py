@@ -25,9 +25,9 @@ def alert(session: Session, job: Job, spend: Decimal, now: datetime) -> None:
     _tell(session, job, "training_alert", words, now, f"alert:{job.id}:{job.max_budget}", metadata=_money(job, spend))
 
 
-def freeze(session: Session, job: Job, spend: Decimal, reason: str, link: str, now: datetime) -> None:
-    """Frozen: never silenced."""
-    words = wording.freeze(job.name, spend, job.max_budget, by_budget=reason != "user", link=link)
+def freeze(session: Session, job: Job, spend: Decimal, reason: str, link: str, now: datetime, why: str = "") -> None:
+    """Frozen: never silenced. `why`: in words, where it is neither the budget nor a person."""
+    words = wording.freeze(job.name, spend, job.max_budget, by_budget=reason != "user", link=link, why=why)
     key = f"freeze:{job.id}:{job.generation}"
     _tell(session, job, "training_freeze", words, now, key, forced=True, metadata={"resumeUrl": link, **_money(job, spend)})
 
@@ -55,11 +55,11 @@ def alarm(session: Session, job: Job, code: str, message: str, now: datetime) ->
           forced=True, metadata={"code": code})  # fmt: skip
 
 
-def orphan(session: Session, user_id: str, provider: str, name: str, resource_id: str, now: datetime) -> None:
-    """A machine that no run wanted was ended."""
+def orphan(session: Session, user_id: str, provider: str, name: str, resource_id: str, now: datetime) -> bool:
+    """A machine that no run wanted was ended; False where that was said already."""
     words = wording.orphan(provider, name)
     notice = notices.make(user_id, None, "training_error", words.title, words.message, (words.path, words.label), now)
-    notices.add(session, notice, f"orphan:{provider}:{resource_id}")
+    return notices.add(session, notice, f"orphan:{provider}:{resource_id}")
 
 
 def _money(job: Job, spend: Decimal) -> dict[str, Any]:

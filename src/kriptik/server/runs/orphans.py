@@ -6,6 +6,7 @@ same name is an orphan too.
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,8 +15,10 @@ from kriptik.providers.provider import Provider
 from kriptik.providers.provider import Resource as Found
 from kriptik.server.core import Core
 from kriptik.server.runs import messages, naming
+from kriptik.spec.budget import cost
 from kriptik.spec.errors import KriptikError
-from kriptik.store.tables import Resource
+from kriptik.store import ledger
+from kriptik.store.tables import Resource, Stream
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -65,6 +68,20 @@ def end(core: Core, orphan: Orphan) -> None:
             return
     log.warning("ending the orphan %s at %s", orphan.resource.name, orphan.provider)
     core.providers[orphan.provider].terminate(orphan.resource.id)
+    now = core.clock()
     with core.db.write() as session:
-        messages.orphan(session, core.owner_id, orphan.provider, orphan.resource.name, orphan.resource.id, core.clock())
+        if messages.orphan(session, core.owner_id, orphan.provider, orphan.resource.name, orphan.resource.id, now):
+            _book(session, core, orphan, now)
     core.bus.wake(f"user:{core.owner_id}")
+
+
+def _book(session: Session, core: Core, orphan: Orphan, now: datetime) -> None:
+    """Its whole life goes to the run that its name speaks of, as far as that run is still known."""
+    found = orphan.resource
+    said = naming.parts(core.install, found.name)
+    stream = session.scalars(select(Stream.id).where(Stream.id.ilike(f"%{said[0]}"))).first() if said else None
+    amount = cost(found.price_per_hour, found.created_at, now)
+    if stream is None or said is None or amount <= 0:
+        return
+    note = f"{found.name}: found at {orphan.provider} without a run that wanted it ({found.id})"
+    ledger.post(session, stream, "compute", amount, now, note, f"provider:{orphan.provider}")

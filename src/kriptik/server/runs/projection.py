@@ -21,7 +21,7 @@ from kriptik.spec.events import (
     WorkerState,
 )
 from kriptik.spec.job import ProbeResult
-from kriptik.store import jobs
+from kriptik.store import events, jobs
 from kriptik.store.tables import ExportRow, Generation, Job, TrialCall
 
 
@@ -39,12 +39,12 @@ def apply(
         elif isinstance(body, ExportMoved | ExportDone):
             _exported(session, generation, body)
         elif job is not None:
-            _follow(session, job, generation, event, price)
+            _follow(session, job, generation, event, price, now)
     if job is not None and fresh:
         job.updated_at = now
 
 
-def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent, price: Decimal) -> None:
+def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent, price: Decimal, now: datetime) -> None:
     body = event.body
     match body:
         case Metrics():
@@ -64,10 +64,20 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
             job.estimate = {**job.estimate, "measured": measured(body.result, price)}
         case RunResult():
             job.result = body.document()
+        case WorkerState(state="started") if _provisioning(job):
+            up = SetupProgress(stage="provisioning", status="completed", progress=1.0, message="The worker is up")
+            job.setup = setup.move(job.setup or {}, up)
+            events.say(session, job.id, up, now)
         case WorkerState(state="restored"):
             job.resumes = [*job.resumes, job.start_step]
             if body.exact is False:
                 job.inexact_resumes += 1
+
+
+def _provisioning(job: Job) -> bool:
+    """Whether the machine is still shown as being made: on a rented one only its worker's first word ends that."""
+    stages = job.setup["stages"] if job.setup else []
+    return any(stage["name"] == "provisioning" and stage["status"] == "running" for stage in stages)
 
 
 def measured(probe: ProbeResult, price_per_hour: Decimal) -> dict[str, Any]:

@@ -10,16 +10,21 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 
+from sqlalchemy import select
+
 from kriptik.server.core import Core
 from kriptik.server.runs import (
     alarms,
     bills,
+    booting,
     effects,
     freezing,
     frozen,
     orphans,
     queued,
+    reckoning,
     retention,
+    room,
     sessions,
     setting_up,
     stopping,
@@ -30,11 +35,18 @@ from kriptik.server.runs.acts import Act
 from kriptik.spec.budget import BudgetStatus
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import JobState
-from kriptik.store import exports, jobs, ledger, trials
-from kriptik.store.tables import Resource
+from kriptik.store import curves, exports, jobs, ledger, trials
+from kriptik.store.tables import Resource, Stream
 
 SWEEP_EVERY_S = 30
 """How often orphans are looked for, and runs that rest are looked at."""
+
+ROOM_EVERY_S = 2
+"""How often the server's disk is looked at."""
+PACK_BLOCKS = 20
+"""So many blocks of a curve are packed at a look."""
+RECKON_EVERY_S = 5
+"""How often a restored state is compared with the providers until that succeeds."""
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -58,8 +70,13 @@ class Reconciler:
         self._thread: threading.Thread | None = None
         self._said_budget: dict[str, float] = {}
         self._swept_at = 0.0
+        self._reckoned_at = 0.0
+        self._packed: dict[str, int] = {}
+        self._needs: dict[str, room.Need] = {}
+        self._needs_at = 0.0
         self._suspects: set[str] = set()
         self._bills = bills.Bills(core)
+        self._listener = booting.Listener(core)
 
     def start(self) -> None:
         """Runs the loop on its thread."""
@@ -75,12 +92,17 @@ class Reconciler:
     def tick(self) -> None:
         """Looks at every unfinished run, live test session and export once. A run that raises does not hold up the others."""
         now = self._core.clock().timestamp()
+        if reckoning.due(self._core) and now - self._reckoned_at >= RECKON_EVERY_S:
+            self._reckoned_at = now
+            self._reckon()
         seldom = now - self._swept_at >= SWEEP_EVERY_S
         if seldom:
             self._swept_at = now
             self._seldom()
         with self._core.db.read() as session:
             run_ids = jobs.unfinished(session, resting=seldom)
+            if now - self._needs_at >= ROOM_EVERY_S:
+                self._needs_at, self._needs = now, room.needs(session, self._core)
             session_ids = [*trials.live(session), *exports.live(session)]
         for run_id in run_ids:
             try:
@@ -93,6 +115,13 @@ class Reconciler:
             except Exception:  # as above
                 log.exception("session %s: this tick failed", session_id)
 
+    def _reckon(self) -> None:
+        """Until it succeeds nothing is created; ending goes on meanwhile."""
+        try:
+            reckoning.reckon(self._core)
+        except Exception:  # as in `tick`: the next tick tries again
+            log.exception("the restored state could not be compared yet")
+
     def _seldom(self) -> None:
         """Orphans and bills; a provider that is away must not hold up the runs."""
         try:
@@ -100,8 +129,18 @@ class Reconciler:
             self._bills.look()
             alarms.checkpoint_late(self._core)
             retention.tidy(self._core)
+            self._pack()
         except Exception:  # as in `tick`: the next look tries again
             log.exception("sweep failed")
+
+    def _pack(self) -> None:
+        """Curves that grew since the last look; few at a time, since everything else waits meanwhile."""
+        query = select(Stream.id, Stream.last_event_id).where(Stream.last_event_id >= curves.BLOCK)
+        with self._core.db.read() as session:
+            grown = [(i, n) for i, n in session.execute(query) if n > self._packed.get(i, 0)]
+        for stream_id, last in grown:
+            if curves.pack(self._core.db, stream_id, PACK_BLOCKS) < PACK_BLOCKS:
+                self._packed[stream_id] = last
 
     def tick_run(self, run_id: str) -> None:
         """One run: load, ask, decide, apply. What only a person can mend is told."""
@@ -117,11 +156,15 @@ class Reconciler:
             seen = view.load(session, core, run_id)
         if seen is None or seen.job.state not in STATES:
             return
+        need = self._needs.get(run_id)
+        if need is not None and self._needs_at >= seen.job.state_since.timestamp():
+            seen = dataclasses.replace(seen, short_bytes=need.short)
         if seen.resource is not None and seen.resource.gone_at is None and seen.resource.provider_id is not None:
             seen = self._ask(seen)
         self._meter(seen)
         acts = STATES[seen.job.state](seen)
         effects.carry_out(core, seen, acts)
+        self._listener.look(seen)
 
     def _ask(self, seen: view.RunView) -> view.RunView:
         """Adds what the provider says; where it does not answer, the money decisions still go on."""

@@ -99,7 +99,7 @@ def _create(core: Core, seen: SessionView) -> None:
         env={"KRIPTIK_WORKER_TOKEN": core.worker_token(seen.row.id, NUMBER)},
     )
     try:
-        made = core.providers[seen.resource.provider].create(spec)
+        made = core.create(seen.resource.provider, spec)
     except KriptikError as error:
         if error.status < 500:
             _terminate(core, seen)

@@ -1,5 +1,6 @@
 """Training: watch worker and money. A worker's last word wins, then its absence, then its silence, then the budget."""
 
+from kriptik.server.runs import room
 from kriptik.server.runs.acts import (
     Act,
     Alert,
@@ -36,6 +37,8 @@ def last_word(view: RunView) -> list[Act]:
     code = message.get("code") or ""
     if view.said == "completed":
         return [Complete()]
+    if view.said == "failed" and code == room.REASON:
+        return [Frozen(room.REASON)]
     if view.said == "failed" and code not in CUT_OFF:
         return [Fail(_failure(message))]
     if view.said == "awaiting_approval":
@@ -76,13 +79,15 @@ def absence(view: RunView) -> list[Act]:
 
 
 def guard_money(view: RunView) -> list[Act]:
-    """Freeze at the freeze point, alert once at the alert mark."""
+    """Freeze at the freeze point or where the disk has no room for what comes next; alert once at the alert mark."""
     verdict = view.verdict
     if verdict.freeze:
         return [Want("frozen", "budget"), Move(JobState.FREEZING, "budget")]
     acts: list[Act] = [Alert()] if verdict.alert else []
     if verdict.status.value != view.job.budget_status:
         acts.append(BudgetStands(verdict.status))
+    if view.short_bytes > 0:
+        acts += [Want("frozen", room.REASON), Move(JobState.FREEZING, room.REASON)]
     return acts
 
 

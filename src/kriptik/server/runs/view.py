@@ -42,6 +42,8 @@ class RunView:
     my_turn: bool
     now: datetime
     limits: Limits
+    short_bytes: int = 0
+    """What is missing on the server's disk for the next checkpoints."""
 
     @property
     def gone(self) -> bool:
@@ -90,6 +92,7 @@ def load(session: Session, core: Core, job_id: str) -> RunView | None:
     waiting = jobs.queue(session, job.provider)
     free = job.provider != "local" or jobs.busy(session, "local") < core.settings.local_slots
     over = money.overheads(core, job)
+    held = bool(waiting) and waiting[0] == job_id and core.held is not None
     return RunView(
         job=job,
         generation=generation,
@@ -99,7 +102,7 @@ def load(session: Session, core: Core, job_id: str) -> RunView | None:
         spend=ledger.spend(session, job_id, now),
         terms=money.terms(job),
         overheads=over,
-        my_turn=free and bool(waiting) and waiting[0] == job_id,
+        my_turn=free and bool(waiting) and waiting[0] == job_id and not held,
         now=now,
         limits=Limits(
             lease_s=core.settings.lease_s,

@@ -31,6 +31,7 @@ export function JobsPage() {
     refetchInterval: (query) => (query.state.data?.pages.some((page) => page.jobs.some((job) => RUNNING.includes(job.state))) ? 4000 : false),
   });
   const jobs = useMemo(() => list.data?.pages.flatMap((page) => page.jobs) ?? [], [list.data]);
+  const info = useQuery({ queryKey: ["info"], queryFn: () => call(api.GET("/api/training/system/info", {})), refetchInterval: 10_000 });
   const none = list.isSuccess && jobs.length === 0;
   return (
     <div className="grid gap-6">
@@ -41,6 +42,7 @@ export function JobsPage() {
         </div>
         <ButtonLink to="/" look="primary" icon="plus">Train something new</ButtonLink>
       </header>
+      {info.data?.held && <p role="status" className="rounded-card border border-hold/50 bg-ink-900 p-4 text-sm text-hold">{info.data.held} Queued runs wait until then; nothing is lost.</p>}
       {list.isPending && <Loading label="Loading the runs" rows={4} />}
       {list.isError && <ErrorBox problem={toProblem(list.error)} onRetry={() => void list.refetch()} />}
       {none && !find && <Empty title="No runs yet. Each one appears here with its progress, cost and result." action={<ButtonLink to="/" icon="spark">Describe the first one</ButtonLink>} />}

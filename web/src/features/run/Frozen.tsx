@@ -1,4 +1,4 @@
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import * as m from "motion/react-m";
 import { type ReactNode, useState } from "react";
 import { api, call, type Schemas, toProblem } from "../../lib/api";
@@ -6,7 +6,7 @@ import { money } from "../../lib/format";
 import { Button } from "../../ui/Button";
 import { Facts } from "../../ui/Card";
 import { Dialog } from "../../ui/Dialog";
-import { Slider } from "../../ui/Field";
+import { Select, Slider } from "../../ui/Field";
 import { Icon } from "../../ui/Icon";
 import { ButtonLink } from "../../ui/Link";
 import { ErrorBox } from "../../ui/States";
@@ -14,6 +14,7 @@ import type { RunLive } from "./reducer";
 
 const WHY: Record<string, string> = {
   budget: "The freeze mark of the budget was reached.", user: "You paused it.", lost_contact: "The worker lost contact and saved itself.",
+  disk_full: "There is no room for the next checkpoint.",
 };
 
 /** Full screen and calm: one cause, what is safe, one action. The server enforces it; this only tells. */
@@ -26,9 +27,16 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
   const [cap, setCap] = useState(() => Math.max(budget.maxBudget, roundUp(byBudget ? (need / job.budget.freezeThreshold) * 100 + job.budget.reserve : 0)));
   const top = roundUp(Math.max(cap, need * 2, budget.maxBudget * 3));
   const percent = Math.round(freeze?.percentUsed ?? budget.percent);
+  const places = useQuery({ queryKey: ["places", job.id], staleTime: 30_000, queryFn: () => call(api.GET("/api/training/jobs/{job_id}/places", { params: { path: { job_id: job.id } } })) });
+  const [at, setAt] = useState("");
+  const others = places.data?.places.filter((one) => !one.present) ?? [];
+  const place = others.find((one) => keyOf(one) === at);
   const resume = useMutation({
     mutationFn: () =>
-      call(api.POST("/api/training/jobs/{job_id}/resume", { params: { path: { job_id: job.id } }, body: { newBudget: cap === budget.maxBudget ? null : cap } })),
+      call(api.POST("/api/training/jobs/{job_id}/resume", {
+        params: { path: { job_id: job.id } },
+        body: { newBudget: cap === budget.maxBudget ? null : cap, place: place ? { provider: place.provider, gpu: place.gpu, gpuCount: place.gpuCount, pricePerHour: place.pricePerHour } : null },
+      })),
   });
   return (
     <Dialog full title={`Training frozen at ${percent}% budget`}>
@@ -37,9 +45,10 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
           <span className="grid size-14 place-items-center rounded-full border border-info/50 text-info"><Icon name="frost" size={28} /></span>
           <p aria-hidden="true" className="text-2xl font-semibold sm:text-3xl">Training frozen at {percent}% budget</p>
           <p className="max-w-[60ch] text-mid">
-            {WHY[reason] ?? ""} {job.name} is saved{freeze?.checkpoint ? " in a verified checkpoint" : ""} and no compute bills. Resuming goes on at
+            {freeze?.sentence || WHY[reason]} {job.name} is saved{freeze?.checkpoint ? " in a verified checkpoint" : ""} and no compute bills. Resuming goes on at
             {run.metrics ? ` step ${run.metrics.step + 1} of ${run.metrics.totalSteps}` : " the same place"}: nothing is lost and nothing is trained twice.
           </p>
+          {freeze?.nextStep && <p className="max-w-[60ch] font-medium text-hold">{freeze.nextStep}</p>}
         </header>
         <div className="card p-5">
           <h3 className="mb-3 text-sm text-low">What it cost so far</h3>
@@ -55,6 +64,12 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
         <div className="card grid gap-5 p-5">
           <Slider label="New limit" value={cap} min={Math.min(roundUp(least), cap)} max={top} step={stepOf(top)} show={money} onChange={setCap}
             hint={cap < need ? `Below the ${money(need)} it is expected to need: it would freeze again.` : `Enough for the ${money(need)} it is expected to need.`} />
+          {others.length > 0 && (
+            <Select label="Go on at" value={at} onChange={(event) => setAt(event.target.value)} hint={place?.note}>
+              <option value="">The same hardware as before</option>
+              {others.map((one) => <option key={keyOf(one)} value={keyOf(one)}>{`${one.provider}, ${one.gpuCount} × ${one.gpu}: ${money(one.pricePerHour)} per hour`}</option>)}
+            </Select>
+          )}
           {resume.isError && <ErrorBox problem={toProblem(resume.error)} kept="It is still frozen, and everything is still saved." />}
           <div className="flex flex-wrap gap-3">
             <Button look="info" icon="play" busy={resume.isPending || resume.isSuccess} onClick={() => resume.mutate()} className="w-full sm:w-auto">{resume.isPending || resume.isSuccess ? "Resuming" : "Resume"}</Button>
@@ -67,6 +82,8 @@ export function Frozen({ job, run, children }: { job: Schemas["JobDetail"]; run:
     </Dialog>
   );
 }
+
+const keyOf = (place: Schemas["Place"]): string => `${place.provider}/${place.gpu}/${place.gpuCount}`;
 
 const rate = (job: Schemas["JobDetail"]): number => {
   const price = job.estimate?.pricePerHour;
