@@ -130,6 +130,11 @@ class Reading:
     language: str
     injected: bool
 
+    @property
+    def clean(self) -> str:
+        """As typed, without what is blanked out of `text`."""
+        return "".join(" " if c == BLANK else t for c, t in zip(self.text, self.typed, strict=True))
+
     @cached_property
     def words(self) -> Vocabulary:
         """English and the language of the text, merged."""
