@@ -28,7 +28,7 @@ from kriptik.pipeline.intent.capability import CAPABILITIES
 from kriptik.pipeline.intent.decide import OTHERS
 from kriptik.pipeline.intent.learned import FILE
 
-SEED, FOLDS, COPIES = 7, 5, 2
+SEED, FOLDS, COPIES = 7, 3, 1
 WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.3, "request": 2.0}
 TOLD = ["free", "phrase", "gaps", "request"]
 

@@ -1,6 +1,6 @@
 """Trains the two small models of the offline parser (`kriptik.pipeline.intent.learned`) with torch: `Grams` and `Net`."""
 
-import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,26 +10,35 @@ from torch import nn
 from kriptik.pipeline.intent.learned import BUCKETS, MEAN, cut, ends, features, plain
 from kriptik.pipeline.intent.text import fold
 
-WIDTH, FILTERS, INNER = 64, 160, 96
-GRAM_EPOCHS, GRAM_RATE, GRAM_DECAY = 12, 0.02, 2e-5
-NET_EPOCHS, NET_RATE, NET_DECAY, DROP, LOSE = 14, 2e-3, 1e-2, 0.35, 0.12
-BATCH = 64
+WIDTH, FILTERS, INNER = 64, 192, 96
+GRAM_EPOCHS, GRAM_RATE, GRAM_DECAY = 8, 0.03, 1e-4
+NET_EPOCHS, NET_RATE, NET_DECAY, DROP, LOSE = 12, 3e-3, 1e-2, 0.3, 0.12
+BATCH = 128
 SMOOTH = 0.05
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text as the models see it, its class, its weight."""
+class Texts:
+    """Texts as the models see them: buckets and pieces of each, classes, weights."""
 
-    grams: list[int]
-    pieces: list[int]
-    label: int
-    weight: float
+    grams: list[np.ndarray]
+    pieces: list[np.ndarray]
+    labels: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
-def prepared(items: list[tuple[str, str, float]], classes: list[str], scores: dict[str, tuple[int, float]]) -> list[Text]:
+def prepared(items: list[tuple[str, str, float]], classes: list[str], scores: dict[str, tuple[int, float]]) -> Texts:
     """(class, text, weight) → what the models see."""
-    return [Text(features(fold(ends(t))), cut(plain(ends(t)), scores), classes.index(label), w) for label, t, w in items]
+    return Texts(
+        [np.array(features(fold(ends(text))), np.int64) for _, text, _ in items],
+        [np.array(cut(plain(ends(text)), scores), np.int64) for _, text, _ in items],
+        np.array([classes.index(label) for label, _, _ in items]),
+        np.array([weight for _, _, weight in items], np.float32),
+    )
 
 
 class Grams(nn.Module):
@@ -41,11 +50,15 @@ class Grams(nn.Module):
         nn.init.zeros_(self.table.weight)
         self.bias = nn.Parameter(torch.zeros(count))
 
-    def forward(self, batch: list[Text]) -> torch.Tensor:
-        starts = np.cumsum([0, *(len(t.grams) for t in batch)])[:-1]
-        values = [1 / np.sqrt(max(len(t.grams), 1)) for t in batch for _ in t.grams]
-        index = torch.tensor([g for t in batch for g in t.grams], dtype=torch.long)
-        return self.table(index, torch.tensor(starts), per_sample_weights=torch.tensor(values, dtype=torch.float32)) + self.bias
+    def batch(self, texts: Texts, rows: np.ndarray) -> Batch:
+        found = [texts.grams[row] for row in rows]
+        starts = np.cumsum([0, *map(len, found)])[:-1]
+        return torch.from_numpy(np.concatenate(found)), torch.from_numpy(starts)
+
+    def forward(self, index: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        counts = torch.diff(starts, append=torch.tensor([len(index)])).clamp(min=1)
+        values = torch.repeat_interleave(counts.float().rsqrt(), torch.diff(starts, append=torch.tensor([len(index)])))
+        return self.table(index, starts, per_sample_weights=values) + self.bias
 
 
 class Net(nn.Module):
@@ -54,23 +67,26 @@ class Net(nn.Module):
     def __init__(self, vectors: np.ndarray, count: int) -> None:
         super().__init__()
         width = vectors.shape[1]
-        self.vectors = nn.Embedding.from_pretrained(torch.tensor(np.vstack([vectors, np.zeros((1, width), np.float32)])), freeze=True)
+        table = np.vstack([vectors, np.zeros((1, width), np.float32)])
+        self.vectors = nn.Embedding.from_pretrained(torch.from_numpy(table), freeze=True)
         self.conv = nn.Linear(3 * width, FILTERS)
         self.inner = nn.Linear(FILTERS + width, INNER)
         self.outer = nn.Linear(INNER, count)
         self.drop = nn.Dropout(DROP)
 
-    def forward(self, batch: list[Text]) -> torch.Tensor:
-        length = max(1, max(len(t.pieces) for t in batch))
-        blank = self.vectors.num_embeddings - 1
-        ids = torch.full((len(batch), length + 2), blank)
-        mask = torch.zeros(len(batch), length, 1)
-        for row, text in enumerate(batch):
-            kept = text.pieces
-            if self.training and len(kept) > 3:
-                kept = [p if random.random() > LOSE else blank for p in kept]
-            ids[row, 1 : len(kept) + 1] = torch.tensor(kept, dtype=torch.long)
-            mask[row, : max(len(kept), 1)] = 1
+    def batch(self, texts: Texts, rows: np.ndarray) -> Batch:
+        found = [texts.pieces[row] for row in rows]
+        length = max(1, *(len(f) for f in found))
+        ids = np.full((len(found), length + 2), self.vectors.num_embeddings - 1)
+        mask = np.zeros((len(found), length, 1), np.float32)
+        for row, pieces in enumerate(found):
+            ids[row, 1 : len(pieces) + 1] = pieces
+            mask[row, : max(len(pieces), 1)] = 1
+        return torch.from_numpy(ids), torch.from_numpy(mask)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            ids = torch.where(torch.rand(ids.shape) < LOSE, self.vectors.num_embeddings - 1, ids)
         x = self.vectors(ids)
         seen = torch.relu(self.conv(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2)))
         strongest = (seen * mask).amax(dim=1)
@@ -79,25 +95,32 @@ class Net(nn.Module):
         return self.outer(self.drop(torch.relu(self.inner(pooled))))
 
 
-def fit(model: nn.Module, texts: list[Text], seed: int, *, epochs: int, rate: float, decay: float) -> None:
+def _batches(texts: Texts, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows in random order, texts of about the same length together."""
+    order = rng.permutation(len(texts))
+    for at in range(0, len(order), BATCH * 16):
+        pool = order[at : at + BATCH * 16]
+        pool = pool[np.argsort([len(texts.pieces[row]) for row in pool], kind="stable")]
+        parts = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
+        for place in rng.permutation(len(parts)):
+            yield parts[place]
+
+
+def fit(model: Grams | Net, texts: Texts, seed: int, *, epochs: int, rate: float, decay: float) -> None:
     """Weighted cross-entropy, AdamW, the rate falling to nothing."""
-    rng = random.Random(seed)
-    random.seed(seed)
+    rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=decay)
-    total = epochs * ((len(texts) + BATCH - 1) // BATCH)
+    total = epochs * (len(texts) // BATCH + 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / total))
+    labels, weights = torch.from_numpy(texts.labels), torch.from_numpy(texts.weights)
     model.train()
-    order = list(range(len(texts)))
     for _ in range(epochs):
-        rng.shuffle(order)
-        for at in range(0, len(order), BATCH):
-            batch = [texts[i] for i in order[at : at + BATCH]]
+        for rows in _batches(texts, rng):
             losses = nn.functional.cross_entropy(
-                model(batch), torch.tensor([t.label for t in batch]), reduction="none", label_smoothing=SMOOTH
+                model(*model.batch(texts, rows)), labels[rows], reduction="none", label_smoothing=SMOOTH
             )
-            weights = torch.tensor([t.weight for t in batch], dtype=torch.float32)
-            loss = (losses * weights).sum() / weights.sum()
+            loss = (losses * weights[rows]).sum() / weights[rows].sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -105,14 +128,17 @@ def fit(model: nn.Module, texts: list[Text], seed: int, *, epochs: int, rate: fl
     model.eval()
 
 
-def scored(model: nn.Module, texts: list[Text]) -> np.ndarray:
+def scored(model: Grams | Net, texts: Texts) -> np.ndarray:
     """Log probabilities [texts, classes]."""
     with torch.inference_mode():
-        parts = [torch.log_softmax(model(texts[at : at + 256]), dim=1).numpy() for at in range(0, len(texts), 256)]
+        parts = [
+            torch.log_softmax(model(*model.batch(texts, np.arange(at, min(at + 256, len(texts))))), dim=1).numpy()
+            for at in range(0, len(texts), 256)
+        ]
     return np.concatenate(parts)
 
 
-def trained(texts: list[Text], vectors: np.ndarray, count: int, seed: int) -> tuple[Grams, Net]:
+def trained(texts: Texts, vectors: np.ndarray, count: int, seed: int) -> tuple[Grams, Net]:
     """Both models."""
     torch.manual_seed(seed)
     grams, net = Grams(count), Net(vectors, count)

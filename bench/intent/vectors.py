@@ -9,8 +9,10 @@ from teacher import Pieces, load, split
 
 from kriptik.pipeline.intent.learned import LONGEST, MARK
 
-KEPT = 36_000
+KEPT = 22_000
 """Pieces by frequency, beside those that the training texts use and every single character."""
+SINGLE = 4_000
+"""Single characters kept, the commonest first, so that every word can be cut."""
 SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "HANGUL", "HIRAGANA", "KATAKANA", "CJK", "DIGIT")
 _SIGNS = re.compile(r"[\W_]+\Z")
 
@@ -22,8 +24,8 @@ def vocabulary(pieces: Pieces, texts: list[str]) -> list[int]:
     for text in texts:
         used.update(i for i in split(text, pieces, known, LONGEST) if i != pieces.unknown)
     frequent = sorted(known.values(), key=lambda at: -pieces.scores[at])
-    single = [at for name, at in known.items() if len(name.removeprefix(MARK)) == 1]
-    return sorted({*frequent[:KEPT], *used, *single[:9000]})
+    single = [at for at in frequent if len(pieces.pieces[at].removeprefix(MARK)) == 1]
+    return sorted({*frequent[:KEPT], *used, *single[:SINGLE]})
 
 
 def _readable(name: str) -> bool:
@@ -37,8 +39,7 @@ def _readable(name: str) -> bool:
 
 def teacher_vectors(ids: list[int], model: torch.nn.Module, pieces: Pieces) -> np.ndarray:
     """What the teacher makes of each piece alone, [pieces, 384], each of length one."""
-    prefix = [pieces.first, *split("query:", pieces, {n: i for i, n in enumerate(pieces.pieces)}, 16)]
-    rows = torch.tensor([[*prefix, i, pieces.last] for i in ids])
+    rows = torch.tensor([[pieces.first, i, pieces.last] for i in ids])
     with torch.inference_mode():
         parts = [model(input_ids=rows[at : at + 512]).last_hidden_state.mean(dim=1) for at in range(0, len(rows), 512)]
     return torch.nn.functional.normalize(torch.cat(parts), dim=1).numpy()

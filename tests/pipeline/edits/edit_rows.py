@@ -2,7 +2,7 @@
 
 A line is `start | words ||| tiles;expectation;…`. Tiles: the ones that must be among the changed, comma-separated, first and
 optional. Expectations: `name<`, `name>` (which way a figure moves), `name=value`, `name~part`, `name!part`, and `ask` (nothing
-changes, it is asked back). Model, method and data never move unless they are named: "nothing unrelated moves". `start` is one of
+changes, it is asked back). A figure that stands as asked already needs no move. Model, method and data never move unless they are named: "nothing unrelated moves". `start` is one of
 STARTS.
 """
 
@@ -20,6 +20,8 @@ STARTS = {
 TILES = {"model", "method", "data", "gpu", "config", "budget"}
 OWN = {"model": ("base_model", "params"), "method": ("method",), "data": ("data_amount",)}
 """Tiles that move only when they are spoken of, with the figures they show."""
+SHOWN = {"provider": "gpu", "gpu": "gpu", "gpu_count": "gpu", "budget_max_usd": "budget", "data_amount": "data", "method": "method"}
+"""Figure → the tile that shows it; the rest is shown by the settings."""
 FREE_WORDS = ("tier", "quality", "better", "cost", "time", "vram", "budget_max_usd")
 """Expectations that any tile may serve: a cheaper plan may have a smaller model."""
 _PART = re.compile(r"(?P<name>[a-z_]+)(?P<op>[<>=~!])(?P<value>.*)")
@@ -47,8 +49,9 @@ def judge(start, words, tiles, wanted):
         return [] if contract["needs_clarification"] and before == after else ["did not ask"]
     if contract["needs_clarification"]:
         return [f"asked: {contract.get('question', '')[:60]}"]
-    wrong = [f"{tile} did not move" for tile in sorted(tiles - changed)]
-    if not changed:
+    there = {SHOWN.get(_name(p), "config") for p in wanted if "=" in p and _met(p, before, before) and _met(p, before, after)}
+    wrong = [f"{tile} did not move" for tile in sorted(tiles - changed - there)]
+    if not changed and not there:
         wrong.append("nothing moved")
     wrong += [f"{part}: {before.get(_name(part))} → {after.get(_name(part))}" for part in wanted if not _met(part, before, after)]
     named = {_name(part) for part in wanted}
