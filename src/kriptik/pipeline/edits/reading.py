@@ -27,6 +27,10 @@ _SIZE_LIMIT = re.compile(
 )
 _FROM = re.compile(r"\bfrom\s+$")
 _OF_THEM = re.compile(rf"(?P<n>{COUNT})\s+of\s+(?:them|those|these)\b(?!\s+[a-z])")
+_BARE_LATER = re.compile(
+    rf"\s*[;,]\s*(?:(?:actually|better|hmm|or|rather|no|make\s+(?:it|that)|say|only)\s+)*(?P<n>{figures.NUMBER}\s?k?)\s*(?=$|[;,.!?])"
+)
+"""A sum put right by a figure alone: "90 USD, actually 70"."""
 _BUDGET_ADD = re.compile(r"\b(?:add|another|extra|more|additional|by)\s*$")
 _TIME_LIMIT = re.compile(
     r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
@@ -251,6 +255,12 @@ def _money(text: Text) -> None:
         if hourly:
             text.take(start, end, Ask("price_per_hour", "most", amount, text.text[start:end].strip()))
             continue
+        later = _BARE_LATER.match(text.text[end:])
+        if later and amount:
+            corrected = figures.value_of(later["n"])
+            said = figures.QUANTITY.search(text.text[start:end])
+            if corrected and said:
+                amount, end = round(amount / figures.quantity(said) * corrected, 2), end + later.end()
         op = "add" if _BUDGET_ADD.search(before) and not re.search(r"\b(?:no|not)\s+more\s*$", before) else "set"
         if op == "add" and re.search(r"\b(?:reduce|lower|cut|decrease|drop)\b", before):
             op = "subtract"
@@ -287,6 +297,10 @@ def _limits(text: Text) -> None:
         for found in list(figures.PIXELS.finditer(text.text)):
             text.take(found.start(), found.end())
         text.text = re.sub(r"resolution", lambda m: " " * len(m[0]), text.text)
+    if found := words.MEDIA_SIZE.search(text.text):
+        more = not re.search(r"\bsmaller\b", found[0])
+        asked = any(a.axis == "resolution" for a in text.asks)
+        text.take(found.start(), found.end(), None if asked else Ask("resolution", "more" if more else "less", None, found[0].strip()))
     for found in list(figures.DURATION.finditer(text.text)):
         if _TIME_LIMIT.search(text.text[: found.start()]) or re.search(
             r"^\s*(?:max|at\s+most|tops|or\s+less)", text.text[found.end() :]

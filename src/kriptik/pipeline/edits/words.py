@@ -38,7 +38,7 @@ NOUN_PATTERNS = {name: re.compile(pattern) for name, pattern in NOUNS.items()}
 
 LESS = re.compile(
     r"\b(?:smaller|gentler|softer|milder|calmer|leaner|slimmer|smallest|small|smol|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
-    r"shrink|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
+    r"shrink|shorten|lessen|slash|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
     r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|too\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
 )
 MORE = re.compile(
@@ -82,7 +82,7 @@ OUT_OF_MEMORY = re.compile(
 )
 NEGATION = re.compile(
     r"(?:\bno|\bnot|n't|\bnever|\bwithout|\bavoid|\binstead\s+of|\brather\s+than|\bdrop|\bskip|\bremove|\bexclude|\bditch|\bforget|\bstop\s+using|"
-    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap\s+out|\breplace|^\s*from|\b(?:switch|change|move|go|migrate)(?:ing)?(?:\s+(?:it|us|this|over))?(?:\s+away)?\s+from|\bover)\s+"
+    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap(?:\s+out)?(?!\s+(?:to|in|it))|\bexchange|\btrade|\breplace|^\s*from|\b(?:switch|change|move|go|migrate)(?:ing)?(?:\s+(?:it|us|this|over))?(?:\s+away)?\s+from|\bover)\s+"
     r"(?:(?:the|a|an|any|on|in|to|use|using|with|it|go|run|running|do|doing|be|want|need|train|training|for|via|at|my|our|really|that|stage|step)\s+)*$"
 )
 COMPARED = re.compile(r"(?:\bthan|\bin\s+(?:place|lieu)\s+of)\s+(?:(?:the|a|plain|simple|normal|just|ordinary|your|that)\s+)*$")
@@ -161,7 +161,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("lora", r"\blora\b(?!\s*(?:rank|alpha|dropout|r\b))|\badapters?\b"),
     (
         "full_finetune",
-        r"\bfull(?:[- ]|\s+model\s+|\s+parameter\s+|\s+weight\s+)?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b",  # noqa: E501
+        r"\bfull(?:[- ]|[- ](?:model|parameters?|weights?)[- ])?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b",  # noqa: E501
     ),
     ("diffusion_dpo", r"\bdiffusion[- ]dpo\b"),
     ("dpo", r"\bdpo\b|direct\s+preference"),
@@ -193,10 +193,12 @@ APPEND = re.compile(
 TIERS: dict[str, str] = {
     "flagship": r"\bflagship\b|state[- ]of[- ]the[- ]art|\bsota\b|best\s+possible\s+quality|top[- ]tier|world[- ]class",
     "professional": r"\bprofessional\b|\bproduction(?:[- ](?:ready|grade|quality))?\b|\bpro\s+(?:tier|level|quality)\b|enterprise[- ]grade",  # noqa: E501
-    "consumer": r"\bconsumer\b|\bhobby(?:ist)?\b|\bquick\s+(?:test|fine|experiment|version|run)\w*|\bjust\s+a\s+(?:test|experiment|prototype|demo)\b",  # noqa: E501
+    "consumer": r"\bconsumer\b|\bhobby(?:ist)?\b|\bquick\s+(?:test|fine|experiment|version|run)\w*|\bjust\s+a\s+(?:test|experiment|demo|draft)\b|\bprototype\b|\bproof[- ]of[- ]concept\b|\btoy\s+(?:model|project|version)\b|\btrial\s+run\b",  # noqa: E501
     "research": r"\bresearch\s+(?:tier|grade|level)\b",
 }
 TIER_PATTERNS = {name: re.compile(pattern) for name, pattern in TIERS.items()}
+MEDIA_SIZE = re.compile(r"\b(?:images?|photos?|pictures?|renders?|outputs?)\b[^,;.]{0,16}\b(?:bigger|larger|smaller|sharper)\b|\b(?:bigger|larger|smaller|sharper)\s+(?:images?|photos?|pictures?|renders?)\b")  # noqa: E501
+"""How large a picture is, not how many there are."""
 OPTIONS = re.compile(
     r"\b(?P<key>economy|recommended|best)\s+(?:option|plan|one)\b|\b(?:option|plan)\s+(?P<key2>economy|recommended|best)\b"
 )
