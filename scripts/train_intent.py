@@ -2,6 +2,7 @@
 
     python scripts/train_intent.py            cross-validates, fits the decision, writes src/kriptik/pipeline/intent/learned.bin
     python scripts/train_intent.py --check    cross-validates alone
+    --folds N                                 judges N of the four parts only
     --vectors FILE                            keeps the pieces' vectors there, so that the teacher is asked once
 
 No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes from
@@ -28,7 +29,7 @@ from kriptik.pipeline.intent.capability import CAPABILITIES
 from kriptik.pipeline.intent.decide import OTHERS
 from kriptik.pipeline.intent.learned import FILE
 
-SEED, FOLDS, COPIES = 7, 3, 1
+SEED, FOLDS, COPIES = 7, 4, 1
 WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.3, "request": 2.0}
 TOLD = ["free", "phrase", "gaps", "request"]
 
@@ -42,8 +43,8 @@ def pieces(texts: list[str], path: str | None) -> tuple[list[str], np.ndarray, n
     """(pieces, log probabilities, vectors), from the file if it is there."""
     if path and Path(path).exists():
         kept = np.load(path)
-        return kept["names"].tobytes().decode("utf-8").split("\n"), kept["scores"], kept["vectors"]
-    names, scores, found = vectors.build(texts, student.WIDTH)
+        return kept["names"].tobytes().decode("utf-8").split("\n"), kept["scores"], kept["vectors"].astype(np.float32)
+    names, scores, found = vectors.build(texts)
     if path:
         np.savez(path, names=np.frombuffer("\n".join(names).encode(), np.uint8), scores=scores, vectors=found)
     return names, scores, found
@@ -65,27 +66,29 @@ class Training:
     def __init__(self, path: str | None) -> None:
         self.items = examples()
         self.classes = sorted({item.label for item in self.items})
-        self.names, self.likely, self.found = pieces([item.text.lower() for item in self.items], path)
+        self.names, self.likely, found = pieces([item.text.lower() for item in self.items], path)
+        self.found = vectors.scaled(found, self.likely)
+        self.main = vectors.directions(self.found, student.WIDTH)
         self.scores = {name: (at, float(score)) for at, (name, score) in enumerate(zip(self.names, self.likely, strict=True))}
 
     def models(self, items: list[Example], seed: int) -> tuple[student.Grams, student.Net]:
         """Both models trained on some of the texts."""
         texts = student.prepared(dressed(items, COPIES, random.Random(seed)), self.classes, self.scores)
-        return student.trained(texts, self.found, len(self.classes), seed)
+        return student.trained(texts, self.found, self.main, len(self.classes), seed)
 
     def judged(self, models: tuple[student.Grams, student.Net], texts: list[str]) -> list[np.ndarray]:
         """Log probabilities by both models."""
         seen = student.prepared([(self.classes[0], text, 1.0) for text in texts], self.classes, self.scores)
         return [student.scored(model, seen) for model in models]
 
-    def folds(self) -> tuple[list[Example], list[str], np.ndarray, np.ndarray]:
+    def folds(self, judged: int) -> tuple[list[Example], list[str], np.ndarray, np.ndarray]:
         """(what was judged, as which text, log probabilities by grams and by net): each by models that saw nothing of its writer."""
         part = {item.writer: zlib.crc32(item.writer.encode()) % FOLDS for item in self.items}
         table, rng = corpus.wraps(), random.Random(SEED)
         kept: list[Example] = []
         texts: list[str] = []
         scores: list[list[np.ndarray]] = []
-        for fold in range(FOLDS):
+        for fold in range(judged):
             models = self.models([i for i in self.items if part[i.writer] != fold], SEED + fold)
             held = [i for i in self.items if part[i.writer] == fold]
             held = [i for at, i in enumerate(held) if i.kind != "gaps" or at % 5 == 0]
@@ -113,7 +116,7 @@ def write(training: Training, models: tuple[student.Grams, student.Net], mix: co
     arrays = {
         "pieces": (np.frombuffer("\n".join(training.names).encode(), np.uint8), 1.0),
         "likely": _packed(training.likely),
-        "vectors": _packed(training.found),
+        "vectors": _packed(net.small()),
         "grams": _packed(grams.table.weight.detach().numpy()),
         "grams_bias": (grams.bias.detach().numpy().astype("<f4"), 1.0),
     }
@@ -140,7 +143,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     training = Training(arguments[arguments.index("--vectors") + 1] if "--vectors" in arguments else None)
-    kept, texts, grams, net = training.folds()
+    kept, texts, grams, net = training.folds(int(arguments[arguments.index("--folds") + 1]) if "--folds" in arguments else FOLDS)
     labels = [i.label for i in kept]
     for name, scores in (("grams", grams), ("net", net)):
         told(name, np.array([training.classes[at] for at in scores.argmax(axis=1)]) == np.array(labels), kept)

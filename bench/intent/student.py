@@ -10,9 +10,9 @@ from torch import nn
 from kriptik.pipeline.intent.learned import BUCKETS, MEAN, cut, ends, features, plain
 from kriptik.pipeline.intent.text import fold
 
-WIDTH, FILTERS, INNER = 64, 192, 96
+WIDTH, FILTERS, INNER = 80, 192, 96
 GRAM_EPOCHS, GRAM_RATE, GRAM_DECAY = 8, 0.03, 1e-4
-NET_EPOCHS, NET_RATE, NET_DECAY, DROP, LOSE = 12, 3e-3, 1e-2, 0.3, 0.12
+NET_EPOCHS, NET_RATE, NET_DECAY, DROP, LOSE = 12, 2e-3, 2e-2, 0.3, 0.12
 BATCH = 128
 SMOOTH = 0.05
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -62,17 +62,27 @@ class Grams(nn.Module):
 
 
 class Net(nn.Module):
-    """Vectors of pieces → convolution over three → strongest and mean → two layers."""
+    """Vectors of pieces → fewer dimensions → convolution over three → strongest and mean → two layers.
 
-    def __init__(self, vectors: np.ndarray, count: int) -> None:
+    The teacher's vectors stay as they are; which of their directions matter is learned, so that pieces never seen profit too.
+    """
+
+    def __init__(self, vectors: np.ndarray, directions: np.ndarray, count: int) -> None:
         super().__init__()
-        width = vectors.shape[1]
-        table = np.vstack([vectors, np.zeros((1, width), np.float32)])
+        width = directions.shape[1]
+        table = np.vstack([vectors, np.zeros((1, vectors.shape[1]), np.float32)])
         self.vectors = nn.Embedding.from_pretrained(torch.from_numpy(table), freeze=True)
+        self.down = nn.Linear(vectors.shape[1], width, bias=False)
+        self.down.weight.data = torch.from_numpy(np.ascontiguousarray(directions.T))
         self.conv = nn.Linear(3 * width, FILTERS)
         self.inner = nn.Linear(FILTERS + width, INNER)
         self.outer = nn.Linear(INNER, count)
         self.drop = nn.Dropout(DROP)
+
+    def small(self) -> np.ndarray:
+        """The vectors in the learned dimensions, as they are shipped."""
+        with torch.inference_mode():
+            return self.down(self.vectors.weight[:-1]).numpy()
 
     def batch(self, texts: Texts, rows: np.ndarray) -> Batch:
         found = [texts.pieces[row] for row in rows]
@@ -87,7 +97,7 @@ class Net(nn.Module):
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.training:
             ids = torch.where(torch.rand(ids.shape) < LOSE, self.vectors.num_embeddings - 1, ids)
-        x = self.vectors(ids)
+        x = self.down(self.vectors(ids))
         seen = torch.relu(self.conv(torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=2)))
         strongest = (seen * mask).amax(dim=1)
         mean = (x[:, 1:-1] * mask).sum(dim=1) / mask.sum(dim=1)
@@ -138,10 +148,10 @@ def scored(model: Grams | Net, texts: Texts) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def trained(texts: Texts, vectors: np.ndarray, count: int, seed: int) -> tuple[Grams, Net]:
+def trained(texts: Texts, vectors: np.ndarray, directions: np.ndarray, count: int, seed: int) -> tuple[Grams, Net]:
     """Both models."""
     torch.manual_seed(seed)
-    grams, net = Grams(count), Net(vectors, count)
+    grams, net = Grams(count), Net(vectors, directions, count)
     fit(grams, texts, seed, epochs=GRAM_EPOCHS, rate=GRAM_RATE, decay=GRAM_DECAY)
     fit(net, texts, seed, epochs=NET_EPOCHS, rate=NET_RATE, decay=NET_DECAY)
     return grams, net

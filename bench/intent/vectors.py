@@ -45,20 +45,21 @@ def teacher_vectors(ids: list[int], model: torch.nn.Module, pieces: Pieces) -> n
     return torch.nn.functional.normalize(torch.cat(parts), dim=1).numpy()
 
 
-def reduced(vectors: np.ndarray, scores: np.ndarray, width: int) -> np.ndarray:
-    """The main directions of the vectors; frequent pieces are made short, as they say little."""
+def scaled(vectors: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Centred, of average length one; frequent pieces are made short, as they say little."""
     centred = vectors - vectors.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred[:: max(1, len(centred) // 20_000)], full_matrices=False)
-    down = centred @ directions[:width].T
-    down /= np.sqrt((down**2).mean(axis=0)) ** 0.5
     rarity = 1e-4 / (1e-4 + np.exp(scores))
-    down = down / np.sqrt((down**2).sum(axis=1).mean()) * rarity[:, None]
-    return down.astype(np.float32)
+    return (centred / np.sqrt((centred**2).sum(axis=1).mean()) * rarity[:, None]).astype(np.float32)
 
 
-def build(texts: list[str], width: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(pieces, their log probabilities, their vectors)."""
+def directions(vectors: np.ndarray, width: int) -> np.ndarray:
+    """The main directions of the vectors, [dimensions, width], where learning begins."""
+    _, values, rows = np.linalg.svd(vectors[:: max(1, len(vectors) // 8_000)], full_matrices=False)
+    return (rows[:width].T * np.sqrt(values[0] / values[:width])).astype(np.float32)
+
+
+def build(texts: list[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(pieces, their log probabilities, what the teacher makes of each)."""
     model, pieces = load()
     ids = vocabulary(pieces, texts)
-    scores = pieces.scores[ids]
-    return [pieces.pieces[i] for i in ids], scores, reduced(teacher_vectors(ids, model, pieces), scores, width)
+    return [pieces.pieces[i] for i in ids], pieces.scores[ids], teacher_vectors(ids, model, pieces)

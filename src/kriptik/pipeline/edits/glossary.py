@@ -63,7 +63,7 @@ def _compiled(entries: dict[str, list[str]]) -> _Language:
     forms.sort(key=lambda f: -len(re.sub(r"\\w\*|[()?*|\[\]]", "", f[0])))
     parts, english = [], []
     for form, meaning in forms:
-        latin = bool(_LATIN.search(re.sub(r"\\w", "", form)))
+        latin = bool(_LATIN.search(re.sub(r"\\[ws]|\(\?=.*?\)", "", form)))
         body = re.sub(r"\((?!\?)", "(?:", form).replace(" ", r"\s+" if latin else r"\s*")
         parts.append(rf"((?<!\w){body}(?!\w))" if latin or _spaced(form) else f"({body})")
         english.append(meaning)

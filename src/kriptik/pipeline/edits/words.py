@@ -16,7 +16,7 @@ NOUNS: dict[str, str] = {
     "dropout": r"dropout",
     "alpha": r"\balpha\b",
     "rank": r"\b(?:lora[ _-]?)?rank\b|\br\s*(?==?\s*\d)",
-    "epochs": r"epochs?\b|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
+    "epochs": r"epochs?\b|(?:over|through)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:data\s?set|data|set|examples|samples)(?=\s+\w+\s+times)|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
     "max_steps": r"(?:max(?:imum)?[ _-]?)?(?:training\s+|optimizer\s+)?(?:steps\b|iterations\b)",
     "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?s?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",  # noqa: E501
     "resolution": r"resolution|\bres\b|\bpx\b|\bpixels?\b",
@@ -60,11 +60,11 @@ PERCENT = re.compile(r"(?:by\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)")
 CHEAPER = re.compile(
     r"\b(?:cheap(?:er|est|ly)?|(?:less|not\s+(?:so|as|that))\s+(?:expensive|pricey|costly|dear)|at\s+(?:that|this)\s+price|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
     r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|on\s+a\s+shoestring|"  # noqa: E501
-    r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|(?:spend|pay|charge)\s+less|(?:costs?|price)\s+(?:is\s+|are\s+)?too\s+(?:high|much|steep)|less\s+money|budget\s+is\s+tight)\b"
+    r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|(?:spend|pay|charge)\s+less|(?:costs?|price)\s+(?:is\s+|are\s+)?too\s+(?:high|much|steep)|less\s+money|(?:money|cash|funds?)\s+(?:is|are)\s+(?:very\s+|really\s+|a\s+bit\s+)?(?:tight|short|limited|scarce)|short\s+of\s+(?:money|cash)|(?:not|don'?t|won'?t|can'?t|cannot)\s+(?:want\s+to\s+|like\s+to\s+)?(?:spend|pay)\s+(?:that|so|as|this|too)\s+much|budget\s+is\s+tight)\b"
 )
 FASTER = re.compile(
     r"\b(?:fast(?:er|est)?|quick(?:er|est|ly)?|speed(?:ier)?(?:\s+(?:it|this|things|training))?(?:\s+up)?|sooner|too\s+slow|"
-    r"takes?\s+(?:way\s+|far\s+|much\s+)?(?:too\s+long|forever|ages)|(?:can'?t|cannot|don'?t\s+want\s+to|won'?t)\s+wait|wait(?:ing)?\s+(?:so|that|this)\s+long|less\s+time|in\s+a\s+hurry|hurry|asap|accelerate)\b"
+    r"takes?\s+(?:way\s+|far\s+|much\s+)?(?:too\s+long|forever|ages)|(?:can'?t|cannot|don'?t\s+want\s+to|won'?t)\s+wait|wait(?:ing)?\s+(?:so|that|this)\s+long|less\s+time|in\s+a\s+(?:hurry|rush)|hurry|rush|(?:need|want)\s+(?:it|this|that)\s+(?:very\s+|really\s+)?(?:soon|now)|asap|accelerate)\b"
 )
 SLOWER = re.compile(
     r"\b(?:slower\s+is\s+(?:fine|ok(?:ay)?)|(?:can|may)\s+(?:take|run)\s+longer|no\s+(?:hurry|rush)|not\s+in\s+a\s+(?:hurry|rush)|"
