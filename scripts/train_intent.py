@@ -2,7 +2,7 @@
 
     python scripts/train_intent.py            cross-validates, fits the decision, writes src/kriptik/pipeline/intent/learned.bin
     python scripts/train_intent.py --check    cross-validates alone
-    --folds N                                 judges N of the four parts only
+    --folds N                                 judges N of the four parts (one is enough for the decision's few factors)
     --vectors FILE                            keeps the pieces' vectors there, so that the teacher is asked once
 
 No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes from
@@ -30,6 +30,7 @@ from kriptik.pipeline.intent.decide import OTHERS
 from kriptik.pipeline.intent.learned import FILE
 
 SEED, FOLDS, COPIES = 7, 4, 1
+JUDGED = 1
 WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.3, "request": 2.0}
 TOLD = ["free", "phrase", "gaps", "request"]
 
@@ -143,7 +144,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     training = Training(arguments[arguments.index("--vectors") + 1] if "--vectors" in arguments else None)
-    kept, texts, grams, net = training.folds(int(arguments[arguments.index("--folds") + 1]) if "--folds" in arguments else FOLDS)
+    kept, texts, grams, net = training.folds(int(arguments[arguments.index("--folds") + 1]) if "--folds" in arguments else JUDGED)
     labels = [i.label for i in kept]
     for name, scores in (("grams", grams), ("net", net)):
         told(name, np.array([training.classes[at] for at in scores.argmax(axis=1)]) == np.array(labels), kept)

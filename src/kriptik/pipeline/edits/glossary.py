@@ -65,7 +65,8 @@ def _compiled(entries: dict[str, list[str]]) -> _Language:
     for form, meaning in forms:
         latin = bool(_LATIN.search(re.sub(r"\\[ws]|\(\?=.*?\)", "", form)))
         body = re.sub(r"\((?!\?)", "(?:", form).replace(" ", r"\s+" if latin else r"\s*")
-        parts.append(rf"((?<!\w){body}(?!\w))" if latin or _spaced(form) else f"({body})")
+        right = "" if form.endswith("'") else r"(?!\w)"
+        parts.append(rf"((?<!\w){body}{right})" if latin or _spaced(form) else f"({body})")
         english.append(meaning)
     return _Language(re.compile("|".join(parts)), tuple(english))
 

@@ -75,6 +75,8 @@ def read_clauses(text: Text, clauses: list[tuple[int, int]]) -> None:
                 _bare(text, start, end)
             continue
         for place, (name, first, last) in enumerate(nouns):
+            if name == "data_amount" and place and nouns[place - 1][0] == "epochs":
+                continue  # "passes through the data" are passes
             left = nouns[place - 1][2] if place else start
             right = nouns[place + 1][1] if place + 1 < len(nouns) else end
             op = _op(text.text, name, left, first, last, right)
@@ -128,6 +130,8 @@ def _op(text: str, name: str, left: int, first: int, last: int, right: int) -> O
         if value is not None and not small and not (name == "gpu" and value > 512):
             if re.search(r"\bnot\s+$", before[: figure.start()]):
                 return ("not", value)
+            if name == "gpu" and value == 1 and (wish := _direction(name, "", after)) and wish[0] in ("cheaper", "faster"):
+                return wish
             later = _REL_AFTER.match(after)
             if later:
                 return ("add", value if later[1] in ("more", "extra", "additional") else -value)
@@ -157,7 +161,7 @@ def _scale(text: str) -> Op | None:
         return ("scale", 3.0)
     less = bool(words.LESS.search(text)) or bool(re.search(r"\b(?:cheaper|off)\b", text))
     if found := words.TIMES.search(text):
-        factor = float(found[1] or found[2] or found[3])
+        factor = float(found[1] or found[2] or found[3] or found[4])
         return ("scale", 1 / factor if less and not words.MORE.search(text) else factor)
     if words.DOUBLE.search(text):
         return ("scale", 2.0)

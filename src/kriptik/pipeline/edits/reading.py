@@ -27,6 +27,9 @@ _SIZE_LIMIT = re.compile(
 )
 _FROM = re.compile(r"\bfrom\s+$")
 _OF_THEM = re.compile(rf"(?P<n>{COUNT})\s+of\s+(?:them|those|these)\b(?!\s+[a-z])")
+_FEWER_GPUS = re.compile(
+    rf"\b(?:drop|remove|lose|minus|take\s+away)\s+(?P<n>{COUNT})\s+(?:of\s+(?:the\s+|my\s+|our\s+)?(?:\w+\s+)?)?(?:gpus?|cards?)\b"
+)
 _BARE_LATER = re.compile(
     rf"\s*[;,]\s*(?:(?:actually|better|hmm|or|rather|no|make\s+(?:it|that)|say|only)\s+)*(?P<n>{figures.NUMBER}\s?k?)\s*(?=$|[;,.!?])"
 )
@@ -36,7 +39,7 @@ _TIME_LIMIT = re.compile(
     r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
 )  # fmt: skip
 _QUESTION = re.compile(
-    r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|is\s+it|does|do\s+(?:you|i))\b[^.!]*\?\s*$"
+    r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|(?:is|are)(?!\s+there)|was|were|did|will|has|does|do\s+(?:you|i|we))\b[^.!]*\?\s*$"
 )
 _GENERIC = {
     "base",
@@ -197,6 +200,8 @@ def _clause_around(text: str, place: int) -> str:
 def _gpus(text: Text) -> None:
     if (found := words.CPU.search(text.text)) and not text.negated(found.start()):
         text.take(found.start(), found.end(), Ask("gpu", "use", "cpu", found[0].strip()))
+    if (fewer := _FEWER_GPUS.search(text.text)) and (count := figures.value_of(fewer["n"])):
+        text.take(fewer.start(), fewer.end(), Ask("gpu_count", "add", -int(count), fewer[0].strip()))
     names = sorted(load_catalogue().gpus)
     for token in list(
         re.finditer(

@@ -53,13 +53,13 @@ TRIPLE = re.compile(r"\b(?:tripl(?:e|ing|ed)|three\s+times\s+(?:as|the|more))\b"
 QUADRUPLE = re.compile(r"\bquadrupl(?:e|ing|ed)\b")
 QUARTER = re.compile(r"\b(?:quarter(?:ed|ing)?)\b")
 TIMES = re.compile(
-    r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b"
+    r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b|\bx\s?(\d+(?:\.\d+)?)\s*$"
 )
 PERCENT = re.compile(r"(?:by\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)")
 
 CHEAPER = re.compile(
     r"\b(?:cheap(?:er|est|ly)?|(?:less|not\s+(?:so|as|that))\s+(?:expensive|pricey|costly|dear)|at\s+(?:that|this)\s+price|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
-    r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|on\s+a\s+shoestring|"  # noqa: E501
+    r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|econom(?:y|ical|ic)|frugal|thrifty|budget[- ]friendly|low[- ]budget|on\s+a\s+shoestring|"  # noqa: E501
     r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|(?:spend|pay|charge)\s+less|(?:costs?|price)\s+(?:is\s+|are\s+)?too\s+(?:high|much|steep)|less\s+money|(?:money|cash|funds?)\s+(?:is|are)\s+(?:very\s+|really\s+|a\s+bit\s+)?(?:tight|short|limited|scarce)|short\s+of\s+(?:money|cash)|(?:not|don'?t|won'?t|can'?t|cannot)\s+(?:want\s+to\s+|like\s+to\s+)?(?:spend|pay)\s+(?:that|so|as|this|too)\s+much|budget\s+is\s+tight)\b"
 )
 FASTER = re.compile(
