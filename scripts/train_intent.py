@@ -5,8 +5,8 @@
     --folds N                                 judges N of the four parts (one is enough for the decision's few factors)
     --vectors FILE                            keeps the pieces' vectors there, so that the teacher is asked once
 
-No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes from
-the seed; one thread. Needs torch, transformers and the teacher (`bench/intent/teacher.py`).
+No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes
+from the seed; one thread. Needs torch, transformers and the teacher (`bench/intent/teacher.py`).
 """
 
 import json
@@ -83,7 +83,7 @@ class Training:
         return [student.scored(model, seen) for model in models]
 
     def folds(self, judged: int) -> tuple[list[Example], list[str], np.ndarray, np.ndarray]:
-        """(what was judged, as which text, log probabilities by grams and by net): each by models that saw nothing of its writer."""
+        """(what was judged, as which text, log probabilities by grams and net): each by models that saw nothing of its writer."""
         part = {item.writer: zlib.crc32(item.writer.encode()) % FOLDS for item in self.items}
         table, rng = corpus.wraps(), random.Random(SEED)
         kept: list[Example] = []

@@ -16,7 +16,17 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "pipeline" / "intent"))
 from intent_rows import rows  # noqa: E402
 
-FREE = ("free_en_1.txt", "free_en_2.txt", "free_en_3.txt", "free_en_4.txt", "free_en_5.txt", "free_no.txt", "free_other_1.txt", "free_other_2.txt", "free_other_3.txt")
+FREE = (
+    "free_en_1.txt",
+    "free_en_2.txt",
+    "free_en_3.txt",
+    "free_en_4.txt",
+    "free_en_5.txt",
+    "free_no.txt",
+    "free_other_1.txt",
+    "free_other_2.txt",
+    "free_other_3.txt",
+)
 PHRASES = ("phrases_en.txt", "phrases_other.txt")
 PER_TEMPLATE = 14
 BLOCK = 12

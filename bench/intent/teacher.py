@@ -9,6 +9,7 @@ import os
 import struct
 import zipfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def _pieces(cursor: _Cursor) -> Pieces:
     offsets = np.frombuffer(cursor.raw((count + 1) * 4), "<u4")
     scores = np.frombuffer(cursor.raw(count * 4), "<f4")
     blob = cursor.raw(size)
-    names = [blob[a:b].decode("utf-8", "replace") for a, b in zip(offsets, offsets[1:], strict=False)]
+    names = [blob[a:b].decode("utf-8", "replace") for a, b in pairwise(offsets)]
     mapped, _ = cursor.read("iI")
     normal = {}
     for _ in range(mapped):

@@ -1,4 +1,4 @@
-"""Vectors of the pieces that the net reads: the teacher's vocabulary cut down, each piece as the teacher sees it, fewer dimensions."""
+"""Vectors of the pieces that the net reads: the teacher's vocabulary cut down, each piece as the teacher sees it."""
 
 import re
 import unicodedata

@@ -2,8 +2,8 @@
 
 A line is `start | words ||| tiles;expectation;…`. Tiles: the ones that must be among the changed, comma-separated, first and
 optional. Expectations: `name<`, `name>` (which way a figure moves), `name=value`, `name~part`, `name!part`, and `ask` (nothing
-changes, it is asked back). A figure that stands as asked already needs no move. Model, method and data never move unless they are named: "nothing unrelated moves". `start` is one of
-STARTS.
+changes, it is asked back). A figure that stands as asked already needs no move. Model, method and data never move unless they are
+named: "nothing unrelated moves". `start` is one of STARTS.
 """
 
 import re
@@ -11,12 +11,14 @@ from pathlib import Path
 
 from kriptik.pipeline.modify_batch import modify_one
 
+CHAT = {"capability": "chat", "base_model": "Llama 3.1 8B", "gpu": "A100-80GB"}
+TEXT = {"capability": "text_generation", "base_model": "Qwen 2.5 14B", "gpu": "2x A100-80GB"}
 STARTS = {
-    "C": {"capability": "chat", "tier": "consumer", "base_model": "Llama 3.1 8B", "gpu": "A100-80GB", "method": "lora"},
+    "C": {**CHAT, "tier": "consumer", "method": "lora"},
+    "D": {**CHAT, "tier": "professional", "method": "hybrid_lora_dpo"},
+    "P": {**TEXT, "tier": "professional", "method": "dora"},
     "I": {"capability": "image_generation", "tier": "consumer", "base_model": "SDXL", "gpu": "RTX4090", "method": "dreambooth"},
-    "P": {"capability": "text_generation", "tier": "professional", "base_model": "Qwen 2.5 14B", "gpu": "2x A100-80GB", "method": "dora"},
-    "D": {"capability": "chat", "tier": "professional", "base_model": "Llama 3.1 8B", "gpu": "A100-80GB", "method": "hybrid_lora_dpo"},
-}  # fmt: skip
+}
 TILES = {"model", "method", "data", "gpu", "config", "budget"}
 OWN = {"model": ("base_model", "params"), "method": ("method",), "data": ("data_amount",)}
 """Tiles that move only when they are spoken of, with the figures they show."""

@@ -1,4 +1,4 @@
-"""Plan edits in other languages, word by word in English: the reading itself knows English alone. The words are in glossary.toml."""
+"""Plan edits in other languages, word by word in English: the reading itself knows English alone. The words: glossary.toml."""
 
 import re
 import tomllib
@@ -12,16 +12,8 @@ from kriptik.pipeline.intent.vocabulary import vocabulary
 FILE = Path(__file__).with_name("glossary.toml")
 TELLING = 3
 """Letters of a Latin form that speaks for a language; shorter ones are in many."""
-AMBIGUOUS = frozenset(
-    "photos passes maximum double due solo sin rang ate or tak kam tez use usa image images resolution menor tres fin data budget".split()
-)
-"""Forms that English or several languages have: they speak for none."""
 _LATIN = re.compile(r"[a-z]")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
-_ENGLISH = frozenset(
-    "use using make model smaller bigger cheaper faster fewer epochs epoch batch learning rate budget limit instead only just give want need "
-    "more less with without train training keep change set lower raise add drop please".split()
-)
 
 
 @dataclass(frozen=True)
@@ -44,18 +36,28 @@ def in_english(text: str) -> str:
 def _speaks_for(language: _Language, folded: str) -> int:
     """Letters of the text that only this language's forms explain."""
     found = [m[0] for m in language.pattern.finditer(folded)]
-    return sum(len(f) for f in found if not _LATIN.search(f) or (len(f) >= TELLING and f not in AMBIGUOUS))
+    return sum(len(f) for f in found if not _LATIN.search(f) or (len(f) >= TELLING and f not in _words("ambiguous")))
 
 
 def _speaks_for_english(folded: str) -> int:
+    own = _words("own")
     small = vocabulary("en").words("language.small_words")
-    return sum(len(w) for w in _WORD.findall(folded) if w in _ENGLISH or w in small)
+    return sum(len(w) for w in _WORD.findall(folded) if w in own or w in small)
+
+
+@cache
+def _table() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+
+
+@cache
+def _words(name: str) -> frozenset[str]:
+    return frozenset(_table()["english"][name])
 
 
 @cache
 def _languages() -> tuple[_Language, ...]:
-    table = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return tuple(_compiled(entries) for entries in table.values())
+    return tuple(_compiled(entries) for language, entries in _table().items() if language != "english")
 
 
 def _compiled(entries: dict[str, list[str]]) -> _Language:

@@ -11,6 +11,7 @@ from kriptik.pipeline.plan.cost import gpu_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.place import need_and_hours
 from kriptik.spec.errors import BadInputError
+from kriptik.spec.plan import Choices
 
 MANY = 6
 

@@ -17,7 +17,7 @@ _AFTER = re.compile(
 )
 _BEFORE = re.compile(
     r"(?P<n>(?:(?<=\s)-)?" + figures.NUMBER + r"\s?(?:k|m)?|\b(?:" + "|".join(words.NUMBER_WORDS) + r"))\s+(?P<rel>more|extra|additional|fewer|less)?\s*"  # noqa: E501
-    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+|those\s+|these\s+)?|complete\s+|text\s+|chat\s+)*$"
+    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+|those\s+|these\s+)?|complete\s+|text\s+|chat\s+)*$"  # noqa: E501
 )  # fmt: skip
 _REL_AFTER = re.compile(r"\s*(more|extra|additional|less|fewer)\b(?!\s+(?:than|data|memory))")
 _LONGER = re.compile(

@@ -41,6 +41,8 @@ _TIME_LIMIT = re.compile(
 _QUESTION = re.compile(
     r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|(?:is|are)(?!\s+there)|was|were|did|will|has|does|do\s+(?:you|i|we))\b[^.!]*\?\s*$"
 )
+LONGEST = 3000
+"""Characters of an edit that are read; it is a sentence or two."""
 _GENERIC = {
     "base",
     "large",
@@ -83,7 +85,8 @@ def fold(prompt: str) -> str:
     """Lower case, plain quotes, other languages in English; after a self-correction only what follows counts for
     the clause before it."""
     text = (
-        prompt.casefold()
+        prompt[:LONGEST]
+        .casefold()
         .replace("’", "'")
         .replace("“", '"')
         .replace("”", '"')
@@ -305,7 +308,8 @@ def _limits(text: Text) -> None:
     if found := words.MEDIA_SIZE.search(text.text):
         more = not re.search(r"\bsmaller\b", found[0])
         asked = any(a.axis == "resolution" for a in text.asks)
-        text.take(found.start(), found.end(), None if asked else Ask("resolution", "more" if more else "less", None, found[0].strip()))
+        ask = Ask("resolution", "more" if more else "less", None, found[0].strip())
+        text.take(found.start(), found.end(), None if asked else ask)
     for found in list(figures.DURATION.finditer(text.text)):
         if _TIME_LIMIT.search(text.text[: found.start()]) or re.search(
             r"^\s*(?:max|at\s+most|tops|or\s+less)", text.text[found.end() :]

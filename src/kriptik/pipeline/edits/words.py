@@ -16,11 +16,11 @@ NOUNS: dict[str, str] = {
     "dropout": r"dropout",
     "alpha": r"\balpha\b",
     "rank": r"\b(?:lora[ _-]?)?rank\b|\br\s*(?==?\s*\d)",
-    "epochs": r"epochs?\b|(?:over|through)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:data\s?set|data|set|examples|samples)(?=\s+\w+\s+times)|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
+    "epochs": r"epochs?\b|(?:over|through)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:data\s?set|data|set|examples|samples)(?=\s+\w+\s+times)|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",  # noqa: E501
     "max_steps": r"(?:max(?:imum)?[ _-]?)?(?:training\s+|optimizer\s+)?(?:steps\b|iterations\b)",
     "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?s?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",  # noqa: E501
     "resolution": r"resolution|\bres\b|\bpx\b|\bpixels?\b",
-    "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b|\bceiling\b",
+    "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b|\bceiling\b",  # noqa: E501
     "cost": r"\bcosts?\b|\bprice\b|\bbill\b|\bexpenses?\b|\bmoney\b",
     "time": r"training\s+time|\btime\b|\bduration\b|\bruntime\b|\bwait\b",
     "vram": r"\bv?ram\b|(?:gpu\s+)?memory(?:\s+(?:use|usage|footprint))?",

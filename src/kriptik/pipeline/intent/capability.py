@@ -43,7 +43,7 @@ _SOURCE = re.compile(
 ENOUGH = 0.6
 """Less evidence than this is none."""
 CUE, MOST = 1.5, 8.0
-"""What a unit of evidence from cue words adds to the log probability of the learned models, and the evidence that counts at most."""
+"""What a unit of evidence from cue words adds to the log probability of the learned models; the most evidence that counts."""
 SURE = -1.2
 """Log probability that the learned models must give a capability for which no cue word speaks."""
 

@@ -1,6 +1,6 @@
 """What a text is, cue words and learned models together: a small linear combination, itself learned, instead of a set precedence.
 
-For each capability the log probabilities of both models and the evidence of cue words are weighed by factors all capabilities share;
+For each capability the log probabilities of both models and the evidence of cue words are weighed by factors all share;
 for "no" (no request) and "ask" (does not say for what) the signs of `request.signs` take the place of cue words. The factors are in
 the head of `learned.bin`, fitted on texts that the models had not seen (`bench/intent/combine.py`).
 """

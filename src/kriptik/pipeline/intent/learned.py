@@ -4,7 +4,8 @@
 vocabulary, each a vector distilled from a sentence encoder, through one convolution. Both give a probability of each class: the ten
 capabilities, "no" (no request) and "ask" (a request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
 
-The file: a JSON line (classes, factors of the decision, and name, type, shape and scale of each array), then one zlib stream of the arrays in that order.
+The file: a JSON line (classes, factors of the decision, and name, type, shape and scale of each array), then one zlib stream of the
+arrays in that order.
 """
 
 import json
