@@ -64,7 +64,7 @@ _GENERIC = {
 }
 _COUNTED_GPU = re.compile(r"(?<![\w.])(\d{1,3})\s*[x×]\s*(?=[a-z]{1,4}\d)")
 _BEFORE_GPU = re.compile(rf"(?P<n>{COUNT})\s*(?:x|×|\*)?\s*(?:nvidia\s+|geforce\s+|rtx\s+|of\s+(?:the\s+|those\s+)?)?$")
-_AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*)\s*(\d{1,3})\b")
+_AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*|to)\s*(\d{1,3})\b(?!\s*(?:%|gb|h\b|hours?|days?))")
 
 
 def read_edit(prompt: str) -> list[Ask]:

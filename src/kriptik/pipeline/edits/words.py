@@ -38,8 +38,8 @@ NOUN_PATTERNS = {name: re.compile(pattern) for name, pattern in NOUNS.items()}
 
 LESS = re.compile(
     r"\b(?:smaller|gentler|softer|milder|calmer|leaner|slimmer|smallest|small|smol|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
-    r"shrink|shorten|lessen|slash|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
-    r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|too\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
+    r"shrink|shorten|lessen|slash|cut(?:ting)?|drop(?=\s+(?:the|my|our)?\s*$)|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
+    r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|(?:too|such\s+an?|so|that|this|as)\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
 )
 MORE = re.compile(
     r"\b(?:bigger|biggest|larger|largest|large|big|higher|highest|greater|longer|more|increas(?:e|ing)|raise|bump|boost|extend|expand|upgrade|"
@@ -161,7 +161,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("lora", r"\blora\b(?!\s*(?:rank|alpha|dropout|r\b))|\badapters?\b"),
     (
         "full_finetune",
-        r"\bfull(?:[- ]|[- ](?:model|parameters?|weights?)[- ])?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b",  # noqa: E501
+        r"\bfull(?:[- ]|[- ](?:model|parameters?|weights?)[- ])?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b|\b(?:tune|train|update)\s+(?:everything|the\s+(?:whole|entire)\s+(?:model|network))\b",  # noqa: E501
     ),
     ("diffusion_dpo", r"\bdiffusion[- ]dpo\b"),
     ("dpo", r"\bdpo\b|direct\s+preference"),
