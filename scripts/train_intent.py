@@ -1,162 +1,159 @@
-"""Trains the small classifier of the offline parser from the committed phrases and development requests.
+"""Trains the learned part of the offline parser from the committed texts of `bench/intent` and the development requests.
 
-    python scripts/train_intent.py            writes src/kriptik/pipeline/intent/learned.bin
-    python scripts/train_intent.py --check N  N-fold accuracy instead: no phrase is judged by a model that saw it
+    python scripts/train_intent.py            cross-validates, fits the decision, writes src/kriptik/pipeline/intent/learned.bin
+    python scripts/train_intent.py --check    cross-validates alone
+    --folds N                                 judges N of the four parts (one is enough for the decision's few factors)
+    --vectors FILE                            keeps the pieces' vectors there, so that the teacher is asked once
 
-Multinomial logistic regression, full batch, numpy alone; every random choice comes from the seed. Each phrase is seen as written
-and wrapped the way people wrap such a wish (`wraps.toml`), so that the words of asking and of money say nothing about what for.
+No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes
+from the seed; one thread. Needs torch, transformers and the teacher (`bench/intent/teacher.py`).
 """
 
 import json
 import random
-import re
 import sys
-import tomllib
 import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from kriptik.pipeline.intent.learned import BUCKETS, FILE, features
-from kriptik.pipeline.intent.text import fold, guess_language
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "intent"))
+import combine
+import corpus
+import student
+import vectors
+from corpus import Example
 
-ROOT = Path(__file__).parents[1]
-PHRASES = ROOT / "bench" / "intent"
-sys.path.insert(0, str(ROOT / "tests" / "pipeline" / "intent"))
-from intent_rows import rows  # noqa: E402
+from kriptik.pipeline.intent.capability import CAPABILITIES
+from kriptik.pipeline.intent.decide import OTHERS
+from kriptik.pipeline.intent.learned import FILE
 
-SEED, STEPS, RATE, DECAY = 7, 220, 30.0, 3e-5
-COPIES = 3
-WRAPS = tomllib.loads((PHRASES / "wraps.toml").read_text(encoding="utf-8"))
-
-
-def phrases() -> list[tuple[str, str]]:
-    """(class, phrase) of the phrase files."""
-    found, label = [], ""
-    for name in ("phrases_en.txt", "phrases_other.txt"):
-        for line in (PHRASES / name).read_text(encoding="utf-8").splitlines():
-            if line.startswith("["):
-                label = line.strip("[]")
-            elif line and not line.startswith("#"):
-                found.append((label, line))
-    return found
+SEED, FOLDS, COPIES = 7, 4, 1
+JUDGED = 1
+WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.3, "request": 2.0}
+TOLD = ["free", "phrase", "gaps", "request"]
 
 
-def requests() -> list[tuple[str, str]]:
-    """(class, request) of the development set."""
-    found = []
-    for prompt, fields, _ in rows("development.txt"):
-        label = "no" if "no" in fields else ("ask" if "ask" in fields else fields.get("cap"))
-        if label and prompt:
-            found.append((label, prompt))
-    return found
+def examples() -> list[Example]:
+    """Everything learned from."""
+    return [*corpus.free(), *corpus.phrases(), *corpus.gaps(random.Random(SEED)), *corpus.requests()]
 
 
-def wrapped(label: str, phrase: str, rng: random.Random) -> list[str]:
-    """The phrase as written, and in a few wraps of its language. What is no request gets no word of asking."""
-    if label in ("no", "ask"):
-        return [phrase, phrase if label == "no" else f"{phrase}{rng.choice(WRAPS['en']['after'])}"]
-    language = _language(phrase)
-    before, after = WRAPS[language]["before"], WRAPS[language]["after"]
-    out = [phrase]
-    for _ in range(COPIES):
-        head, tail = rng.choice(["", *before, *before]), rng.choice(["", *after])
-        out.append(f"{head} {phrase}{'' if tail.startswith((',', '.', '，', '、')) else ' '}{tail}".strip())
+def pieces(texts: list[str], path: str | None) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(pieces, log probabilities, vectors), from the file if it is there."""
+    if path and Path(path).exists():
+        kept = np.load(path)
+        return kept["names"].tobytes().decode("utf-8").split("\n"), kept["scores"], kept["vectors"].astype(np.float32)
+    names, scores, found = vectors.build(texts)
+    if path:
+        np.savez(path, names=np.frombuffer("\n".join(names).encode(), np.uint8), scores=scores, vectors=found)
+    return names, scores, found
+
+
+def dressed(items: list[Example], copies: int, rng: random.Random) -> list[tuple[str, str, float]]:
+    """(class, text, weight) of every text as written and dressed."""
+    table = corpus.wraps()
+    out = []
+    for item in items:
+        texts = corpus.wrapped(item, copies, rng, table)
+        out += [(item.label, text, WEIGHT[item.kind] / len(texts)) for text in texts]
     return out
 
 
-def _language(phrase: str) -> str:
-    guess = guess_language(fold(phrase))
-    return guess if guess in WRAPS else "en"
+class Training:
+    """The texts, the pieces and their vectors."""
+
+    def __init__(self, path: str | None) -> None:
+        self.items = examples()
+        self.classes = sorted({item.label for item in self.items})
+        self.names, self.likely, found = pieces([item.text.lower() for item in self.items], path)
+        self.found = vectors.scaled(found, self.likely)
+        self.main = vectors.directions(self.found, student.WIDTH)
+        self.scores = {name: (at, float(score)) for at, (name, score) in enumerate(zip(self.names, self.likely, strict=True))}
+
+    def models(self, items: list[Example], seed: int) -> tuple[student.Grams, student.Net]:
+        """Both models trained on some of the texts."""
+        texts = student.prepared(dressed(items, COPIES, random.Random(seed)), self.classes, self.scores)
+        return student.trained(texts, self.found, self.main, len(self.classes), seed)
+
+    def judged(self, models: tuple[student.Grams, student.Net], texts: list[str]) -> list[np.ndarray]:
+        """Log probabilities by both models."""
+        seen = student.prepared([(self.classes[0], text, 1.0) for text in texts], self.classes, self.scores)
+        return [student.scored(model, seen) for model in models]
+
+    def folds(self, judged: int) -> tuple[list[Example], list[str], np.ndarray, np.ndarray]:
+        """(what was judged, as which text, log probabilities by grams and net): each by models that saw nothing of its writer."""
+        part = {item.writer: zlib.crc32(item.writer.encode()) % FOLDS for item in self.items}
+        table, rng = corpus.wraps(), random.Random(SEED)
+        kept: list[Example] = []
+        texts: list[str] = []
+        scores: list[list[np.ndarray]] = []
+        for fold in range(judged):
+            models = self.models([i for i in self.items if part[i.writer] != fold], SEED + fold)
+            held = [i for i in self.items if part[i.writer] == fold]
+            held = [i for at, i in enumerate(held) if i.kind != "gaps" or at % 5 == 0]
+            shown = [rng.choice(corpus.wrapped(i, 1, rng, table)) for i in held]
+            kept, texts = kept + held, texts + shown
+            scores.append(self.judged(models, shown))
+        return kept, texts, *(np.concatenate([s[place] for s in scores]) for place in (0, 1))
 
 
-def batch(items: list[tuple[str, str]], classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(bucket of each feature, its value, where each example starts, class of each example)."""
-    index, values, starts, target = [], [], [], []
-    for label, text in items:
-        found = features(fold(text))
-        starts.append(len(index))
-        index += found
-        values += [1 / np.sqrt(max(len(found), 1))] * len(found)
-        target.append(classes.index(label))
-    return np.array(index), np.array(values), np.array(starts), np.array(target)
+def told(name: str, right: np.ndarray, kept: list[Example]) -> None:
+    """Prints the share that is right, by kind of text and by script."""
+    by = {kind: right[[i.kind == kind for i in kept]].mean() for kind in TOLD}
+    latin = np.array([i.text.isascii() for i in kept])
+    asked = np.array([i.label not in OTHERS for i in kept])
+    print(
+        f"{name}: all {right.mean():.3f}, " + ", ".join(f"{k} {v:.3f}" for k, v in by.items())
+        + f", capability {right[asked].mean():.3f}, not ascii {right[~latin].mean():.3f}"
+    )  # fmt: skip
 
 
-def fit(items: list[tuple[str, str]], classes: list[str], weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(weights [buckets, classes], bias [classes]) by gradient descent with momentum."""
-    index, values, starts, target = batch(items, classes)
-    width, count = len(classes), len(target)
-    owner = np.repeat(np.arange(count), np.diff([*starts, len(index)]))
-    weights, bias = np.zeros((BUCKETS, width)), np.zeros(width)
-    speed, bias_speed = np.zeros_like(weights), np.zeros_like(bias)
-    share = (weight / weight.sum())[:, None]
-    for _ in range(STEPS):
-        logits = np.add.reduceat(weights[index] * values[:, None], starts, axis=0) + bias
-        chance = np.exp(logits - logits.max(axis=1, keepdims=True))
-        chance /= chance.sum(axis=1, keepdims=True)
-        chance[np.arange(count), target] -= 1
-        slope = chance * share
-        pushed = slope[owner] * values[:, None]
-        gradient = np.stack([np.bincount(index, pushed[:, c], BUCKETS) for c in range(width)], axis=1) + DECAY * weights
-        speed = 0.9 * speed - RATE * 0.1 * gradient * 10
-        bias_speed = 0.9 * bias_speed - 0.5 * slope.sum(axis=0)
-        weights, bias = weights + speed, bias + bias_speed
-    return weights, bias
+def write(training: Training, models: tuple[student.Grams, student.Net], mix: combine.Mix) -> None:
+    """The file of `kriptik.pipeline.intent.learned`: int8 of one scale each, biases as they are."""
+    grams, net = models
+    layers = {"conv": net.conv, "inner": net.inner, "outer": net.outer}
+    arrays = {
+        "pieces": (np.frombuffer("\n".join(training.names).encode(), np.uint8), 1.0),
+        "likely": _packed(training.likely),
+        "vectors": _packed(net.small()),
+        "grams": _packed(grams.table.weight.detach().numpy()),
+        "grams_bias": (grams.bias.detach().numpy().astype("<f4"), 1.0),
+    }
+    for name, layer in layers.items():
+        arrays[name] = _packed(layer.weight.detach().numpy().T)
+        arrays[f"{name}_bias"] = (layer.bias.detach().numpy().astype("<f4"), 1.0)
+    head = {
+        "classes": training.classes,
+        "mix": mix,
+        "arrays": [[name, array.dtype.str, list(array.shape), scale] for name, (array, scale) in arrays.items()],
+    }
+    body = zlib.compress(b"".join(np.ascontiguousarray(array).tobytes() for array, _ in arrays.values()), 9)
+    FILE.write_bytes(json.dumps(head).encode() + b"\n" + body)
+    print(f"{FILE.name}: {len(training.items)} texts, {len(training.names)} pieces, {FILE.stat().st_size / 1e6:.2f} MB")
 
 
-def predict(items: list[tuple[str, str]], classes: list[str], weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Log probabilities [examples, classes]."""
-    index, values, starts, _ = batch(items, classes)
-    logits = np.add.reduceat(weights[index] * values[:, None], starts, axis=0) + bias
-    logits -= logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
-def training(sources: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The examples and their weights: a phrase counts once however often it is wrapped."""
-    rng = random.Random(SEED)
-    items, weight = [], []
-    for label, phrase in sources:
-        copies = wrapped(label, phrase, rng) if len(phrase) < 90 else [phrase]
-        items += [(label, c) for c in copies]
-        weight += [1 / len(copies)] * len(copies)
-    return items, np.array(weight)
-
-
-def folded_scores(sources: list[tuple[str, str]], classes: list[str], folds: int) -> np.ndarray:
-    """Log probabilities of every source by models that did not see it."""
-    out = np.zeros((len(sources), len(classes)))
-    part = np.array([zlib.crc32(p.encode()) % folds for _, p in sources])
-    for fold_number in range(folds):
-        items, weight = training([s for s, at in zip(sources, part, strict=True) if at != fold_number])
-        weights, bias = fit(items, classes, weight)
-        held = [s for s, at in zip(sources, part, strict=True) if at == fold_number]
-        out[part == fold_number] = predict(held, classes, weights, bias)
-    return out
-
-
-def write(weights: np.ndarray, bias: np.ndarray, classes: list[str]) -> None:
-    """Weights as int8 of one scale."""
-    scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9995) / 127)
-    packed = zlib.compress(np.clip(np.round(weights / scale), -127, 127).astype(np.int8).tobytes(), 9)
-    head = json.dumps({"classes": classes, "bias": [round(float(b), 6) for b in bias], "scale": round(scale, 9)})
-    FILE.write_bytes(head.encode() + b"\n" + packed)
+def _packed(values: np.ndarray) -> tuple[np.ndarray, float]:
+    scale = float(np.quantile(np.abs(values[values != 0]), 0.9995) / 127)
+    return np.clip(np.round(values / scale), -127, 127).astype(np.int8), scale
 
 
 def main(arguments: list[str]) -> None:
     """Trains, or checks."""
-    sources = phrases() + requests()
-    classes = sorted({label for label, _ in sources})
-    if "--check" in arguments:
-        scores = folded_scores(sources, classes, int(arguments[arguments.index("--check") + 1]))
-        right = np.array([classes[i] for i in scores.argmax(axis=1)]) == np.array([label for label, _ in sources])
-        count = len(phrases())
-        foreign = np.array([bool(re.search("[^\x00-\x7f]", p)) for _, p in sources])
-        print(f"phrases {right[:count].mean():.3f}, requests {right[count:].mean():.3f}, not ascii {right[foreign].mean():.3f}")
-        return
-    items, weight = training(sources)
-    write(*fit(items, classes, weight), classes)
-    print(f"{FILE.name}: {len(sources)} phrases, {FILE.stat().st_size / 1000:.0f} kB")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    training = Training(arguments[arguments.index("--vectors") + 1] if "--vectors" in arguments else None)
+    kept, texts, grams, net = training.folds(int(arguments[arguments.index("--folds") + 1]) if "--folds" in arguments else JUDGED)
+    labels = [i.label for i in kept]
+    for name, scores in (("grams", grams), ("net", net)):
+        told(name, np.array([training.classes[at] for at in scores.argmax(axis=1)]) == np.array(labels), kept)
+    rows = combine.seen(texts, training.classes, grams, net)
+    mix = combine.fit(rows, labels, np.array([WEIGHT[i.kind] for i in kept]))
+    every = np.array([*CAPABILITIES, *OTHERS])
+    told("together", every[combine.decided(rows, mix).argmax(axis=1)] == np.array(labels), kept)
+    if "--check" not in arguments:
+        write(training, training.models(training.items, SEED), mix)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from kriptik.pipeline.plan.cost import gpu_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.place import need_and_hours
 from kriptik.spec.errors import BadInputError
+from kriptik.spec.plan import Choices
 
 MANY = 6
 
@@ -103,7 +104,29 @@ def _smaller(work: Work, ask: Ask) -> bool:
     return True
 
 
-def edit_time(work: Work, ask: Ask, _asks: list[Ask]) -> None:
+def _faster_and_cheaper(work: Work, ask: Ask) -> bool:
+    """One step that saves time and money alike: a smaller model, else fewer epochs. A faster machine alone would cost more."""
+    held = work.held()
+    fixed = pinned(work.case.intent, held)
+    trials: list[tuple[Choices, str]] = []
+    if "base_model" not in fixed:
+        for model in moves.smaller_models(held, work.case)[:4]:
+            trials.append((moves.swap(held, work.case, base_model=model.id), f"{model.title} is smaller, so every step takes less"))
+    if "epochs" not in fixed and held.settings.epochs > 1:
+        settings = held.settings.model_copy(update={"epochs": max(1.0, held.settings.epochs // 2)})
+        trials.append((held.model_copy(update={"settings": settings}), "fewer passes over the data take less"))
+    now = moves.hours_of(held, work.case), moves.cost_of(held, work.case)
+    for trial, why in trials:
+        if moves.hours_of(trial, work.case) < now[0] and moves.cost_of(trial, work.case) < now[1] and moves.fits(trial, work.case):
+            kept = trial.model_copy(update={"custom_settings": work.choices.custom_settings})
+            return work.step((kept, why), ask.words, "faster and cheaper")
+    return False
+
+
+def edit_time(work: Work, ask: Ask, asks: list[Ask]) -> None:
+    if ask.op == "less" and any(a.axis == "cost" for a in asks) and _faster_and_cheaper(work, ask):
+        work.met.add("cost")
+        return
     if ask.op == "more":
         if not work.step(work.search(moves.cheaper), ask.words, "it may take longer"):
             work.notes.append("It is as cheap as it gets already.")
@@ -128,7 +151,7 @@ def edit_time(work: Work, ask: Ask, _asks: list[Ask]) -> None:
 
 
 def edit_cost(work: Work, ask: Ask, asks: list[Ask]) -> None:
-    if any(a.axis == "budget_max_usd" for a in asks):
+    if "cost" in work.met or any(a.axis == "budget_max_usd" for a in asks):
         return
     if moves.cost_of(work.choices, work.case) == 0 or not work.step(work.search(moves.cheaper), ask.words, "cheaper"):
         raise BadInputError(

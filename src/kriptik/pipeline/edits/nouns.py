@@ -17,8 +17,9 @@ _AFTER = re.compile(
 )
 _BEFORE = re.compile(
     r"(?P<n>(?:(?<=\s)-)?" + figures.NUMBER + r"\s?(?:k|m)?|\b(?:" + "|".join(words.NUMBER_WORDS) + r"))\s+(?P<rel>more|extra|additional|fewer|less)?\s*"  # noqa: E501
-    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+)?|complete\s+|text\s+|chat\s+)*$"
+    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+|those\s+|these\s+)?|complete\s+|text\s+|chat\s+)*$"  # noqa: E501
 )  # fmt: skip
+_REL_AFTER = re.compile(r"\s*(more|extra|additional|less|fewer)\b(?!\s+(?:than|data|memory))")
 _LONGER = re.compile(
     r"\btrain(?:ing)?\s+(?:it\s+|the\s+model\s+)?(?:for\s+)?(?:a\s+(?:bit|little)\s+|much\s+)?(?P<op>longer|more|less|shorter)\b|\b(?P<op2>longer|shorter|more|less)\s+training\b(?!\s+(?:data|examples|set|time))"
 )
@@ -26,7 +27,9 @@ _TO_ANYWHERE = re.compile(r"\bto\s+(?P<n>" + figures.NUMBER + r"\s?(?:k)?)(?![a-
 _ALONE = re.compile(
     r"^\s*(?:like|say|about|around|maybe|to|just|only|make\s+it|use|it\s+to)?\s*(?P<n>"
     + figures.NUMBER
-    + r"\s?k?)(?:\s+tokens)?\s*(?:please|pls|instead)?\s*$"
+    + r"\s?k?|"
+    + "|".join(words.NUMBER_WORDS)
+    + r")(?:\s+tokens)?\s*(?:please|pls|instead)?\s*$"
 )
 _REACH = 28
 Op = tuple[str, object]
@@ -72,6 +75,8 @@ def read_clauses(text: Text, clauses: list[tuple[int, int]]) -> None:
                 _bare(text, start, end)
             continue
         for place, (name, first, last) in enumerate(nouns):
+            if name == "data_amount" and place and nouns[place - 1][0] == "epochs":
+                continue  # "passes through the data" are passes
             left = nouns[place - 1][2] if place else start
             right = nouns[place + 1][1] if place + 1 < len(nouns) else end
             op = _op(text.text, name, left, first, last, right)
@@ -125,6 +130,11 @@ def _op(text: str, name: str, left: int, first: int, last: int, right: int) -> O
         if value is not None and not small and not (name == "gpu" and value > 512):
             if re.search(r"\bnot\s+$", before[: figure.start()]):
                 return ("not", value)
+            if name == "gpu" and value == 1 and (wish := _direction(name, "", after)) and wish[0] in ("cheaper", "faster"):
+                return wish
+            later = _REL_AFTER.match(after)
+            if later:
+                return ("add", value if later[1] in ("more", "extra", "additional") else -value)
             if figure["rel"]:
                 return ("add", value if figure["rel"] in ("more", "extra", "additional") else -value)
             if figure["n"] not in ("a", "an"):
@@ -151,7 +161,7 @@ def _scale(text: str) -> Op | None:
         return ("scale", 3.0)
     less = bool(words.LESS.search(text)) or bool(re.search(r"\b(?:cheaper|off)\b", text))
     if found := words.TIMES.search(text):
-        factor = float(found[1] or found[2] or found[3])
+        factor = float(found[1] or found[2] or found[3] or found[4])
         return ("scale", 1 / factor if less and not words.MORE.search(text) else factor)
     if words.DOUBLE.search(text):
         return ("scale", 2.0)

@@ -9,9 +9,11 @@ from itertools import pairwise
 from kriptik.catalogue.load import find_gpu, load_catalogue
 from kriptik.catalogue.names import key_of, sized_name
 from kriptik.pipeline.edits import figures, words
+from kriptik.pipeline.edits.glossary import in_english
 from kriptik.pipeline.edits.nouns import read_clauses, train_longer
 from kriptik.pipeline.edits.text import SPLIT, TAKEN, Ask, Text, clause_before
 
+COUNT = r"(?:\d{1,3}|" + "|".join(w for w in words.NUMBER_WORDS if w != "hundred") + r")"
 _ORDERS = re.compile(
     r"\b(?:ignore|disregard|forget)\s+(?:all\s+|any\s+|the\s+|your\s+)*(?:previous|prior|above|earlier)\b[^.;\n]*"
     r"|\b(?:skip|bypass|without|no\s+need\s+for)\s+(?:the\s+|any\s+|my\s+)?approval\b"
@@ -21,15 +23,26 @@ _CORRECTION = re.compile(
     r"\b(?:no\s+wait|wait\s+no|actually\s+no|scratch\s+that|sorry|i\s+mean|correction|rather(?!\s+than)|oops|no,?\s+make\s+(?:that|it)|make\s+that|no,)\b[,:]?"
 )
 _SIZE_LIMIT = re.compile(
-    r"(?:under|below|less\s+than|smaller\s+than|at\s+most|no\s+(?:more|bigger|larger)\s+than|max(?:imum)?(?:\s+of)?|up\s+to|<)\s*$"
+    r"(?:(?:nothing|not|no\s+model)\s+(?:above|over|beyond|past)|under|below|less\s+than|smaller\s+than|at\s+most|no\s+(?:more|bigger|larger)\s+than|max(?:imum)?(?:\s+of)?|up\s+to|<)\s*$"
 )
+_FROM = re.compile(r"\bfrom\s+$")
+_OF_THEM = re.compile(rf"(?P<n>{COUNT})\s+of\s+(?:them|those|these)\b(?!\s+[a-z])")
+_FEWER_GPUS = re.compile(
+    rf"\b(?:drop|remove|lose|minus|take\s+away)\s+(?P<n>{COUNT})\s+(?:of\s+(?:the\s+|my\s+|our\s+)?(?:\w+\s+)?)?(?:gpus?|cards?)\b"
+)
+_BARE_LATER = re.compile(
+    rf"\s*[;,]\s*(?:(?:actually|better|hmm|or|rather|no|make\s+(?:it|that)|say|only)\s+)*(?P<n>{figures.NUMBER}\s?k?)\s*(?=$|[;,.!?])"
+)
+"""A sum put right by a figure alone: "90 USD, actually 70"."""
 _BUDGET_ADD = re.compile(r"\b(?:add|another|extra|more|additional|by)\s*$")
 _TIME_LIMIT = re.compile(
     r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
 )  # fmt: skip
 _QUESTION = re.compile(
-    r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|is\s+it|does|do\s+(?:you|i))\b[^.!]*\?\s*$"
+    r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|(?:is|are)(?!\s+there)|was|were|did|will|has|does|do\s+(?:you|i|we))\b[^.!]*\?\s*$"
 )
+LONGEST = 3000
+"""Characters of an edit that are read; it is a sentence or two."""
 _GENERIC = {
     "base",
     "large",
@@ -50,9 +63,8 @@ _GENERIC = {
     "adapter",
 }
 _COUNTED_GPU = re.compile(r"(?<![\w.])(\d{1,3})\s*[x×]\s*(?=[a-z]{1,4}\d)")
-_COUNT = r"(?:\d{1,3}|" + "|".join(w for w in words.NUMBER_WORDS if w != "hundred") + r")"
-_BEFORE_GPU = re.compile(rf"(?P<n>{_COUNT})\s*(?:x|×|\*)?\s*(?:nvidia\s+|geforce\s+|rtx\s+|of\s+(?:the\s+|those\s+)?)?$")
-_AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*)\s*(\d{1,3})\b")
+_BEFORE_GPU = re.compile(rf"(?P<n>{COUNT})\s*(?:x|×|\*)?\s*(?:nvidia\s+|geforce\s+|rtx\s+|of\s+(?:the\s+|those\s+)?)?$")
+_AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*|to)\s*(\d{1,3})\b(?!\s*(?:%|gb|h\b|hours?|days?))")
 
 
 def read_edit(prompt: str) -> list[Ask]:
@@ -60,7 +72,7 @@ def read_edit(prompt: str) -> list[Ask]:
     text = Text(fold(prompt))
     if _QUESTION.match(text.text):
         return []
-    for step in (_orders, _keep, _marks, _models, _methods, _gpus, _providers, _sources, _money, _sizes, _limits, _tiers):
+    for step in (_orders, _keep, _marks, _models, _methods, _gpus, _memory, _providers, _sources, _money, _sizes, _limits, _tiers):
         step(text)
     if not any(ask.axis == "method" and ask.op == "use" for ask in text.asks):
         train_longer(text)
@@ -70,10 +82,11 @@ def read_edit(prompt: str) -> list[Ask]:
 
 
 def fold(prompt: str) -> str:
-    """Lower case, plain quotes, the commonest foreign phrases in English; after a self-correction only what follows counts for
+    """Lower case, plain quotes, other languages in English; after a self-correction only what follows counts for
     the clause before it."""
     text = (
-        prompt.casefold()
+        prompt[:LONGEST]
+        .casefold()
         .replace("’", "'")
         .replace("“", '"')
         .replace("”", '"')
@@ -81,8 +94,7 @@ def fold(prompt: str) -> str:
         .replace("—", "; ")
         .replace("→", " then ")
     )
-    for pattern, english in words.FOREIGN_PATTERNS:
-        text = pattern.sub(english, text)
+    text = in_english(text)
     text = _COUNTED_GPU.sub(r"\1 x ", text)
     return _CORRECTION.sub(" ; ", f" {text} ")
 
@@ -168,7 +180,8 @@ def _methods(text: Text) -> None:
         for match in list(pattern.finditer(text.text)):
             if TAKEN in text.text[match.start() : match.end()]:
                 continue
-            if text.negated(match.start()):
+            before, after = clause_before(text.text, match.start()), text.text[match.end() :]
+            if text.negated(match.start()) or words.COMPARED.search(before) or words.GONE.match(after):
                 op = "exclude"
             elif words.APPEND.search(_clause_around(text.text, match.start())) or re.search(
                 r"\b(?:then|\+|followed\s+by)\s*$", text.text[: match.start()]
@@ -190,6 +203,8 @@ def _clause_around(text: str, place: int) -> str:
 def _gpus(text: Text) -> None:
     if (found := words.CPU.search(text.text)) and not text.negated(found.start()):
         text.take(found.start(), found.end(), Ask("gpu", "use", "cpu", found[0].strip()))
+    if (fewer := _FEWER_GPUS.search(text.text)) and (count := figures.value_of(fewer["n"])):
+        text.take(fewer.start(), fewer.end(), Ask("gpu_count", "add", -int(count), fewer[0].strip()))
     names = sorted(load_catalogue().gpus)
     for token in list(
         re.finditer(
@@ -214,6 +229,15 @@ def _gpus(text: Text) -> None:
             text.take(end, end + after.end(), Ask("gpu_count", "set", int(after[1]), name))
         elif before and (count := figures.value_of(before["n"])) and not (name.endswith("s") and before["n"] in ("a", "an")):
             text.take(before.start(), start, Ask("gpu_count", "set", int(count), before[0].strip()))
+    found = _OF_THEM.search(text.text) if any(a.axis == "gpu" and a.op == "use" for a in text.asks) else None
+    if found and (count := figures.value_of(found["n"])):
+        text.take(found.start(), found.end(), Ask("gpu_count", "set", int(count), found[0].strip()))
+
+
+def _memory(text: Text) -> None:
+    """What does not fit where it runs: the machine is named to complain, not to choose it."""
+    if found := words.OUT_OF_MEMORY.search(text.text):
+        text.take(found.start(), found.end(), Ask("vram", "less", None, found[0].strip()))
 
 
 def _providers(text: Text) -> None:
@@ -239,6 +263,12 @@ def _money(text: Text) -> None:
         if hourly:
             text.take(start, end, Ask("price_per_hour", "most", amount, text.text[start:end].strip()))
             continue
+        later = _BARE_LATER.match(text.text[end:])
+        if later and amount:
+            corrected = figures.value_of(later["n"])
+            said = figures.QUANTITY.search(text.text[start:end])
+            if corrected and said:
+                amount, end = round(amount / figures.quantity(said) * corrected, 2), end + later.end()
         op = "add" if _BUDGET_ADD.search(before) and not re.search(r"\b(?:no|not)\s+more\s*$", before) else "set"
         if op == "add" and re.search(r"\b(?:reduce|lower|cut|decrease|drop)\b", before):
             op = "subtract"
@@ -263,7 +293,7 @@ def _sizes(text: Text) -> None:
     for found in list(figures.PARAMS.finditer(text.text)):
         billions = figures.number(found[1] or found[3]) / (1 if found[1] else 1000)
         op = "most_b" if _SIZE_LIMIT.search(text.text[: found.start()]) else "about_b"
-        if text.negated(found.start()) and op != "most_b":
+        if (text.negated(found.start()) or _FROM.search(text.text[: found.start()])) and op != "most_b":
             continue
         text.take(found.start(), found.end(), Ask("base_model", op, billions, found[0].strip()))
         _blank_words(text, r"models?|param\w*|smaller|bigger|larger|under|below|less|than", found.start())
@@ -275,6 +305,11 @@ def _limits(text: Text) -> None:
         for found in list(figures.PIXELS.finditer(text.text)):
             text.take(found.start(), found.end())
         text.text = re.sub(r"resolution", lambda m: " " * len(m[0]), text.text)
+    if found := words.MEDIA_SIZE.search(text.text):
+        more = not re.search(r"\bsmaller\b", found[0])
+        asked = any(a.axis == "resolution" for a in text.asks)
+        ask = Ask("resolution", "more" if more else "less", None, found[0].strip())
+        text.take(found.start(), found.end(), None if asked else ask)
     for found in list(figures.DURATION.finditer(text.text)):
         if _TIME_LIMIT.search(text.text[: found.start()]) or re.search(
             r"^\s*(?:max|at\s+most|tops|or\s+less)", text.text[found.end() :]

@@ -55,8 +55,11 @@ def edit_gpu(work: Work, ask: Ask, asks: list[Ask]) -> None:
         move_to(work, ask, offers[0] if offers else None, f"{now.title} is the cheapest that fits.")
     elif ask.op == "faster":
         hours = moves.hours_of(choices, work.case)
-        offers = [w for w in offers if moves.hours_of(moves.moved(choices, w, work.case), work.case) < hours * 0.9]
-        move_to(work, ask, offers[0] if offers else None, f"{now.title} is the fastest that is to be had.")
+        after = [(moves.hours_of(moves.moved(choices, w, work.case), work.case), w) for w in offers]
+        quick = [w for h, w in after if h < hours * 0.9] or [
+            w for h, w in after if h < hours and gpu_of(w.gpu).tflops_bf16 > now.tflops_bf16
+        ]
+        move_to(work, ask, quick[0] if quick else None, f"{now.title} is the fastest that is to be had.")
     else:
         larger = [w for w in offers if w.count <= choices.gpu_count and _above(gpu_of(w.gpu), now)]
         larger.sort(key=lambda w: (gpu_of(w.gpu).vram_gb, gpu_of(w.gpu).tflops_bf16))

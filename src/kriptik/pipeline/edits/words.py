@@ -1,72 +1,6 @@
-"""The vocabulary of plan edits: patterns in English, and how the commonest phrases of other languages say the same."""
+"""The vocabulary of plan edits: patterns in English. What other languages say for it is in glossary.toml."""
 
 import re
-
-FOREIGN: tuple[tuple[str, str], ...] = (
-    # German
-    (r"kleiner(?:es|em|en|e)?\s+modell", "smaller model"),
-    (r"modell\s+kleiner", "model smaller"),
-    (r"gr(?:ö|oe)(?:ss|ß)er(?:es|em|en|e)?\s+modell", "bigger model"),
-    (r"\b(?:billiger|g(?:ü|ue)nstiger|preiswerter)\w*", "cheaper"),
-    (r"\bschneller\w*", "faster"),
-    (r"\bepochen?\b", "epochs"),
-    (r"\blernrate\b", "learning rate"),
-    (r"\bbatch-?gr(?:ö|oe)(?:ss|ß)e\b", "batch size"),
-    (r"\b(?:keine|ohne)\s+cloud\b", "no cloud"),
-    (r"\bverdopp(?:le|eln|elt)\w*", "double"),
-    (r"\bhalbier(?:e|en|t)\b", "halve"),
-    (r"\bh(?:ö|oe)chstens\b|\bmaximal\b", "at most"),
-    (r"\bohne\b|\bkeine?n?\b|\bnicht\b", "no"),
-    (r"\bstattdessen\b", "instead"),
-    (r"\b(?:mehr|mehrere)\s+daten\b", "more data"),
-    (r"\bh(?:ö|oe)here\s+aufl(?:ö|oe)sung", "higher resolution"),
-    (r"\bweniger\b", "fewer"),
-    (r"\b(?:zu\s+teuer|(?:demasiado|muy)\s+caro|muito\s+caro|trop\s+ch(?:er|ère))\b|太贵|高すぎ", "too expensive"),
-    # Spanish, Portuguese
-    (r"\bmodelo\s+(?:m[aá]s\s+peque[nñ]o|menor)\b|\bmenor\s+modelo\b", "smaller model"),
-    (r"\bmodelo\s+(?:m[aá]s\s+grande|mayor|maior)\b", "bigger model"),
-    (r"\bm[aá]s\s+barat[oa]\b|\bmais\s+barat[oa]\b", "cheaper"),
-    (r"\bm[aá]s\s+r[aá]pid[oa]\b|\bmais\s+r[aá]pid[oa]\b", "faster"),
-    (r"\b[ée]pocas?\b", "epochs"),
-    (r"\btasa\s+de\s+aprendizaje\b|\btaxa\s+de\s+aprendizado\b", "learning rate"),
-    (r"\btama[nñ]o\s+de(?:l)?\s+(?:lote|batch)\b|\btamanho\s+do\s+(?:lote|batch)\b", "batch size"),
-    (r"\bsin\s+(?:la\s+)?nube\b|\bsem\s+(?:a\s+)?nuvem\b", "no cloud"),
-    (r"\bcomo\s+m[aá]ximo\b|\bno\s+m[aá]ximo\b", "at most"),
-    (r"\bm[aá]s\s+datos\b|\bmais\s+dados\b", "more data"),
-    (r"\bsin\b|\bsem\b", "no"),
-    (r"\ben\s+lugar\s+de\b|\bem\s+vez\s+de\b", "instead of"),
-    # French
-    (r"\bmod[eè]le\s+plus\s+petit\b|\bplus\s+petit\s+mod[eè]le\b", "smaller model"),
-    (r"\bmod[eè]le\s+plus\s+gr(?:and|os)\b", "bigger model"),
-    (r"\bmoins\s+ch[eè]re?\b", "cheaper"),
-    (r"\bplus\s+(?:rapide|vite)\b", "faster"),
-    (r"\b[ée]poques?\b", "epochs"),
-    (r"\btaux\s+d['’]apprentissage\b", "learning rate"),
-    (r"\btaille\s+de\s+(?:lot|batch)\b", "batch size"),
-    (r"\b(?:sans|pas\s+de)\s+cloud\b", "no cloud"),
-    (r"\bau\s+plus\b", "at most"),
-    (r"\bplus\s+de\s+donn[ée]es\b", "more data"),
-    (r"\bsans\b|\bpas\s+de\b", "no"),
-    (r"\bau\s+lieu\s+de\b", "instead of"),
-    # Hindi (in Latin letters and its own)
-    (r"\bsast[aie]\b|सस्ता", "cheaper"),
-    (r"\bchh?ot[aei]\s+model\b|छोटा\s*मॉडल", "smaller model"),
-    (r"\bbad[aei]\s+model\b|बड़ा\s*मॉडल", "bigger model"),
-    (r"\bjald[iy]\b|तेज़", "faster"),
-    # Chinese, Japanese
-    (r"(?:更|小一点的?|小さ(?:い|な|め)の?)?小(?:一点)?的?模型|小さ(?:い|な)モデル", " smaller model "),
-    (r"更?大(?:一点)?的?模型|大き(?:い|な)モデル", " bigger model "),
-    (r"(?:更|再)?便宜(?:一点|点)?|もっと安く|安く", " cheaper "),
-    (r"更快|快一点|もっと速く|速く|早く", " faster "),
-    (r"(?:个|個)?轮|エポック", " epochs "),
-    (r"改(?:成|为)|设(?:为|成)|を|にして|に変更|にする", " to "),
-    (r"学习率|学習率", " learning rate "),
-    (r"批(?:次|量|处理)?大小|バッチサイズ", " batch size "),
-    (r"不(?:要|用)云|クラウド(?:なし|は使わない)", " no cloud "),
-    (r"不超过|最多|以内|以下", " at most "),
-)
-"""Tried in order on the lowered text; the English reading does the rest. Figures and names need no translation."""
-FOREIGN_PATTERNS = tuple((re.compile(pattern), english) for pattern, english in FOREIGN)
 
 NUMBER_WORDS = {
     "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -82,11 +16,11 @@ NOUNS: dict[str, str] = {
     "dropout": r"dropout",
     "alpha": r"\balpha\b",
     "rank": r"\b(?:lora[ _-]?)?rank\b|\br\s*(?==?\s*\d)",
-    "epochs": r"epochs?\b|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",
+    "epochs": r"epochs?\b|(?:over|through)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:data\s?set|data|set|examples|samples)(?=\s+\w+\s+times)|pass(?:es)?\b|times\s+(?:over|through)\s+(?:the\s+)?(?:data|dataset)",  # noqa: E501
     "max_steps": r"(?:max(?:imum)?[ _-]?)?(?:training\s+|optimizer\s+)?(?:steps\b|iterations\b)",
     "seq_len": r"(?:max(?:imum)?[ _-]?)?(?:seq(?:uence)?s?|context)(?:[ _-]?(?:len(?:gth)?s?|window|size))?\b|max[ _-]?len(?:gth)?\b",  # noqa: E501
     "resolution": r"resolution|\bres\b|\bpx\b|\bpixels?\b",
-    "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b",
+    "budget": r"budget|(?:spend(?:ing)?\s+)?\bcap\b|spending\s+limit|(?:cost|price|money|budget|spend)\s+limit|\bspend(?:ing)?\b|\bceiling\b",  # noqa: E501
     "cost": r"\bcosts?\b|\bprice\b|\bbill\b|\bexpenses?\b|\bmoney\b",
     "time": r"training\s+time|\btime\b|\bduration\b|\bruntime\b|\bwait\b",
     "vram": r"\bv?ram\b|(?:gpu\s+)?memory(?:\s+(?:use|usage|footprint))?",
@@ -95,7 +29,7 @@ NOUNS: dict[str, str] = {
     r"|\bpictures?\b|\bclips?\b|\bsongs?\b|\btracks?\b|\brecordings?\b|\bpairs\b|\bconversations\b|\bdialogues\b",
     "tier": r"\btier\b",
     "quality": r"\bquality\b|\baccuracy\b|\bperformance\b|\bresults?\b",
-    "model": r"(?:base[ -]|language\s+)?\bmodels?\b|\bllm\b|\bnetwork\b|\bparam(?:eter)?s?\b|\bcheckpoint\b",
+    "model": r"(?:base[ -]|language\s+)?\bmodels?\b|\bllm\b|\bnetwork\b|\bbrains?\b|\bbase\b|\bparam(?:eter)?s?\b|\bcheckpoint\b",
     "method": r"\bmethod\b|\btechnique\b",
     "provider": r"\bprovider\b|\bhost(?:er)?\b",
 }  # fmt: skip
@@ -103,9 +37,9 @@ NOUNS: dict[str, str] = {
 NOUN_PATTERNS = {name: re.compile(pattern) for name, pattern in NOUNS.items()}
 
 LESS = re.compile(
-    r"\b(?:smaller|smallest|small|smol|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
-    r"shrink|cut(?:ting)?|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
-    r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|too\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
+    r"\b(?:smaller|gentler|softer|milder|calmer|leaner|slimmer|smallest|small|smol|tiny|tinier|lighter|lightweight|compact|mini|lower|lowest|less|fewer|shorter|reduced?|reducing|decreas(?:e|ing)|"
+    r"shrink|shorten|lessen|slash|cut(?:ting)?|drop(?=\s+(?:the|my|our)?\s*$)|drop(?=\s+the\s+(?:batch|learning|lr|rank|epoch|resol|seq|context|cost|price|budget))|trim|minimi[sz]e|bring\s+down|"
+    r"scale\s+down|turn\s+down|dial\s+(?:back|down)|downsize|downgrade|slim|(?:too|such\s+an?|so|that|this|as)\s+(?:big|large|high|long|many|heavy|huge|much)|down)\b"
 )
 MORE = re.compile(
     r"\b(?:bigger|biggest|larger|largest|large|big|higher|highest|greater|longer|more|increas(?:e|ing)|raise|bump|boost|extend|expand|upgrade|"
@@ -119,18 +53,18 @@ TRIPLE = re.compile(r"\b(?:tripl(?:e|ing|ed)|three\s+times\s+(?:as|the|more))\b"
 QUADRUPLE = re.compile(r"\bquadrupl(?:e|ing|ed)\b")
 QUARTER = re.compile(r"\b(?:quarter(?:ed|ing)?)\b")
 TIMES = re.compile(
-    r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b"
+    r"\b(\d+(?:\.\d+)?)\s*(?:x|×|times)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b|\bby\s+(?:a\s+factor\s+of\s+)?(\d+(?:\.\d+)?)\s*(?:x|×|times)\b|\b(\d+)-?fold\b|\bx\s?(\d+(?:\.\d+)?)\s*$"
 )
 PERCENT = re.compile(r"(?:by\s+)?(\d+(?:\.\d+)?)\s*(?:%|percent)")
 
 CHEAPER = re.compile(
-    r"\b(?:cheap(?:er|est|ly)?|less\s+expensive|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
-    r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|on\s+a\s+shoestring|"  # noqa: E501
-    r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|spend\s+less|pay\s+less|less\s+money|budget\s+is\s+tight)\b"
+    r"\b(?:cheap(?:er|est|ly)?|(?:less|not\s+(?:so|as|that))\s+(?:expensive|pricey|costly|dear)|at\s+(?:that|this)\s+price|more\s+affordable|affordable|inexpensive|sav(?:e|ing)\s+(?:some\s+|us\s+|me\s+)?(?:money|cash|cost)|"
+    r"too\s+(?:expensive|pricey|costly|dear|much\s+money)|costs?\s+(?:me\s+|us\s+)?too\s+much|low(?:er)?[- ]cost|econom(?:y|ical|ic)|frugal|thrifty|budget[- ]friendly|low[- ]budget|on\s+a\s+shoestring|"  # noqa: E501
+    r"(?:way\s+)?(?:over|out\s+of|beyond|above)\s+(?:my|our|the)\s+(?:budget|price\s+range|means)|bring\s+(?:it|the\s+(?:cost|price)s?)\s+down|can'?t\s+afford|(?:spend|pay|charge)\s+less|(?:costs?|price)\s+(?:is\s+|are\s+)?too\s+(?:high|much|steep)|less\s+money|(?:money|cash|funds?)\s+(?:is|are)\s+(?:very\s+|really\s+|a\s+bit\s+)?(?:tight|short|limited|scarce)|short\s+of\s+(?:money|cash)|(?:not|don'?t|won'?t|can'?t|cannot)\s+(?:want\s+to\s+|like\s+to\s+)?(?:spend|pay)\s+(?:that|so|as|this|too)\s+much|budget\s+is\s+tight)\b"
 )
 FASTER = re.compile(
     r"\b(?:fast(?:er|est)?|quick(?:er|est|ly)?|speed(?:ier)?(?:\s+(?:it|this|things|training))?(?:\s+up)?|sooner|too\s+slow|"
-    r"takes?\s+(?:way\s+)?too\s+long|less\s+time|in\s+a\s+hurry|hurry|asap|accelerate)\b"
+    r"takes?\s+(?:way\s+|far\s+|much\s+)?(?:too\s+long|forever|ages)|(?:can'?t|cannot|don'?t\s+want\s+to|won'?t)\s+wait|wait(?:ing)?\s+(?:so|that|this)\s+long|less\s+time|in\s+a\s+(?:hurry|rush)|hurry|rush|(?:need|want)\s+(?:it|this|that)\s+(?:very\s+|really\s+)?(?:soon|now)|asap|accelerate)\b"
 )
 SLOWER = re.compile(
     r"\b(?:slower\s+is\s+(?:fine|ok(?:ay)?)|(?:can|may)\s+(?:take|run)\s+longer|no\s+(?:hurry|rush)|not\s+in\s+a\s+(?:hurry|rush)|"
@@ -138,18 +72,26 @@ SLOWER = re.compile(
 )
 BETTER = re.compile(
     r"\b(?:better\s+(?:quality|results?|accuracy|model|answers|output)|(?:higher|best|improve(?:\s+the)?|more|maximum|top)\s+(?:quality|accuracy)|"
-    r"more\s+accurate|smarter|improve\s+(?:it|the\s+results?))\b"
+    r"more\s+accurate|smarter|improve\s+(?:it|the\s+results?)|make\s+(?:it|this|the\s+model)\s+(?:way\s+|much\s+|a\s+bit\s+)?better|quality\s+(?:matters|first|comes\s+first))\b"
 )
 WORSE_IS_FINE = re.compile(r"\b(?:lower|less)\s+quality\s+(?:is\s+)?(?:fine|ok(?:ay)?|acceptable)|good\s+enough\b")
-LESS_MEMORY = re.compile(
-    r"\b(?:less|lower|reduce(?:\s+the)?|save|cut(?:\s+the)?|too\s+much)\s+(?:gpu\s+)?(?:v?ram|memory)|out\s+of\s+(?:gpu\s+)?memory|\boom(?:s|ed|ing)?\b|"
-    r"(?:doesn'?t|won'?t|does\s+not|will\s+not)\s+fit\b"
+LESS_MEMORY = re.compile(r"\b(?:less|lower|reduce(?:\s+the)?|save|cut(?:\s+the)?|too\s+much)\s+(?:gpu\s+)?(?:v?ram|memory)")
+OUT_OF_MEMORY = re.compile(
+    r"(?:\bout\s+of\s+(?:gpu\s+)?(?:memory|v?ram)|\boom(?:s|ed|ing)?\b|(?:doesn'?t|won'?t|does\s+not|will\s+not)\s+fit\b)"
+    r"(?:\s+(?:on|in|into)\s+(?:my|our|the|this)\s+\w+)?"
 )
 NEGATION = re.compile(
     r"(?:\bno|\bnot|n't|\bnever|\bwithout|\bavoid|\binstead\s+of|\brather\s+than|\bdrop|\bskip|\bremove|\bexclude|\bditch|\bforget|\bstop\s+using|"
-    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap\s+out|\breplace|^\s*from|\b(?:switch|change|move|go|migrate)(?:ing)?(?:\s+(?:it|us|this|over))?(?:\s+away)?\s+from|\bover)\s+"
+    r"\bget\s+rid\s+of|\bcut\s+out|\bleave\s+out|\banything\s+but|\bno\s+more|\bswap(?:\s+out)?(?!\s+(?:to|in|it))|\bexchange|\btrade|\breplace|^\s*from|\b(?:switch|change|move|go|migrate)(?:ing)?(?:\s+(?:it|us|this|over))?(?:\s+away)?\s+from|\bover)\s+"
     r"(?:(?:the|a|an|any|on|in|to|use|using|with|it|go|run|running|do|doing|be|want|need|train|training|for|via|at|my|our|really|that|stage|step)\s+)*$"
 )
+COMPARED = re.compile(r"(?:\bthan|\bin\s+(?:place|lieu)\s+of)\s+(?:(?:the|a|plain|simple|normal|just|ordinary|your|that)\s+)*$")
+"""What something is better than is not wanted: "DoRA rather than LoRA", "vera in place of lora"."""
+GONE = re.compile(
+    r"^(?:\s+(?:stage|step|part|phase|bit))?\s+(?:(?:can|could|should|must|may|is|are)\s+(?:be\s+)?)?"
+    r"(?:out|away|off|drop(?:ped)?|gone|remove[d]?|skipped|left\s+out|not\s+(?:needed|wanted|necessary)|unnecessary)\b"
+)
+"""What follows a name that is ruled out: "leave DPO out", "DPO is not needed"."""
 KEEP = re.compile(
     r"\b(?:keep|don'?t\s+(?:change|touch|alter|modify|mess\s+with)|do\s+not\s+(?:change|touch|alter|modify)|leave|same|stick\s+with|"
     r"without\s+(?:changing|touching)|not\s+the|maintain)\s+(?:using\s+)?(?:the\s+|my\s+|our\s+|this\s+|that\s+|same\s+|current\s+|existing\s+)*"
@@ -219,7 +161,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("lora", r"\blora\b(?!\s*(?:rank|alpha|dropout|r\b))|\badapters?\b"),
     (
         "full_finetune",
-        r"\bfull(?:[- ]|\s+model\s+|\s+parameter\s+|\s+weight\s+)?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b",  # noqa: E501
+        r"\bfull(?:[- ]|[- ](?:model|parameters?|weights?)[- ])?(?:fine[- ]?tun\w*|ft\b|train\w*|sft\b)|\bfull_finetune\b|\ball\s+(?:the\s+|of\s+the\s+)?weights\b|\b(?:tune|train|update)\s+(?:everything|the\s+(?:whole|entire)\s+(?:model|network))\b",  # noqa: E501
     ),
     ("diffusion_dpo", r"\bdiffusion[- ]dpo\b"),
     ("dpo", r"\bdpo\b|direct\s+preference"),
@@ -245,16 +187,18 @@ ONE_STAGE = re.compile(
     r"\b(?:no|don'?t\s+have(?:\s+any)?|without)\s+preference\s+(?:pairs|data|step|stage)"
 )
 APPEND = re.compile(
-    r"\b(?:add|then|followed\s+by|afterwards?|after\s+that|plus|also\s+(?:do|run|use)|on\s+top|append|finish\s+with|second\s+stage|extra\s+stage|and\s+then)\b"
+    r"\b(?:add|then|followed\s+by|afterwards?|after\s+that|plus|also\s+(?:do|run|use)|on\s+top|append|finish\s+with|tack\b|at\s+the\s+end|finally|as\s+(?:a|the)\s+(?:second|last|final)|follow\s+(?:it|this|that)\s+(?:up\s+)?with|second\s+stage|extra\s+stage|and\s+then)\b"
 )
 
 TIERS: dict[str, str] = {
     "flagship": r"\bflagship\b|state[- ]of[- ]the[- ]art|\bsota\b|best\s+possible\s+quality|top[- ]tier|world[- ]class",
     "professional": r"\bprofessional\b|\bproduction(?:[- ](?:ready|grade|quality))?\b|\bpro\s+(?:tier|level|quality)\b|enterprise[- ]grade",  # noqa: E501
-    "consumer": r"\bconsumer\b|\bhobby(?:ist)?\b|\bquick\s+(?:test|fine|experiment|version|run)\w*|\bjust\s+a\s+(?:test|experiment|prototype|demo)\b",  # noqa: E501
+    "consumer": r"\bconsumer\b|\bhobby(?:ist)?\b|\bquick\s+(?:test|fine|experiment|version|run)\w*|\bjust\s+a\s+(?:test|experiment|demo|draft)\b|\bprototype\b|\bproof[- ]of[- ]concept\b|\btoy\s+(?:model|project|version)\b|\btrial\s+run\b",  # noqa: E501
     "research": r"\bresearch\s+(?:tier|grade|level)\b",
 }
 TIER_PATTERNS = {name: re.compile(pattern) for name, pattern in TIERS.items()}
+MEDIA_SIZE = re.compile(r"\b(?:images?|photos?|pictures?|renders?|outputs?)\b[^,;.]{0,16}\b(?:bigger|larger|smaller|sharper)\b|\b(?:bigger|larger|smaller|sharper)\s+(?:images?|photos?|pictures?|renders?)\b")  # noqa: E501
+"""How large a picture is, not how many there are."""
 OPTIONS = re.compile(
     r"\b(?P<key>economy|recommended|best)\s+(?:option|plan|one)\b|\b(?:option|plan)\s+(?P<key2>economy|recommended|best)\b"
 )

@@ -47,6 +47,8 @@ class Work:
     notes: list[str] = field(default_factory=list)
     reset: bool = False
     """Settings set by hand were given up."""
+    met: set[str] = field(default_factory=set)
+    """Wishes of the whole plan that an earlier one met along the way."""
 
     def to(self, after: Choices, said: str, *fields: str, why: str = "") -> None:
         """Moves to `after`; `fields` were asked for, what else differs followed."""

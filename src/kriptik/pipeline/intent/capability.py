@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import log
 
-from kriptik.pipeline.intent import learned
+from kriptik.pipeline.intent.learned import Judgement
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
 from kriptik.pipeline.intent.vocabulary import Vocabulary, phrase
@@ -44,16 +43,16 @@ _SOURCE = re.compile(
 ENOUGH = 0.6
 """Less evidence than this is none."""
 CUE, MOST = 1.5, 8.0
-"""What a unit of evidence from cue words adds to the log probability of the learned model, and the evidence that counts at most."""
-SURE = 0.3
-"""Probability that the learned model must give a capability for which no cue word speaks."""
+"""What a unit of evidence from cue words adds to the log probability of the learned models; the most evidence that counts."""
+SURE = -1.2
+"""Log probability that the learned models must give a capability for which no cue word speaks."""
 
 
 @dataclass
 class Evidence:
-    """Scores by capability, and what was seen. `chances`: the learned model's, which also knows "no" and "ask"."""
+    """Scores by capability, and what was seen. `judgement`: the learned models' view, which also knows "no" and "ask"."""
 
-    chances: dict[str, float] = field(default_factory=dict)
+    judgement: Judgement
     scores: dict[str, float] = field(default_factory=dict)
     seen: list[tuple[str, str, str, str | None]] = field(default_factory=list)
 
@@ -64,9 +63,7 @@ class Evidence:
     def best(self) -> str | None:
         """The capability with most evidence, cue words and learned model together; None where there is too little."""
         top = max(CAPABILITIES, key=self._sum)
-        if self.known >= ENOUGH:
-            return top
-        return top if self.chances.get(top, 0.0) >= max(SURE, self.chances.get("ask", 0.0)) else None
+        return top if self.known >= ENOUGH or self._learned(top) >= max(SURE, self._learned("ask")) else None
 
     @property
     def known(self) -> float:
@@ -74,7 +71,10 @@ class Evidence:
         return max(self.scores.values(), default=0.0)
 
     def _sum(self, capability: str) -> float:
-        return CUE * min(self.scores.get(capability, 0.0), MOST) + log(max(self.chances.get(capability, 0.0), 1e-6))
+        return CUE * min(self.scores.get(capability, 0.0), MOST) + self._learned(capability)
+
+    def _learned(self, name: str) -> float:
+        return (self.judgement.grams[name] + self.judgement.net[name]) / 2
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class _Mark:
     kind: str
 
 
-def weigh(reading: Reading, named: Named, methods: list[str]) -> Evidence:
+def weigh(reading: Reading, named: Named, methods: list[str], judgement: Judgement) -> Evidence:
     """All evidence in a request."""
-    evidence = Evidence(learned.judged(reading.text))
+    evidence = Evidence(judgement)
     text = list(reading.text)
     for start, end in named.spans:
         text[start:end] = "·" * (end - start)

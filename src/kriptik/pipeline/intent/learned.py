@@ -1,24 +1,52 @@
-"""A small logistic model over hashed word and character n-grams: what a request is about, where no cue word says it.
+"""What a request is about where no cue word says it: two small models learned from written requests, shipped as `learned.bin`.
 
-Trained by `scripts/train_intent.py` from committed phrases and shipped as `learned.bin`: a JSON line (classes, bias, scale),
-then zlib-packed int8 weights, row by bucket. Pure Python, so that a planner needs no numeric library; deterministic.
+`grams` is a linear model over hashed words, pairs of words and pieces of words. `net` reads the text as pieces of a multilingual
+vocabulary, each a vector distilled from a sentence encoder, through one convolution. Both give a probability of each class: the ten
+capabilities, "no" (no request) and "ask" (a request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
+
+The file: a JSON line (classes, factors of the decision, and name, type, shape and scale of each array), then one zlib stream of the
+arrays in that order.
 """
 
 import json
-import math
 import re
+import unicodedata
 import zlib
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 FILE = Path(__file__).with_name("learned.bin")
 BUCKETS = 1 << 15
+HEAD, TAIL = 500, 200
+"""Characters of a long text that the learned models read: its beginning and its end."""
+LONGEST = 12
+"""Characters of the longest piece."""
+MARK = "▁"
+"""Begins a word in the vocabulary of pieces."""
 _TOKEN = re.compile(
     r"[a-z0-9\u00df-\u024f\u0400-\u04ff\u0600-\u06ff\u0900-\u097f']+|[\u3040-\u30ff]+|[\u4e00-\u9fff]+|[\uac00-\ud7af]+|\?"
 )
 _DIGITS = re.compile(r"\d+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+UNKNOWN = -20.0
+"""Log probability of a character that no piece holds."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Log probabilities by class of the two models."""
+
+    grams: dict[str, float]
+    net: dict[str, float]
+
+
+def ends(text: str) -> str:
+    """The part of a long text that is read."""
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]} {text[-TAIL:]}"
 
 
 def features(folded: str) -> list[int]:
@@ -38,26 +66,102 @@ def features(folded: str) -> list[int]:
     return sorted({zlib.crc32(name.encode()) % BUCKETS for name in names})
 
 
+def plain(typed: str) -> str:
+    """The text as the pieces are cut from it: lower case, compatibility forms resolved, figures as 0."""
+    return _DIGITS.sub("0", unicodedata.normalize("NFKC", typed.replace("·", " ")).lower())
+
+
+def cut(text: str, scores: dict[str, tuple[int, float]]) -> list[int]:
+    """The most likely cut of a plain text into pieces (Viterbi over a unigram vocabulary); ids, characters unknown left out."""
+    spaced = MARK + MARK.join(text.split())
+    count = len(spaced)
+    best = [0.0] + [-1e30] * count
+    came: list[tuple[int, int]] = [(-1, -1)] * (count + 1)
+    for start in range(count):
+        base = best[start]
+        if base + UNKNOWN > best[start + 1]:
+            best[start + 1], came[start + 1] = base + UNKNOWN, (start, -1)
+        for end in range(start + 1, min(count, start + LONGEST) + 1):
+            found = scores.get(spaced[start:end])
+            if found is not None and base + found[1] > best[end]:
+                best[end], came[end] = base + found[1], (start, found[0])
+    at, out = count, []
+    while at > 0:
+        start, piece = came[at]
+        if piece >= 0:
+            out.append(piece)
+        at = start
+    return out[::-1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The arrays of the file. Arrays kept as int8 are scaled when they are used."""
+
+    classes: list[str]
+    scores: dict[str, tuple[int, float]]
+    arrays: dict[str, np.ndarray]
+    scales: dict[str, float]
+    mix: dict[str, dict[str, float]]
+    """Factors of the decision (`decide`)."""
+
+
 @cache
-def _model() -> tuple[list[str], list[float], bytes]:
+def model() -> Model:
+    """The shipped models, read once."""
     head, _, packed = FILE.read_bytes().partition(b"\n")
     facts = json.loads(head)
-    return facts["classes"], facts["bias"] + [facts["scale"]], zlib.decompress(packed)
+    data, at = zlib.decompress(packed), 0
+    arrays, scales = {}, {}
+    for name, kind, shape, scale in facts["arrays"]:
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        arrays[name] = np.frombuffer(data[at : at + size], kind).reshape(shape)
+        scales[name], at = scale, at + size
+    names = arrays.pop("pieces").tobytes().decode("utf-8").split("\n")
+    likely = arrays.pop("likely").astype(np.float32) * scales["likely"]
+    known = {name: (place, float(score)) for place, (name, score) in enumerate(zip(names, likely, strict=True))}
+    return Model(facts["classes"], known, arrays, scales, facts["mix"])
 
 
-def judged(folded: str) -> dict[str, float]:
-    """Probability of each class: the ten capabilities, "no" (no request) and "ask" (a request that does not say for what)."""
-    classes, (*bias, scale), weights = _model()
-    found = features(folded)
-    width = len(classes)
-    sums = [0] * width
-    for bucket in found:
-        row = weights[bucket * width : (bucket + 1) * width]
-        for at, value in enumerate(row):
-            if value:
-                sums[at] += value - 256 if value > 127 else value
-    norm = scale / math.sqrt(max(len(found), 1))
-    logits = [b + s * norm for b, s in zip(bias, sums, strict=True)]
-    top = max(logits)
-    powers = [math.exp(x - top) for x in logits]
-    return dict(zip(classes, (p / sum(powers) for p in powers), strict=True))
+def judged(folded: str, typed: str) -> Judgement:
+    """What both models say of a text, folded and as typed."""
+    known = model()
+    grams = _grams(known, features(ends(folded)))
+    net = _net(known, cut(plain(ends(typed)), known.scores))
+    return Judgement(*(dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)))
+
+
+def _grams(known: Model, found: list[int]) -> np.ndarray:
+    rows = known.arrays["grams"][found].astype(np.float32)
+    return rows.sum(axis=0) * known.scales["grams"] / np.sqrt(max(len(found), 1)) + known.arrays["grams_bias"]
+
+
+def _net(known: Model, ids: list[int]) -> np.ndarray:
+    """Vectors of the pieces → convolution over three → the strongest of each, beside the mean → two layers."""
+    weights = known.arrays
+    width = weights["vectors"].shape[1]
+    padded = np.zeros((max(len(ids), 1) + 2, width), np.float32)
+    padded[1 : len(ids) + 1] = weights["vectors"][ids].astype(np.float32) * known.scales["vectors"]
+    windows = np.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+    seen = np.maximum(windows @ _float(known, "conv") + weights["conv_bias"], 0)
+    pooled = np.concatenate([seen.max(axis=0), padded[1:-1].mean(axis=0) * MEAN])
+    inner = np.maximum(pooled @ _float(known, "inner") + weights["inner_bias"], 0)
+    return inner @ _float(known, "outer") + weights["outer_bias"]
+
+
+MEAN = 3.0
+"""The mean of the vectors is small beside the strongest of the convolution."""
+
+
+@cache
+def _floats(name: str) -> np.ndarray:
+    return model().arrays[name].astype(np.float32) * model().scales[name]
+
+
+def _float(known: Model, name: str) -> np.ndarray:
+    return _floats(name) if known is model() else known.arrays[name].astype(np.float32) * known.scales[name]
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())

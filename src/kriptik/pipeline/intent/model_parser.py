@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.intent.parser import OfflineParser
-from kriptik.pipeline.intent.text import MAX_CHARS, read_text
+from kriptik.pipeline.intent.text import read_text
 from kriptik.spec.intent import DataMention, OutputMention, TrainingIntent
 from kriptik.spec.llm import LanguageModel, NoAnswerError
 
@@ -24,7 +24,7 @@ MEANT = ("needs_clarification", "question", "capability", "quality_tier", "bench
 """Fields the model decides."""
 DATA = ("type", "source", "format")
 OUTPUT = ("export", "language", "target_device")
-LONGEST_QUESTION = 300
+LONGEST_QUESTION, LONGEST_REQUEST = 300, 8000
 
 
 @dataclass
@@ -121,7 +121,7 @@ def _system() -> str:
 
 
 def _quoted(prompt: str) -> str:
-    text = re.sub(r"</?\s*request\s*>", "", prompt[:MAX_CHARS], flags=re.I)
+    text = re.sub(r"</?\s*request\s*>", "", prompt[:LONGEST_REQUEST], flags=re.I)
     return f"<request>\n{text}\n</request>"
 
 

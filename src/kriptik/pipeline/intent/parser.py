@@ -3,14 +3,21 @@
 from typing import Protocol
 
 from kriptik.pipeline.intent import details, limits, mentions, names
-from kriptik.pipeline.intent.capability import Evidence, weigh
+from kriptik.pipeline.intent.capability import weigh
+from kriptik.pipeline.intent.decide import best, chances
+from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.questions import question
-from kriptik.pipeline.intent.request import is_request
+from kriptik.pipeline.intent.request import readable, signs
 from kriptik.pipeline.intent.text import Reading, read_text
 from kriptik.pipeline.intent.tier import contradicts, tier
 from kriptik.spec.intent import TrainingIntent
 
 _NOT_A_REQUEST = TrainingIntent.model_validate({"is_training_request": False})
+
+
+def is_specific(intent: TrainingIntent) -> bool:
+    """Whether there is a method, a sum, data or hardware: things that only a request has."""
+    return bool(intent.methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
 
 
 class IntentParser(Protocol):
@@ -25,18 +32,19 @@ class OfflineParser:
     def parse(self, prompt: str) -> TrainingIntent:
         """The fields that the text determines; `is_training_request` alone where it is no request to train."""
         reading = read_text(prompt)
-        if not reading.text.strip(" ·\n"):
+        if not readable(reading):
             return _NOT_A_REQUEST.model_copy()
         named = names.resolve(reading)
         methods, excluded = details.methods(reading)
-        evidence = weigh(reading, named, methods)
-        intent = self._means(reading, named, methods, excluded)
-        specific = bool(methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
-        if not is_request(reading, named, evidence, specific):
+        evidence = weigh(reading, named, methods, judged(reading.text, reading.clean))
+        intent = self.means(reading, named, methods, excluded)
+        verdict = best(chances(evidence, signs(reading, named, evidence, is_specific(intent))))
+        if verdict == "no":
             return _NOT_A_REQUEST.model_copy()
-        return self._judged(reading, named, evidence, intent)
+        return self._judged(reading, named, verdict, intent)
 
-    def _means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
+    def means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
+        """Every field that does not hang on what the model is for."""
         money = limits.budget(reading)
         provider = details.provider(reading)
         return TrainingIntent.model_validate(
@@ -57,8 +65,8 @@ class OfflineParser:
             }
         )
 
-    def _judged(self, reading: Reading, named: names.Named, evidence: Evidence, intent: TrainingIntent) -> TrainingIntent:
-        intent.capability = evidence.best()  # type: ignore[assignment]
+    def _judged(self, reading: Reading, named: names.Named, verdict: str, intent: TrainingIntent) -> TrainingIntent:
+        intent.capability = verdict if verdict != "ask" else None  # type: ignore[assignment]
         if intent.capability is None:
             intent.needs_clarification = True
             intent.question = question(reading, named, intent.data)

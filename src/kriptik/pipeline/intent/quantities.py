@@ -121,6 +121,12 @@ def to_value(digits: str, language: str = "en") -> float:
 
 def numbers(text: str, language: str = "en") -> list[Number]:
     """All figures, written in digits or in words, ranges joined, never overlapping."""
+    return list(_numbers(text, language))
+
+
+@lru_cache(maxsize=32)
+def _numbers(text: str, language: str) -> tuple[Number, ...]:
+    """Kept for a while: every reader of a request asks for them."""
     found = _digit_numbers(text, language)
     found += [Number(1.0, m.start(), m.end(), worded=True) for m in _A_GRAND.finditer(text)]
     taken = [(n.start, n.end) for n in found]
@@ -128,7 +134,7 @@ def numbers(text: str, language: str = "en") -> list[Number]:
         if all(word.end <= a or word.start >= b for a, b in taken):
             found.append(word)
             taken.append((word.start, word.end))
-    return _joined(text, sorted(found, key=lambda n: n.start))
+    return tuple(_joined(text, sorted(found, key=lambda n: n.start)))
 
 
 def _digit_numbers(text: str, language: str) -> list[Number]:
@@ -241,6 +247,11 @@ _PER_BEFORE = re.compile(r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.
 
 def money(text: str, language: str = "en") -> list[Money]:
     """All sums with a currency beside them, or with a word that only money has ("grand")."""
+    return list(_money(text, language))
+
+
+@lru_cache(maxsize=32)
+def _money(text: str, language: str) -> tuple[Money, ...]:
     before, after, codes = _currency_patterns(language)
     found: list[Money] = []
     for n in numbers(text, language):
@@ -279,7 +290,7 @@ def money(text: str, language: str = "en") -> list[Money]:
                 (per["unit"] or "hour").strip() if per else ("hour" if before_per else None),
             )
         )
-    return found
+    return tuple(found)
 
 
 _GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand|large ones|g's|mille)\b")
@@ -314,6 +325,11 @@ HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week":
 
 def durations(text: str, language: str = "en") -> list[Duration]:
     """All spans of time, "an hour", "half a day" and "3-4 h" (the upper end) included."""
+    return list(_durations(text, language))
+
+
+@lru_cache(maxsize=32)
+def _durations(text: str, language: str) -> tuple[Duration, ...]:
     words = vocabulary(language)
     found = [d for n in numbers(text, language) if (d := _duration_after(text, n.value, n.start, n.end, language))]
     for match in words.rx("time.one").finditer(text):
@@ -323,7 +339,7 @@ def durations(text: str, language: str = "en") -> list[Duration]:
         if d := _duration_after(text, 0.5, match.start(), match.end(), language):
             found.append(d)
     found.sort(key=lambda d: (d.start, -d.end))
-    return [d for i, d in enumerate(found) if not i or d.start >= found[i - 1].end]
+    return tuple(d for i, d in enumerate(found) if not i or d.start >= found[i - 1].end)
 
 
 def _duration_after(text: str, amount: float, start: int, end: int, language: str) -> Duration | None:

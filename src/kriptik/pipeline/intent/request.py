@@ -1,6 +1,7 @@
-"""Is it a request to train something? Questions, account matters, other errands, gibberish and injections are not."""
+"""Signs that a text is a request to train something, and that it is not: questions, account matters, other errands, gibberish."""
 
 import re
+from math import log
 
 from kriptik.pipeline.intent.capability import Evidence
 from kriptik.pipeline.intent.names import Named
@@ -8,34 +9,61 @@ from kriptik.pipeline.intent.text import Reading
 
 ASKED, BARE = 2.5, 2.6
 """Evidence for a capability that makes a request of a sentence with, and without, a word of wishing or making."""
-UNLIKELY, UNLIKELY_CUED = 0.25, 0.6
-"""A text that says neither is a request where the learned model gives "no request" less than this; the second, where cue words
-speak for a capability."""
 CUED = 1.5
-"""Evidence from cue words that counts for that."""
+"""Evidence from cue words that counts as such."""
 _LETTERS = re.compile(r"[^\W\d_]")
 _START = re.compile(
     r"^[\s\"'*\-–>#,]*(?:(?:hi|hey|hello|yo|ok|okay|so|well|um|uh|hmm|and|but|quick question"
     r"|question|q|also|sorry|dumb question|hola|hallo|bonjour|salut|ola|oi|hii|btw"
     r"|hi there|hey there|hello there|guys|team|folks|kriptik|你好|请问|すみません|नमस्ते)[\s,:!.\-–]*)*"
 )
+LISTS = ("train", "artefact", "wish", "build", "other_task", "account", "past", "chitchat")
+"""Cue lists whose hits anywhere in the text are signs of their own."""
+FLAGS = (
+    "one", "wanted", "refused", "closes", "injected", "gibberish", "base", "bar", "specific", "known", "cued", "asks", "polite",
+    "question", "length", "short", *LISTS,
+)  # fmt: skip
+"""What `signs` tells, in this order; the trained decision knows them by name."""
 
 
-def is_request(reading: Reading, named: Named, evidence: Evidence, specific: bool) -> bool:
-    """`specific`: a budget, method, data or hardware was found, which only a request has."""
+def readable(reading: Reading) -> bool:
+    """Whether there is anything to read at all."""
+    return len(_LETTERS.findall(reading.text)) >= 2
+
+
+def signs(reading: Reading, named: Named, evidence: Evidence, specific: bool) -> dict[str, float]:
+    """Every sign with its strength (mostly 0 or 1). `specific`: a budget, method, data or hardware was found."""
     text = reading.text
-    known = evidence.scores.get(evidence.best() or "", 0.0) >= BARE or named.base
-    if len(_LETTERS.findall(text)) < 2 or (not known and _gibberish(text)):
-        return False
-    wanted = refused = False
-    for start, end in reading.sentences:
-        verdict = _sentence(reading, text[start:end], named, evidence, specific)
-        if verdict is False and not wanted and _closes(reading, text[start:end]):
-            return False
-        wanted = wanted or bool(verdict)
-        refused = refused or (verdict is False and not _puts_the_task(reading, text[start:end], named, evidence))
-    limit = UNLIKELY_CUED if evidence.known >= CUED else UNLIKELY
-    return wanted or (not refused and not reading.injected and evidence.chances.get("no", 1.0) < limit)
+    parts = [text[start:end] for start, end in reading.sentences]
+    verdicts = [_sentence(reading, part, named, evidence, specific) for part in parts]
+    wanted = any(verdicts)
+    refused = any(
+        verdict is False and not _puts_the_task(reading, part, named, evidence)
+        for part, verdict in zip(parts, verdicts, strict=True)
+    )
+    closes = any(verdict is False and _closes(reading, part) for part, verdict in zip(parts, verdicts, strict=True))
+    bodies = [part[m.end() :] if (m := _START.match(part)) else part for part in parts]
+    words = len(text.split()) + len(text) / 12
+    found = {
+        "one": 1.0,
+        "wanted": wanted,
+        "refused": refused,
+        "closes": closes,
+        "injected": reading.injected,
+        "gibberish": _gibberish(text),
+        "base": named.base is not None,
+        "bar": named.benchmark is not None,
+        "specific": specific,
+        "known": min(evidence.known, 8.0) / 4,
+        "cued": evidence.known >= CUED,
+        "asks": any(part.rstrip().endswith(("?", "？", "؟")) for part in parts),
+        "polite": any(reading.words.rx("request.polite").match(body) for body in bodies),
+        "question": any(reading.words.rx("request.question").match(body) for body in bodies),
+        "length": log(1 + words) / 3,
+        "short": words < 4,
+        **{name: reading.words.rx(f"request.{name}").search(text) is not None for name in LISTS},
+    }
+    return {name: float(found[name]) for name in FLAGS}
 
 
 _TASK_QUESTION = re.compile(

@@ -12,8 +12,10 @@ from itertools import pairwise
 from kriptik.pipeline.intent.spelling import mended
 from kriptik.pipeline.intent.vocabulary import Vocabulary, own_lists, phrases, vocabulary
 
-MAX_CHARS = 8000
-"""A request is a few sentences; of a longer text the beginning is read."""
+HEAD_CHARS, TAIL_CHARS = 2000, 1000
+"""A request is a few sentences; of a longer text the beginning and the end are read."""
+TELLING_CHARS = 700
+"""The language shows in the first sentences."""
 BLANK = "·"
 """Stands for a character that must not be read."""
 
@@ -128,6 +130,11 @@ class Reading:
     language: str
     injected: bool
 
+    @property
+    def clean(self) -> str:
+        """As typed, without what is blanked out of `text`."""
+        return "".join(" " if c == BLANK else t for c, t in zip(self.text, self.typed, strict=True))
+
     @cached_property
     def words(self) -> Vocabulary:
         """English and the language of the text, merged."""
@@ -150,9 +157,8 @@ class Reading:
 
 def read_text(prompt: str) -> Reading:
     """Fold, guess the language, blank out what is quoted or injected."""
-    typed = prompt[:MAX_CHARS].replace("\x00", " ")
-    typed = _unwrap(typed)
-    language = guess_language(fold(typed))
+    typed = _unwrap(_ends(prompt).replace("\x00", " "))
+    language = guess_language(fold(typed[:TELLING_CHARS]))
     if language == "en":
         typed = mended(typed)
     folded = fold(typed)
@@ -160,6 +166,13 @@ def read_text(prompt: str) -> Reading:
     text = _without_quotes(folded, words)
     clean = _without_injections(text, words)
     return Reading(typed, clean, folded, language, clean != text)
+
+
+def _ends(prompt: str) -> str:
+    """Of a very long text the beginning and the end, which must not run into each other."""
+    if len(prompt) <= HEAD_CHARS + TAIL_CHARS:
+        return prompt
+    return f"{prompt[:HEAD_CHARS]}\n{prompt[-TAIL_CHARS:]}"
 
 
 def _unwrap(typed: str) -> str:
