@@ -62,6 +62,10 @@ class Bundle:
     words: dict[str, str] = field(default_factory=dict)
     """Placeholder → the text that stands for it once an adaptation has added tokens to the tokenizer (textual inversion)."""
     modified: dict[int, Tensor] = field(default_factory=dict)
+    pipeline: Any = None
+    """The library's own object around trainee and parts, where there is one (diffusers)."""
+    targets: str | None = None
+    """The layers that 'all-linear' means here, as a regular expression; None: all of them."""
     unquantised: Callable[[], nn.Module] | None = None
     """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
 
@@ -183,6 +187,8 @@ class Modality:
     """What the model is about. Keeps nothing: whatever it needs it takes from the bundle."""
 
     provides: ClassVar[frozenset[str]] = frozenset()
+    sample_suffix: ClassVar[str] = ""
+    """Of the files that `sample` makes (".png"); empty where it answers in text."""
 
     def __init__(self, job: TrainJob) -> None:
         self.job = job
@@ -213,8 +219,11 @@ class Modality:
         """One forward. `module` is the trainee or what the strategy wrapped it in."""
         return module(**micro.inputs)
 
-    def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
-        """The model's answer now: greedy, fixed seed. Called in eval mode, without gradients."""
+    def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str | bytes:
+        """The model's answer now: greedy, fixed seed. Called in eval mode, without gradients.
+
+        Text, or the bytes of a file of the kind that `sample_suffix` names.
+        """
         raise NotImplementedError
 
     def preview(self, row: dict[str, Any]) -> str:
@@ -252,6 +261,14 @@ class Modality:
 
         `extra['target']` becomes what this model is to predict; `engine/noise.py` has the usual ones.
         """
+        raise NotImplementedError
+
+    def noise_times(self, bundle: Bundle) -> str:
+        """`noise`: how this model's times are drawn unless the objective says: "uniform" or "logit_normal"."""
+        return "uniform"
+
+    def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
+        """`noise`: what the model makes of a prompt, as a file's bytes; the same for the same seed."""
         raise NotImplementedError
 
     def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:
@@ -343,6 +360,8 @@ class Objective:
     """How rows are encoded: completion · prompt · preference · pair · image …"""
     overfits: ClassVar[bool] = True
     """Whether the loss of the same rows falls when they are trained on again; not where a model's own answers are."""
+    whole_evaluation: ClassVar[bool] = False
+    """Whether `evaluate` must see all held-out rows at once: what is measured is a row among the others."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings

@@ -43,6 +43,8 @@ STRATEGIES = {
     "pipeline": "kriptik.engine.strategies.pipeline:Pipeline",
 }
 MODALITIES = {
+    "embedding": "kriptik.engine.modalities.embedding:Embedding",
+    "image": "kriptik.engine.modalities.image:Image",
     "text": "kriptik.engine.modalities.text:Text",
 }
 

@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from kriptik.engine.interfaces import Bins, Session, StepStats
 from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import Place
+from kriptik.spec.errors import WorkerError
 from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySample, WorkerBody
 
 EVAL_CHUNK = 64
 """Held-out rows scored between two looks at what is wanted."""
 SAMPLE_EVERY_S = 1.0
+SAMPLES = "samples"
+"""The folder of the run in which samples that are files lie."""
 
 
 class Teller:
@@ -66,10 +70,11 @@ class Teller:
         sums: list[float] = []
         weights: list[float] = []
         custom: dict[str, float] = {}
-        for start in range(0, len(rows), EVAL_CHUNK):
+        size = len(rows) if session.objective.whole_evaluation else EVAL_CHUNK
+        for start in range(0, len(rows), size):
             self.obey()
             reseed(session.job.seed, "eval", session.stage, start)
-            chunk = rows.encoded[start : start + EVAL_CHUNK]
+            chunk = rows.encoded[start : start + size]
             with session.quiet():
                 scores = session.objective.evaluate(chunk, session)
             sums += scores.sums
@@ -92,17 +97,38 @@ class Teller:
     def samples(self, *, base: bool) -> None:
         """Answers the job's prompts with the model as it is."""
         session = self.session
-        for prompt in session.job.samples:
+        for number, prompt in enumerate(session.job.samples):
             self.obey()
             reseed(session.job.seed, "sample")
-            output = ""
+            output: str | bytes = ""
             with session.runtime.gather():
                 if session.runtime.rank == 0:
                     with session.quiet():
                         output = session.modality.sample(session.bundle, prompt, session.settings)
-            asked = "\n".join(message.get("content", "") for message in prompt.messages)
+            file = self._kept(output, number) if isinstance(output, bytes) else None
             self.emit(
                 QualitySample(
-                    stage=session.stage, step=session.step, input=asked, output=output, expected=prompt.expected, base=base
+                    stage=session.stage,
+                    step=session.step,
+                    input="\n".join(message.get("content", "") for message in prompt.messages),
+                    output="" if isinstance(output, bytes) else output,
+                    expected=prompt.expected,
+                    base=base,
+                    file=file,
                 )
             )
+
+    def _kept(self, content: bytes, number: int) -> str:
+        """Puts a sample's bytes into the run's folder; returns the path relative to it."""
+        session = self.session
+        name = f"{SAMPLES}/s{session.stage}-{session.step:06d}-{number}{session.modality.sample_suffix}"
+        path = Path(session.job.run_dir) / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as error:
+            what = f"A sample could not be kept: {error.strerror}."
+            raise WorkerError("disk_full", what, "Free disk space, then resume from the last checkpoint.") from error
+        return name
