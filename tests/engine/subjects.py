@@ -6,7 +6,9 @@ the saved adapter on its base, of the saved whole model, the last two read by th
 
 from pathlib import Path
 
+import diffusers
 import tiny
+import tiny_diffusion
 import tiny_encoder
 import torch
 from peft import PeftModel
@@ -14,6 +16,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from kriptik.engine.adapters import attach
+from kriptik.engine.media.families import FAMILIES
+from kriptik.engine.media.states import bare
 from kriptik.engine.text import quantised
 from kriptik.engine.text.heads import SCORE, plain, value_head
 
@@ -24,13 +28,13 @@ class Text:
     modality = "text"
     precisions = frozenset({None, "fp32", "nf4"})
     rows = {
-        "supervised": tiny.chat_rows,
-        "prompts": tiny.chat_rows,
-        "prompts_with_check": tiny.chat_rows,
-        "feedback": tiny.feedback_rows,
-        "preferences": tiny.preference_rows,
+        "supervised": lambda folder, *asked: tiny.chat_rows(*asked),
+        "prompts": lambda folder, *asked: tiny.chat_rows(*asked),
+        "prompts_with_check": lambda folder, *asked: tiny.chat_rows(*asked),
+        "feedback": lambda folder, *asked: tiny.feedback_rows(*asked),
+        "preferences": lambda folder, *asked: tiny.preference_rows(*asked),
     }
-    """Kinds of rows that are made here; a method that needs others stays planned until its rows are.
+    """Kinds of rows made here, from a folder for their files, a count and a seed; a method that needs others stays planned.
 
     A method of several kinds gets the last of them, which serves the earlier stages too.
     """
@@ -72,8 +76,8 @@ class Embedding:
     modality = "embedding"
     precisions = frozenset({None, "fp32"})
     rows = {
-        "supervised": lambda count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
-        "pairs": lambda count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
+        "supervised": lambda folder, count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
+        "pairs": lambda folder, count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
     }
     counts = (32, 16)
     sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 3}
@@ -103,7 +107,55 @@ class Embedding:
         return torch.tensor(library.encode(list(self.texts), show_progress_bar=False))
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding)}
+class Image:
+    """Diffusion pipelines. The family is that of the method's capability unless it asks for another."""
+
+    modality = "image"
+    precisions = frozenset({None, "fp32"})
+    rows = {
+        "supervised": tiny_diffusion.shape_rows,
+        "captioned_media": tiny_diffusion.shape_rows,
+        "subject_images": lambda folder, count, seed=0: tiny_diffusion.shape_rows(folder, count, seed, False, ("gold", "disc")),
+    }
+    counts = (8, 3)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
+    families = {"textual_inversion": "StableDiffusionPipeline"}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_diffusion.tiny_pipeline(folder, self.families.get(adaptation, "FluxPipeline"))
+
+    def trained(self, run, job):
+        """A picture by the trained model."""
+        pipe, family = run.bundle.pipeline, FAMILIES[run.bundle.info["family"]]
+        setattr(pipe, family.part, bare(run.bundle.trainee).eval())
+        return self._picture(pipe, run.bundle.words)
+
+    def adapter(self, job, folder):
+        """A picture by the base with the adapter, both read by the pipeline's own class."""
+        pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
+        if (folder / "learned_embeds.safetensors").is_file():
+            pipe.load_textual_inversion(str(folder), weight_name="learned_embeds.safetensors")
+        else:
+            pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
+        return self._picture(pipe)
+
+    def whole(self, job, folder):
+        """A picture by the saved pipeline."""
+        return self._picture(diffusers.DiffusionPipeline.from_pretrained(folder))
+
+    def _picture(self, pipe, words=()):
+        pipe.set_progress_bar_config(disable=True)
+        prompt = "a gold disc <subject>"
+        for word, text in dict(words).items():
+            prompt = prompt.replace(word, text)
+        made = pipe(
+            prompt=prompt, height=16, width=16, num_inference_steps=3, generator=torch.Generator().manual_seed(3), output_type="pt"
+        )
+        return made.images.float()
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image)}
 
 
 def _logits(model):

@@ -1,5 +1,5 @@
-"""Conformance: every method of the catalogue whose pieces exist, on every capability of each modality, planned, run, frozen, killed,
-resumed, saved and reloaded on a tiny model. With KRIPTIK_WRITE_PROOF=1 the findings go into the catalogue's `proof.json`.
+"""Conformance: every method of the catalogue whose pieces exist, on every capability of each modality, planned, run, frozen,
+killed, resumed, saved and reloaded on a tiny model. With KRIPTIK_WRITE_PROOF=1 the findings go into the catalogue's `proof.json`.
 """
 
 import importlib.metadata
@@ -35,17 +35,26 @@ SIZES = {
     "lora_moe": {"adaptation": {"experts": 4}},
 }
 """Other sizes than rank 4 where a method has its own, small enough that its parts come into play on layers of 64 to 192."""
-PACKAGES = {"text": ("torch", "transformers", "peft"), "embedding": ("torch", "transformers", "peft", "sentence-transformers")}
+PACKAGES = {
+    "text": ("torch", "transformers", "peft"),
+    "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
+    "image": ("torch", "transformers", "peft", "diffusers"),
+}
 """What a proof names the versions of."""
 JUDGE = {}
 """The address of the judge while the tests run."""
 ROLLOUT = {"max_new_tokens": 8}
-SMALL = {"grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT}, "ppo": ROLLOUT}
+SMALL = {
+    "denoise": {"resolution": 16, "sample_steps": 2, "prior_images": 4, "class_prompt": "a red disc",
+                "instance_prompt": "a <subject> disc"},
+    "grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT},
+    "ppo": ROLLOUT,
+}
 """What an objective is told beside its recipe, so that a tiny model can do it."""
 
 
 def cases():
-    """(method, strategy, modality, points, capabilities): one case per method whose points are the same everywhere in a modality."""
+    """(method, strategy, modality, points, capabilities): one case per method with the same points everywhere in a modality."""
     catalogue, found = load_catalogue(), {}
     for method in catalogue.methods.values():
         for capability in catalogue.capabilities.values():
@@ -95,8 +104,8 @@ def job_of(folder, method, points, capability):
     train, held = subject.counts
     return tiny.tiny_job(
         folder,
-        rows=rows(train),
-        eval_rows=rows(held, 9),
+        rows=rows(folder, train),
+        eval_rows=rows(folder, held, 9),
         stages=stages,
         capability=capability.id,
         modality=subject.modality,
@@ -147,7 +156,7 @@ def live(job, control=toy.running, point=None, count=0):
 
 
 def reloaded(job):
-    """Largest relative difference of what is given: adapter on its base, whole model (None: there is none), against the trained one."""
+    """Largest relative difference to what the trained model gives: adapter on its base, whole model (None: there is none)."""
     subject, result = SUBJECTS[job.modality], result_of(job)
     run, _ = restored(job.model_copy(update={"resume_from": lives.newest(job.run_dir)}))
     trained = subject.trained(run, job)

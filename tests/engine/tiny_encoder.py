@@ -32,7 +32,8 @@ def tiny_encoder(folder, *, kind="bert", prompts=None, pooling="mean", dropout=0
         else:
             tokenizer.padding_side = "left"
             config = Qwen3Config(
-                **sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=128, initializer_range=0.1,
+                **sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=128,
+                initializer_range=0.1,
             )
             model = Qwen3Model(config)
     plain = folder.with_name(f"{folder.name}-plain")

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from kriptik.engine.average import Average
 from kriptik.engine.cursor import plan_rows
 from kriptik.spec.job import SamplePrompt, StageSettings, TrainJob
 
@@ -189,6 +190,8 @@ class Modality:
     provides: ClassVar[frozenset[str]] = frozenset()
     sample_suffix: ClassVar[str] = ""
     """Of the files that `sample` makes (".png"); empty where it answers in text."""
+    recuts: ClassVar[bool] = True
+    """Whether any rows may be put into one micro-batch together; not where pictures of differing sizes would meet."""
 
     def __init__(self, job: TrainJob) -> None:
         self.job = job
@@ -229,6 +232,10 @@ class Modality:
     def preview(self, row: dict[str, Any]) -> str:
         """A row as people read it, for the live 'current sample'."""
         return str(row)[:2000]
+
+    def thumbnail(self, row: dict[str, Any]) -> bytes | None:
+        """A small file of a row that is a picture, of the kind that `sample_suffix` names; None for what `preview` says whole."""
+        return None
 
     def export(self, bundle: Bundle, adaptation: "Adaptation", run_dir: Path) -> Exported:
         """Leave the result in `run_dir/result` in the ecosystem's format. Must leave the trainee bit-unchanged."""
@@ -560,6 +567,12 @@ class Session:
     """Epoch of the rows now being used, 0-based."""
     total: int = 0
     """Updates of this stage."""
+    average: Average | None = None
+    """Of what is trained, where the stage asks for one (`settings.ema`)."""
+
+    def shown(self) -> AbstractContextManager[Any]:
+        """Inside, the trainee is what the run would leave now: the averaged weights, where there are any."""
+        return self.average.shown(self.bundle.trainee) if self.average else nullcontext()
 
     def mine(self, plan: UpdatePlan) -> list[Bins]:
         """This data rank's micro-batches of a planned update."""

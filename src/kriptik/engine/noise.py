@@ -35,7 +35,7 @@ def drawn(shape: torch.Size, generators: list[torch.Generator], how: str) -> tup
 
 
 def min_snr(snr: Tensor, most: float, predicts: str) -> Tensor:
-    """Weight per row: as if the picture itself were predicted, with signal-to-noise ratios above `most` cut. `predicts`: epsilon or v.
+    """Weight per row: as if the picture itself were predicted, signal-to-noise ratios cut at `most`. `predicts`: epsilon or v.
 
     Source: Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", equations 7 and 8.
     """

@@ -133,6 +133,8 @@ class _Bench:
         settings = self.session.settings
         asked = (settings.micro_batch, settings.accumulation)
         found = {asked: self._update(plan, asked[0]).seconds}
+        if not self.session.modality.recuts:
+            return found
         half = (asked[0] // 2, asked[1] * 2)
         double = (asked[0] * 2, asked[1] // 2)
         for cut in (half, double):
@@ -152,7 +154,7 @@ class _Bench:
         session, place = self.session, self.place
         bins = [one for micro in plan for one in micro]
         size = micro_batch or session.settings.micro_batch
-        cut = [bins[at : at + size] for at in range(0, len(bins), size)]
+        cut = [bins[at : at + size] for at in range(0, len(bins), size)] if session.modality.recuts else plan
         reseed(session.job.seed, "probe", self.steps)
         _wait()
         began = time.perf_counter()

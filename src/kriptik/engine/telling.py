@@ -59,8 +59,11 @@ class Teller:
         if now - self._sample_at >= SAMPLE_EVERY_S and bins:
             self._sample_at, row = now, bins[0][0]
             data = self.session.job.data
-            content = self.session.modality.preview(self.session.rows.raw[row])
-            self.emit(CurrentSample(index=row, content=content, source=data.source if data else ""))
+            modality, raw = self.session.modality, self.session.rows.raw[row]
+            small = modality.thumbnail(raw)
+            file = self._put(small, f"row-{row}{modality.sample_suffix}") if small else None
+            content = modality.preview(raw)
+            self.emit(CurrentSample(index=row, content=content, source=data.source if data else "", file=file))
 
     def evaluate(self, *, rows_too: bool) -> EvalResult | None:
         """Scores all held-out rows on every rank and says the result; None without such rows."""
@@ -75,7 +78,7 @@ class Teller:
             self.obey()
             reseed(session.job.seed, "eval", session.stage, start)
             chunk = rows.encoded[start : start + size]
-            with session.quiet():
+            with session.shown(), session.quiet():
                 scores = session.objective.evaluate(chunk, session)
             sums += scores.sums
             weights += scores.weights
@@ -103,7 +106,7 @@ class Teller:
             output: str | bytes = ""
             with session.runtime.gather():
                 if session.runtime.rank == 0:
-                    with session.quiet():
+                    with session.shown(), session.quiet():
                         output = session.modality.sample(session.bundle, prompt, session.settings)
             file = self._kept(output, number) if isinstance(output, bytes) else None
             self.emit(
@@ -119,10 +122,14 @@ class Teller:
             )
 
     def _kept(self, content: bytes, number: int) -> str:
-        """Puts a sample's bytes into the run's folder; returns the path relative to it."""
+        """A sample's file; samples of all steps stay."""
         session = self.session
-        name = f"{SAMPLES}/s{session.stage}-{session.step:06d}-{number}{session.modality.sample_suffix}"
-        path = Path(session.job.run_dir) / name
+        return self._put(content, f"s{session.stage}-{session.step:06d}-{number}{session.modality.sample_suffix}")
+
+    def _put(self, content: bytes, name: str) -> str:
+        """Puts bytes into the run's folder of samples; returns the path relative to the run's."""
+        name = f"{SAMPLES}/{name}"
+        path = Path(self.session.job.run_dir) / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")

@@ -81,6 +81,11 @@ def sample_of(row: dict[str, object]) -> SamplePrompt | None:
         answer = row.get("chosen") or row.get("completion")
         expected = str(answer[-1].get("content", "")) if isinstance(answer, list) and answer else None
         return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected)
+    query, caption = row.get("query"), row.get("caption")
+    if isinstance(query, str):
+        return SamplePrompt(messages=[{"role": "user", "content": query}], expected=str(row.get("positive", "")))
+    if isinstance(caption, str) and caption:
+        return SamplePrompt(messages=[{"role": "user", "content": caption}])
     text = row.get("text")
     if isinstance(text, str) and len(text.split()) >= 8:
         words = text.split(" ")

@@ -94,6 +94,8 @@ class StageSettings(Noun):
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_seq_len: int = Field(default=1024, ge=8)
     packing: bool = True
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a running average of what is trained, which is then what is measured, shown and left; None: no average."""
     lora: LoraSettings = LoraSettings()
     adaptation: dict[str, JsonValue] = {}
     """Settings only this adaptation knows (relora: resets; galore: rank …)."""

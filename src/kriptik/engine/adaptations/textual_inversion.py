@@ -3,9 +3,9 @@
 Settings (`settings.adaptation`): `placeholder`, the word in the captions ("<subject>"); `vectors`, how many tokens it is
 (1); `initializer`, a word of one token to begin from (else: the mean of all words).
 
-The part `text_encoder` is called with token ids and gives what the trainee takes as `text`, or as the argument named by its `gives`;
-it has `get_input_embeddings` and
-`set_input_embeddings`. It is taken into the trainee, so its states are never kept from row to row.
+The part `text_encoder` is called with token ids and gives what the trainee takes as `text`, or as the argument that its `gives`
+names; it has `get_input_embeddings` and `set_input_embeddings`. It is taken into the trainee, so its states are never kept from row
+to row.
 """
 
 from pathlib import Path

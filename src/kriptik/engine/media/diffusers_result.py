@@ -1,7 +1,7 @@
 """What a run on a diffusion model leaves: adapters as the ecosystem's programs read them, and the whole pipeline as a folder.
 
-The files of an adapter hold its strength in the weights themselves (alpha = rank), since not every program reads it from beside them:
-`pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for transformers too, and for UNets
+The files of an adapter hold its strength in the weights themselves (alpha = rank), since not every program reads it from beside
+them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for transformers too, and for UNets
 `kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family.
 """
 

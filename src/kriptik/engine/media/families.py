@@ -37,6 +37,10 @@ class Family:
     standard: Callable[[Any, Tensor], Tensor] | None = None
     """(pipeline, latent) → latent of about unit size; None: by the VAE's shift and scale."""
     sign: float = 1.0
+    time_scale: float = 1.0
+    """The denoiser's time at pure noise."""
+    time_reversed: bool = False
+    """Whether its time runs from noise (0) to picture (1)."""
     patch: int = 1
     """Latent pixels per token and side."""
     inverts: bool = False
@@ -180,9 +184,9 @@ def _z_call(pipe: Any, sample: Tensor, sigmas: Tensor, text: Text, sizes: Sizes)
 UNET = r".*attentions\.\d+\.transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ff\.net\.(0\.proj|2))"
 BLOCKS = r".*blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2)|proj_(mlp|out))"
 FAMILIES: dict[str, Family] = {
-    "StableDiffusionPipeline": Family("unet", False, _sd_text, _sd_call, UNET, inverts=True, kohya=True),
-    "StableDiffusionXLPipeline": Family("unet", False, _sdxl_text, _sdxl_call, UNET, kohya=True),
-    "StableDiffusion3Pipeline": Family("transformer", True, _sd3_text, _sd3_call, BLOCKS, patch=2, longest=256),
+    "StableDiffusionPipeline": Family("unet", False, _sd_text, _sd_call, UNET, time_scale=1000, inverts=True, kohya=True),
+    "StableDiffusionXLPipeline": Family("unet", False, _sdxl_text, _sdxl_call, UNET, time_scale=1000, kohya=True),
+    "StableDiffusion3Pipeline": Family("transformer", True, _sd3_text, _sd3_call, BLOCKS, time_scale=1000, patch=2, longest=256),
     "FluxPipeline": Family("transformer", True, _flux_text, _flux_call, BLOCKS, _pack2, patch=2, longest=512),
     "Flux2KleinPipeline": Family(
         "transformer", True, _flux2_text, _flux2_call,
@@ -197,7 +201,7 @@ FAMILIES: dict[str, Family] = {
     "ZImagePipeline": Family(
         "transformer", True, _z_text, _z_call,
         r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])",
-        sign=-1.0, patch=2, longest=512,
+        sign=-1.0, time_reversed=True, patch=2, longest=512,
     ),
 }
 """By the name of the library's pipeline class, as `model_index.json` has it."""

@@ -1,7 +1,7 @@
 """Embeddings: sentence-transformers models of a transformer and a pooling, taught by pairs of texts that belong together.
 
-Rows: {"query": text, "positive": text, "negatives": [text, …]}. The library itself reads the base and writes the result, prompts,
-pooling and normalisation as they are.
+Rows: {"query": text, "positive": text, "negatives": [text, …]}, or a question and its answer as messages. The library itself reads
+the base and writes the result, prompts, pooling and normalisation as they are.
 """
 
 import hashlib
@@ -63,6 +63,8 @@ class Embedding(Modality):
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: token ids of every text, cut at the model's own length or `max_seq_len`."""
         query, positive, negatives = (row.get(name) for name in COLUMNS)
+        if "messages" in row:
+            query, positive = _spoken(row["messages"])
         if not _text(query) or not _text(positive) or any(not _text(one) for one in negatives or []):
             what = f"Row {index + 1} is no pair: it needs a query and a positive text."
             raise DataError("bad_pair", what, "Give every row a query and a passage that answers it.", fields={"row": index})
@@ -132,9 +134,17 @@ class Embedding(Modality):
 
         return leave(bundle, adaptation, run_dir, self.job, whole)
 
+    def vector(self, bundle: Bundle, text: str) -> tuple[list[float], int]:
+        """(a query's vector of length 1, its tokens)."""
+        row = self.encode(bundle, {"query": text, "positive": text}, 0, "pair", self.job.stages[-1].settings)
+        with torch.no_grad():
+            found = self.forward(bundle.trainee, self.collate(bundle, [[row]], 0, 0))[0]
+        return functional.normalize(found[0].float(), dim=0).tolist(), len(row.fields["ids"][0])
+
     def _vectors(self, bundle: Bundle) -> Tensor:
         """Of the fixed texts, by the trained model, of length 1."""
-        padded = bundle.tokenizer(list(PROBES), padding=True, truncation=True, max_length=bundle.info["longest"], return_tensors="pt")
+        longest = bundle.info["longest"]
+        padded = bundle.tokenizer(list(PROBES), padding=True, truncation=True, max_length=longest, return_tensors="pt")
         device, training = next(bundle.trainee.parameters()).device, bundle.trainee.training
         bundle.trainee.eval()
         with torch.no_grad():
@@ -168,6 +178,12 @@ def _pooled(states: Tensor, mask: Tensor, modes: list[str]) -> Tensor:
 
 def _prompt(prompts: dict[str, str], names: tuple[str, ...]) -> str:
     return next((prompts[name] for name in names if prompts.get(name)), "")
+
+
+def _spoken(messages: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+    """A question and the answer that belongs to it, out of a conversation: the last of each."""
+    said = {str(one.get("role")): one.get("content") for one in messages}
+    return said.get("user"), said.get("assistant")
 
 
 def _text(value: Any) -> bool:

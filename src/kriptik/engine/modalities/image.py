@@ -1,4 +1,4 @@
-"""Images: diffusion models as diffusers keeps them, taught by pictures with captions. What differs by family is in `media/families`.
+"""Images: diffusion models as diffusers keeps them, taught by pictures with captions. Families are in `media/families`.
 
 Rows: {"image": a path beside the rows' own file, "caption": text}. Settings (`settings.objective`): `resolution`, the square whose
 number of pixels every picture gets (the model's own); `instance_prompt`, the caption of pictures without one; `caption_dropout`,
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from kriptik.engine import noise as ways
 from kriptik.engine.base import find_base
-from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.cache import Cache
@@ -29,6 +28,7 @@ from kriptik.spec.job import SamplePrompt, StageSettings
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ENCODERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 SAMPLE_SEED = 20
+THUMBNAIL = 256
 
 
 class Image(Modality):
@@ -36,6 +36,7 @@ class Image(Modality):
 
     provides: ClassVar[frozenset[str]] = frozenset({"noise"})
     sample_suffix: ClassVar[str] = ".png"
+    recuts: ClassVar[bool] = False
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or a family that cannot be trained."""
@@ -53,6 +54,7 @@ class Image(Modality):
         if family.inverts:
             parts["text_encoder"] = TextStates(parts["text_encoder"])
         info = {"attention": "sdpa", "base_sha256": base.sha256, "base_source": base.source, "family": name}
+        info |= {"time_scale": family.time_scale, "time_reversed": family.time_reversed}
         return Bundle(trainee, pipe.tokenizer, parts, info, pipeline=pipe, targets=family.targets)
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
@@ -82,13 +84,10 @@ class Image(Modality):
         by_size: dict[tuple[int, ...], list[int]] = {}
         for row in permutation(len(encoded), seed, "order", epoch):
             by_size.setdefault(tuple(encoded[row].fields["bucket"]), []).append(row)
-        size = settings.micro_batch
+        size, count = settings.micro_batch, settings.accumulation * ranks
         groups = [rows[at : at + size] for rows in by_size.values() for at in range(0, len(rows), size)]
         micros = [[[row] for row in groups[place]] for place in permutation(len(groups), seed, "micros", epoch)]
-        count = settings.accumulation * ranks
-        return [micros[at : at + count] for at in range(0, len(micros), count)] if len(by_size) > 1 else into_updates(
-            [one for micro in micros for one in micro], size, count
-        )
+        return [micros[at : at + count] for at in range(0, len(micros), count)]
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
         """See Modality: clean latents and what the text encoders said, from the cache."""
@@ -168,6 +167,12 @@ class Image(Modality):
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
         return str(row.get("caption") or row.get("image"))[:2000]
+
+    def thumbnail(self, row: dict[str, Any]) -> bytes | None:
+        """See Modality: at most `THUMBNAIL` pixels a side."""
+        picture = opened(self._root() / str(row.get("image")), 0)
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        return png(picture)
 
     def export(self, bundle: Bundle, adaptation: Adaptation, run_dir: Path) -> Exported:
         """See Modality."""

@@ -2,7 +2,7 @@
 
 The modality says how noise is added and what is predicted (`Modality.add_noise`). A row's time and noise follow from (seed, epoch,
 row) alone, however rows are spread. Settings (`settings.objective`): `times`, "uniform" (as in Ho et al. 2020) or "logit_normal"
-(the model's own); `min_snr`, the γ above which easy, little noised steps weigh no more (5; 0: all alike; only where `add_noise` tells
+(the model's own); `min_snr`, the γ above which little noised steps weigh no more (5; 0: all alike; only where `add_noise` tells
 `snr`; Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy").
 
 Prior preservation (Ruiz et al. 2022, "DreamBooth"), where `prior_preservation` is true: `prior_images` (200) pictures of
