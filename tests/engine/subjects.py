@@ -15,6 +15,7 @@ from peft import PeftModel
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from kriptik.engine.adaptations import moe
 from kriptik.engine.adapters import attach
 from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.media.states import bare
@@ -134,7 +135,9 @@ class Image:
     def adapter(self, job, folder):
         """A picture by the base with the adapter, both read by the pipeline's own class."""
         pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
-        if (folder / "learned_embeds.safetensors").is_file():
+        if (folder / moe.CONFIG).is_file():
+            moe.attach(pipe.transformer, folder).eval()
+        elif (folder / "learned_embeds.safetensors").is_file():
             pipe.load_textual_inversion(str(folder), weight_name="learned_embeds.safetensors")
         else:
             pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
