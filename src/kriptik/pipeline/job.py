@@ -30,7 +30,7 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
                 name=stage.name,
                 method=stage.method,
                 point=stage.point,
-                settings=_watched(_with_options(settings, stage.point.options), steps, plan),
+                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, plan),
                 requires_approval=stage.requires_approval,
             )
         )
@@ -103,6 +103,13 @@ def _with_options(settings: StageSettings, options: Mapping[str, object]) -> Sta
     if "stage" not in options or settings.strategy:
         return settings
     return settings.model_copy(update={"strategy": {name: options[name] for name in ("stage", "offload") if name in options}})
+
+
+def _sized(settings: StageSettings, plan: TrainingImplementationPlan) -> StageSettings:
+    """Pictures are trained on at the resolution that the plan names, where it names one."""
+    if plan_modality(plan) != "image" or not plan.choices.resolution:
+        return settings
+    return settings.model_copy(update={"objective": {"resolution": plan.choices.resolution, **settings.objective}})
 
 
 def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan) -> StageSettings:

@@ -68,6 +68,8 @@ class Image(Modality):
         pixels, sizes = fitted(picture, bucket)
         cache, sha = self._cache(bundle), bundle.info["base_sha256"]
         said = str(row.get("caption") or settings.objective.get("instance_prompt") or "").strip()
+        if bundle.words and not any(word in said for word in bundle.words):
+            said = f"{said} {next(iter(bundle.words))}".strip()
         fields: dict[str, Any] = {"bucket": list(bucket), "sizes": sizes, "caption": said}
         image_key = cache.key("latent", sha, self.job.precision, str(bucket), _digest(pixels))
         fields["latent"] = cache.keep(image_key, lambda: self._moments(bundle, pixels))
