@@ -19,6 +19,7 @@ from kriptik.spec.job import TrainJob
 
 WEIGHTS, KOHYA = "pytorch_lora_weights.safetensors", "kohya.safetensors"
 PREFIX = "base_model.model."
+MAGNITUDE = "lora_magnitude_vector"
 
 
 def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, family: Family) -> Exported:
@@ -47,10 +48,20 @@ def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> N
     state = lora_state(model)
     type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": state}, weight_name=WEIGHTS)
     if family.kohya:
-        from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+        save_file(_kohya(state, family.part), folder / KOHYA)
 
-        named = {f"{family.part}.{name}": one for name, one in state.items()}
-        save_file({name: one.contiguous().clone() for name, one in convert_state_dict_to_kohya(named).items()}, folder / KOHYA)
+
+def _kohya(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The library's names for kohya's readers; DoRA's magnitudes, which it does not rename, as LyCORIS has them: [out, 1]."""
+    from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+
+    plain = {f"{part}.{name}": one for name, one in state.items() if not name.endswith(MAGNITUDE)}
+    found = convert_state_dict_to_kohya(plain)
+    for name, one in state.items():
+        if name.endswith(MAGNITUDE):
+            layer = name.removesuffix(f".{MAGNITUDE}").replace(".", "_")
+            found[f"lora_{part}_{layer}.dora_scale"] = one.reshape(-1, 1)
+    return {name: one.contiguous().clone() for name, one in found.items()}
 
 
 def lora_state(model: PeftModel) -> dict[str, Tensor]:
