@@ -39,7 +39,7 @@ def deep():
 
 
 def animated():
-    return encoded(plain(1), "GIF", save_all=True, append_images=[plain(2), plain(3)])
+    return encoded(plain(41), "GIF", save_all=True, append_images=[plain(42), plain(43)])
 
 
 GOOD = {f"{number}.png": encoded(plain(number)) for number in range(6)}
@@ -48,11 +48,11 @@ ODD = {
     "text.jpg": (b"no picture at all", "picture_damaged", False),
     "dot.png": (encoded(Image.new("RGB", (1, 1))), "picture_tiny", False),
     "bomb.png": (bomb(), "picture_bomb", False),
-    "print.jpg": (encoded(plain(5, mode="CMYK"), "JPEG"), "picture_converted", True),
+    "print.jpg": (encoded(plain(45, mode="CMYK"), "JPEG"), "picture_converted", True),
     "glass.png": (encoded(Image.new("RGBA", (70, 70), (255, 0, 0, 0))), "picture_converted", True),
     "deep.png": (deep(), "picture_converted", True),
     "moving.gif": (animated(), "picture_animated", True),
-    "named.png": (encoded(plain(7), "JPEG"), "picture_renamed", True),
+    "named.png": (encoded(plain(47), "JPEG"), "picture_renamed", True),
 }
 
 

@@ -20,6 +20,8 @@ def tiny_encoder(folder, *, kind="bert", prompts=None, pooling="mean", dropout=0
     """Writes the model to `folder`: about 30,000 weights, the same bytes for the same arguments."""
     folder = Path(folder)
     tokenizer = tiny.tiny_tokenizer()
+    if kind == "bert":
+        tokenizer.chat_template = None
     sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -108,7 +108,9 @@ def look(path: Path, name: str) -> Picture:
             made = _rgb(ImageOps.exif_transpose(found))
     except DataError:
         raise
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError("picture_bomb", f"{name} would be far too large.", "Scale it down.") from error
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise DataError("picture_damaged", f"{name} is no picture that can be read.", "Send it again.") from error
     if animated:
         notes.append("picture_animated")

@@ -58,20 +58,20 @@ class Embedding(Modality):
             "longest": int(whole.max_seq_length or 512),
             "prompts": {side: _prompt(whole.prompts, names) for side, names in (("query", ASKED), ("positive", TOLD))},
         }
-        return Bundle(trainee=encoder.auto_model, tokenizer=whole.tokenizer, info=info)
+        return Bundle(trainee=encoder.auto_model, tokenizer=whole.tokenizer, info=info, pipeline=whole)
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
-        """See Modality: token ids of every text, cut at the model's own length or `max_seq_len`."""
+        """See Modality: token ids of every text as the library has them, cut at the model's own length or `max_seq_len`."""
         query, positive, negatives = (row.get(name) for name in COLUMNS)
         if "messages" in row:
             query, positive = _spoken(row["messages"])
         if not _text(query) or not _text(positive) or any(not _text(one) for one in negatives or []):
             what = f"Row {index + 1} is no pair: it needs a query and a positive text."
             raise DataError("bad_pair", what, "Give every row a query and a passage that answers it.", fields={"row": index})
-        longest, prompts = min(settings.max_seq_len, bundle.info["longest"]), bundle.info["prompts"]
-        texts = [prompts["query"] + query, *(prompts["positive"] + one for one in [positive, *(negatives or [])])]
-        ids = bundle.tokenizer(texts, truncation=True, max_length=longest, padding=False)["input_ids"]
-        fields = {"ids": ids, "same": [_hash(one) for one in texts[1:]]}
+        told = [positive, *(negatives or [])]
+        bundle.pipeline.max_seq_length = min(settings.max_seq_len, bundle.info["longest"])
+        ids = [*_ids(bundle, [query], "query"), *_ids(bundle, told, "positive")]
+        fields = {"ids": ids, "same": [_hash(one) for one in told]}
         return Encoded(index, sum(map(len, ids)), 1.0, fields)
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
@@ -126,7 +126,7 @@ class Embedding(Modality):
             library[0].model = merged
             library.save_pretrained(str(folder), create_model_card=False)
             again = self._library(folder, self.job.base_model.id, DTYPES[self.job.precision])
-            got = torch.tensor(again.encode(list(PROBES), prompt="", normalize_embeddings=True, show_progress_bar=False))
+            got = torch.tensor(again.encode(list(PROBES), normalize_embeddings=True, show_progress_bar=False))
             off = float((got - trained).abs().max())
             if off > SAME * (1 if self.job.precision == "fp32" else 100):
                 what = f"The saved model's vectors are off by {off:.1e} from the trained one's."
@@ -142,16 +142,14 @@ class Embedding(Modality):
         return functional.normalize(found[0].float(), dim=0).tolist(), len(row.fields["ids"][0])
 
     def _vectors(self, bundle: Bundle) -> Tensor:
-        """Of the fixed texts, by the trained model, of length 1."""
-        longest = bundle.info["longest"]
-        padded = bundle.tokenizer(list(PROBES), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        device, training = next(bundle.trainee.parameters()).device, bundle.trainee.training
-        bundle.trainee.eval()
-        with torch.no_grad():
-            inputs = {name: padded[name].to(device) for name in ("input_ids", "attention_mask")}
-            states = bundle.trainee(**inputs).last_hidden_state
-        bundle.trainee.train(training)
-        return functional.normalize(_pooled(states, inputs["attention_mask"], bundle.info["pooling"]).float(), dim=-1).cpu()
+        """Of the fixed texts, by the trained model in the library's own frame, of length 1."""
+        library, training = bundle.pipeline, bundle.trainee.training
+        before, library[0].model = library[0].model, bundle.trainee
+        try:
+            return torch.tensor(library.encode(list(PROBES), normalize_embeddings=True, show_progress_bar=False))
+        finally:
+            library[0].model = before
+            bundle.trainee.train(training)
 
     def _library(self, folder: Path, name: str, dtype: torch.dtype) -> Any:
         from sentence_transformers import SentenceTransformer
@@ -174,6 +172,13 @@ def _pooled(states: Tensor, mask: Tensor, modes: list[str]) -> Tensor:
 
     pooling: Any = Pooling(states.shape[-1], tuple(modes))  # type: ignore[arg-type]
     return pooling({"token_embeddings": states, "attention_mask": mask})["sentence_embedding"]
+
+
+def _ids(bundle: Bundle, texts: list[str], side: str) -> list[list[int]]:
+    """Token ids without padding, the model's own prompt before them."""
+    found = bundle.pipeline.preprocess(texts, prompt=bundle.info["prompts"][side] or None)
+    pairs = zip(found["input_ids"].tolist(), found["attention_mask"].tolist(), strict=True)
+    return [[token for token, real in zip(ids, mask, strict=True) if real] for ids, mask in pairs]
 
 
 def _prompt(prompts: dict[str, str], names: tuple[str, ...]) -> str:
