@@ -41,6 +41,8 @@ class Text:
     """
     counts = (24, 8)
     sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 2}
+    rates = {}
+    """Learning rates where those of the suite do not fit."""
     positions = {"longlora": 48}
     """Context of the base where that of `tiny_model` would leave nothing to stretch."""
 
@@ -81,7 +83,8 @@ class Embedding:
         "pairs": lambda folder, count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
     }
     counts = (32, 16)
-    sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 3}
+    sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 2e-2, "dora": 2e-2}
     texts = ("json hash", "braces digest", "random list value", "a")
 
     def base(self, folder, adaptation):
@@ -120,6 +123,7 @@ class Image:
     }
     counts = (8, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 1e-2, "dora": 1e-2, "textual_inversion": 1e-1}
     families = {"textual_inversion": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):

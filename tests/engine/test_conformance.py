@@ -115,7 +115,8 @@ def job_of(folder, method, points, capability):
 
 def sizes_of(points, index, subject):
     """Rate, rows per update and epochs. PPO needs more answers; what comes before it must leave it something to learn."""
-    rate, rest = RATES.get(points[index].adaptation, 5e-3), dict(subject.sizes)
+    rate = {**RATES, **subject.rates}.get(points[index].adaptation, 5e-3)
+    rest = dict(subject.sizes)
     if points[index].objective == "ppo":
         rate, rest = rate * (1 if points[index].adaptation == "full" else 4), {**rest, "accumulation": 8, "epochs": 6}
     elif points[index].objective == "causal_lm" and points[-1].objective == "ppo":

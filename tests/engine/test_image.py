@@ -40,8 +40,13 @@ def job_in(folder, family="FluxPipeline", *, adaptation="lora", count=6, rows=No
 
 def opened(job):
     run = stage.load(job, Image)
-    session, place = stage.open_stage(run, 0, None)
+    session, place = stage.open_stage(run, 0, job.resume_from)
     return run, session, place
+
+
+FIRST = ("FluxPipeline", "StableDiffusionPipeline")
+"""Families that every run of the tests learns with; the others are in the slow part."""
+LEARN = [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in sorted(FAMILIES)]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -97,7 +102,7 @@ def test_the_denoiser_is_called_as_the_pipeline_calls_it(tmp_path, monkeypatch, 
     assert torch.allclose(one[:1], other[:1], atol=1e-4)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", LEARN)
 def test_an_adapter_learns_and_is_read_by_the_pipeline(tmp_path, family):
     """Loss on fixed noise falls, and the pipeline's own loader draws the very picture that the trained model draws."""
     job = job_in(tmp_path, family, count=4, epochs=3, accumulation=2, learning_rate=1e-2)

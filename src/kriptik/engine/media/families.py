@@ -190,7 +190,8 @@ FAMILIES: dict[str, Family] = {
     "FluxPipeline": Family("transformer", True, _flux_text, _flux_call, BLOCKS, _pack2, patch=2, longest=512),
     "Flux2KleinPipeline": Family(
         "transformer", True, _flux2_text, _flux2_call,
-        r".*blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|to_out|add_[qkv]_proj|to_add_out|to_qkv_mlp_proj)|ff(_context)?\.linear_(in|out))",
+        r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.linear_(in|out))"
+        r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)",
         _flat, _flux2_standard, patch=2, longest=512,
     ),
     "QwenImagePipeline": Family(
