@@ -123,7 +123,7 @@ class Image:
     }
     counts = (8, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
-    rates = {"lora": 1e-2, "dora": 1e-2, "textual_inversion": 1e-1}
+    rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
     families = {"textual_inversion": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):

@@ -35,6 +35,8 @@ SIZES = {
     "lora_moe": {"adaptation": {"experts": 4}},
 }
 """Other sizes than rank 4 where a method has its own, small enough that its parts come into play on layers of 64 to 192."""
+ENOUGH = {"textual_inversion": 0.99}
+"""Share of the loss before that must not be reached after: a word's few numbers move a whole model little."""
 PACKAGES = {
     "text": ("torch", "transformers", "peft"),
     "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
@@ -134,8 +136,9 @@ def told(folder, objective, recipe, points):
     return found
 
 
-def better(objective, before, after):
+def better(point, before, after):
     """Whether the last stage got better, on held-out rows, in what its objective is about."""
+    objective = point.objective
     if objective in ("grpo", "ppo"):
         return after["custom"]["reward"] > before["custom"]["reward"] + (0.02 if objective == "grpo" else 0.2)
     if objective in ("dpo", "orpo", "simpo", "reward"):
@@ -145,7 +148,7 @@ def better(objective, before, after):
         return after["custom"]["margin"] > before["custom"]["margin"] + 0.01 and after["loss"] < before["loss"]
     if objective == "contrastive" and after["custom"]["mrr"] <= before["custom"]["mrr"] + 0.05:
         return False
-    return after["loss"] < 0.95 * before["loss"]
+    return after["loss"] < ENOUGH.get(point.adaptation, 0.95) * before["loss"]
 
 
 def live(job, control=toy.running, point=None, count=0):
@@ -176,7 +179,7 @@ def checks_of(root, method, points, capability):
     codes, said = live(straight)
     assert not any(codes), [one.read_text() for one in Path(straight.run_dir).glob("error-*")]
     losses, tensors = lives.losses(said), lives.final_tensors(straight.run_dir)
-    trains = better(points[-1].objective, said[-1]["evalBefore"], said[-1]["evalAfter"])
+    trains = better(points[-1], said[-1]["evalBefore"], said[-1]["evalAfter"])
     adapter, whole = reloaded(straight)
 
     frozen = job_of(root / "frozen", method, points, capability)
@@ -202,6 +205,13 @@ def checks_of(root, method, points, capability):
     }
 
 
+def param_of(name, strategy, modality, *rest):
+    """Several processes on what is not text are for `make conformance` alone: the strategies are blind to the modality."""
+    slow = modality != "text" and strategy != "single"
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(name, strategy, modality, *rest, id=name if modality == "text" else f"{name}-{modality}", marks=marks)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def preloaded(tmp_path_factory):
     """One run in this process, so that forked lives start in a moment; a judge on this machine."""
@@ -213,7 +223,7 @@ def preloaded(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "strategy", "modality", "method", "points", "capabilities"),
-    [pytest.param(*one, id=one[0] if one[2] == "text" else f"{one[0]}-{one[2]}") for one in cases()],
+    [param_of(*one) for one in cases()],
 )
 def test_method(tmp_path, name, strategy, modality, method, points, capabilities):
     checks = checks_of(tmp_path, method, points, capabilities[0])

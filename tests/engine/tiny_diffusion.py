@@ -89,6 +89,10 @@ def sd():
         attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     )
+    with torch.no_grad():  # else a random denoiser hardly hears its text, and there is nothing that a word could change
+        for name, one in unet.named_parameters():
+            if "attn2.to_v" in name or "attn2.to_out.0.weight" in name:
+                one.mul_(6)
     return {
         "vae": kl(), "text_encoder": clip(), "tokenizer": clip_tokenizer(), "unet": unet, "scheduler": ddim(),
     }

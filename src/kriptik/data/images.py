@@ -121,7 +121,7 @@ def look(path: Path, name: str) -> Picture:
         notes.append("picture_renamed")
     if kind in KEPT and mode == "RGB" and not animated and not turned:
         return Picture(path.read_bytes(), FORMATS[kind], width, height, tuple(notes))
-    return Picture(_png(made), ".png", *made.size, tuple(notes))
+    return Picture(_png(made), ".png", made.width, made.height, tuple(notes))
 
 
 def _rgb(picture: Any) -> Any:
