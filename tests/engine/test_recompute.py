@@ -10,6 +10,7 @@ from kriptik.engine import cuts, pieces, recompute
 from kriptik.engine.adaptations.lora_moe import LoraMoe
 from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Runtime
+from kriptik.engine.modalities.text import Text
 from kriptik.engine.pieces import ADAPTATIONS
 from kriptik.engine.stage import load, open_stage
 from kriptik.engine.train import train
@@ -76,7 +77,7 @@ class Fits:
         self.settings = StageSettings()
         self.adaptation = types.SimpleNamespace(repeatable=repeatable)
         self.bundle = types.SimpleNamespace(trainee=torch.nn.Linear(1, 1))
-        self.runtime = Runtime()
+        self.runtime, self.modality = Runtime(), Text
         self.runtime.clear_gradients = lambda: None
 
     def update(self, cut):

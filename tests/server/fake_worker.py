@@ -1,7 +1,8 @@
 """A worker without a model: speaks the protocol, commits real checkpoint folders, computes a number instead of weights.
 
 Its "training" is a chain: state_{k+1} = sha256(state_k). A resume that lost or repeated a step ends with another state.
-Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt (with failCode), hang, saveS, deaf, approvalAt.
+Knobs come in the first stage's `objective`: stepS, crashAt (step, once per run), failAt (with failCode), hang, saveS, deaf,
+approvalAt.
 """
 
 import hashlib

@@ -32,6 +32,7 @@ NEEDS: dict[RowKind, RowNeed] = {
     "feedback": "feedback",
     "prompts": "prompts",
     "checked": "prompts_with_check",
+    "pairs": "pairs",
 }
 DROPPED = "dropped"
 _AROUND = 40
@@ -243,6 +244,8 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     if kind in NEEDS:
         return catalogue.row_requirements[NEEDS[kind]]
     several = catalogue.data_requirements.get(capability or "", [])
+    if kind == "images":
+        return next((one for one in several if one.type == "image"), catalogue.row_requirements["subject_images"])
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
-from kriptik.data import archive, doctor, formats, split, text
+from kriptik.data import archive, doctor, formats, images, split, text
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
@@ -118,17 +118,24 @@ class Gathered:
 
 
 @contextmanager
-def gathered(source: Path, name: str, work: Path, examination: doctor.Doctor, near: bool) -> Iterator[Gathered]:
+def gathered(
+    source: Path, name: str, work: Path, examination: doctor.Doctor, near: bool, media: Path | None = None
+) -> Iterator[Gathered]:
     """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
 
+    Pictures are left under `media`, else nowhere.
     Raises DataError for a source that is no data at all, and where no row is usable.
     """
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
-        if archive.is_zip(source, name):
-            with archive.unpacked(source, Path(temporary)) as content:
-                for member in content.members:
+        if images.is_picture(name):
+            _gather_pictures(rows, images.take([archive.Member(source, name)], [], media or Path(temporary)))
+        elif archive.is_zip(source, name):
+            with archive.unpacked(source, Path(temporary), also=images.SUFFIXES) as content:
+                if content.others:
+                    _gather_pictures(rows, images.take(content.others, content.members, media or Path(temporary)))
+                for member in () if content.others else content.members:
                     _gather(rows, read_records(member.path, member.name, member.name), member.name)
                 rows.doctor.note("files_left_out", count=len(content.left_out))
         else:
@@ -180,6 +187,26 @@ def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> No
                     rows.doctor.survey.see(column, record.value.get(column))
             own = part or (_own_part(record.value) if isinstance(record.value, dict) else "")
             _take(rows, made.row, record, layout.columns, made.notes, own)
+
+
+def _gather_pictures(rows: Gathered, taken: Iterator[images.Taken]) -> None:
+    """Takes the pictures of a set in. No text is compared: what is the same picture, its content says."""
+    rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
+    rows.columns = {name: name for name in rows.found}
+    rows.near = None
+    rows.files.append(None)
+    for one in taken:
+        rows.read += 1
+        for code in (*one.notes, *([one.problem] if one.problem else [])):
+            rows.doctor.note(code, one.place, one.shown)
+        if one.row is not None:
+            rows.spool.add(one.row)
+            rows.traits.append(split.traits(one.row))
+            rows.tokens.append(one.patches)
+            rows.numbers.append(one.place.row)
+            rows.sources.append(0)
+            if len(rows.preview) < PREVIEW:
+                rows.preview.append(one.row)
 
 
 def _take(rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str) -> None:

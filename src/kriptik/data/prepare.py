@@ -112,7 +112,7 @@ def prepare(
         work, made = Path(temporary), Path(temporary) / "made"
         made.mkdir()
         examination = doctor.Doctor(settings.max_tokens, settings.fixes)
-        with gathered(source, name, work, examination, settings.near_duplicates) as rows:
+        with gathered(source, name, work, examination, settings.near_duplicates, made) as rows:
             _refuse_unreadable(rows, settings)
             report, plan = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
@@ -210,6 +210,8 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
 
 def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
+    if rows.kind == "images":
+        return set(), frozenset()
     survey, examination = rows.doctor.survey, rows.doctor
     labels = split.find_labels(rows.traits)
     leaks = survey.leaks(rows.traits.exact, rows.traits.question)

@@ -151,6 +151,7 @@ class _Bench:
         session, place = self.session, self.place
         bins = [one for micro in plan for one in micro]
         micros = [bins[at : at + cut.micro_batch] for at in range(0, len(bins), cut.micro_batch)]
+        micros = micros if session.modality.recuts else list(plan)
         reseed(session.job.seed, "probe", self.steps)
         _wait()
         began = time.perf_counter()

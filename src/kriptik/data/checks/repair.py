@@ -86,7 +86,7 @@ def mend(row: Row, repairs: list[str]) -> Row:
     made: Row = {}
     for part, value in row.items():
         if isinstance(value, list) and part not in MACHINE_READ:
-            made[part] = [{**turn, "content": mended(turn["content"])} for turn in value]
+            made[part] = [mended(one) if isinstance(one, str) else {**one, "content": mended(one["content"])} for one in value]
         else:
             made[part] = mended(value) if isinstance(value, str) and part not in MACHINE_READ else value
     return made

@@ -35,6 +35,9 @@ def parts_of(row: Row, columns: dict[str, str]) -> list[Part]:
     """Every text of a row. `columns`: role → the column's name in the file, to say where a text came from."""
     if "text" in row:
         return [Part(columns.get("text", "text"), "text", row["text"], True)]
+    if "positive" in row:  # passages are no answers: only what is wrong with any text counts
+        asked = Part(columns.get("anchor", "query"), "user", row["query"], False)
+        return [asked, Part(columns.get("positive", "positive"), "text", row["positive"], False)]
     made: list[Part] = []
     for side in ("messages", "prompt", "chosen", "completion", "rejected"):
         for number, turn in enumerate(row.get(side, ())):

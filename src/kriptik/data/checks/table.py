@@ -115,6 +115,14 @@ KINDS: dict[str, Kind] = {
     "too_long": Kind("warning", "{n} {rows} {are} longer than {limit} tokens", "the rest is cut", drop=True),
     "answer_cut_away": Kind("warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut", drop=True),
     "outlier_length": Kind("warning", "{n} {rows} {are} many times longer than the others", drop=True),
+    # pictures
+    "picture_damaged": Kind("warning", "{n} {files} cannot be read as pictures", "left out"),
+    "picture_tiny": Kind("warning", "{n} {pictures} {are} smaller than 64 pixels", "left out"),
+    "picture_bomb": Kind("warning", "{n} {pictures} would unpack to more than 64 million pixels", "left out"),
+    "picture_animated": Kind("info", "{n} {pictures} {have} several frames", "the first was taken"),
+    "picture_converted": Kind("info", "{n} {pictures} {are} not plain RGB (grey, CMYK, transparent, 16 bits)", "converted"),
+    "picture_renamed": Kind("info", "{n} {pictures} {are} of another kind than the name says", "read by content"),
+    "picture_no_caption": Kind("info", "{n} {pictures} {have} no caption"),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),
     "few_rows": Kind("warning", "{n} usable {rows}: {detail}"),
@@ -160,4 +168,5 @@ def words_of(code: str, count: int, fixed: str | None, detail: str, limit: int) 
     one = count == 1
     verbs = {name: one_form if one else name for name, one_form in VERBS.items()}
     text = f"{kind.words}; {tail}." if tail else f"{kind.words}."
-    return text.format(n=f"{count:,}", rows="row" if one else "rows", detail=detail, limit=f"{limit:,}", **verbs)
+    nouns = {noun: noun[:-1] if one else noun for noun in ("rows", "pictures", "files")}
+    return text.format(n=f"{count:,}", detail=detail, limit=f"{limit:,}", **nouns, **verbs)
