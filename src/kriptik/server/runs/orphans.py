@@ -7,15 +7,11 @@ same name is an orphan too.
 import logging
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from kriptik.providers.provider import Provider
 from kriptik.providers.provider import Resource as Found
 from kriptik.server.core import Core
-from kriptik.server.runs import messages, naming
+from kriptik.server.runs import doubles, messages, naming
 from kriptik.spec.errors import KriptikError
-from kriptik.store.tables import Resource
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -47,24 +43,20 @@ def of_provider(core: Core, provider: Provider) -> list[Orphan]:
     rented = provider.self_end is not None  # there, what has exited is a thing of its own; here, it is a trace that is kept
     mine = [r for r in provider.list_own(naming.prefix(core.install)) if rented or r.status in ("provisioning", "running")]
     with core.db.read() as session:
-        return [Orphan(provider.name, resource) for resource in mine if not wanted(session, resource)]
-
-
-def wanted(session: Session, resource: Found) -> bool:
-    """Whether a row that is not gone stands for this very resource."""
-    rows = session.scalars(select(Resource).where(Resource.gone_at.is_(None))).all()
-    if any(row.provider_id == resource.id for row in rows):
-        return True
-    return any(row.name == resource.name and row.provider_id is None for row in rows)
+        return [Orphan(provider.name, resource) for resource in mine if not doubles.wanted(session, resource)]
 
 
 def end(core: Core, orphan: Orphan) -> None:
-    """Ends it, after one more look at the rows, and tells the owner."""
-    with core.db.read() as session:
-        if wanted(session, orphan.resource):
+    """Notes it as a machine of its run, from where it is metered and ended; one of no known run is ended here. Tells the owner."""
+    with core.db.write() as session:
+        if doubles.wanted(session, orphan.resource):
             return
-    log.warning("ending the orphan %s at %s", orphan.resource.name, orphan.provider)
-    core.providers[orphan.provider].terminate(orphan.resource.id)
+        noted = doubles.note(session, core, orphan.provider, orphan.resource)
+    if noted:
+        doubles.tick(core)
+    else:
+        log.warning("ending the orphan %s at %s", orphan.resource.name, orphan.provider)
+        core.providers[orphan.provider].terminate(orphan.resource.id)
     with core.db.write() as session:
         messages.orphan(session, core.owner_id, orphan.provider, orphan.resource.name, orphan.resource.id, core.clock())
     core.bus.wake(f"user:{core.owner_id}")

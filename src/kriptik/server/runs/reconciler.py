@@ -14,6 +14,7 @@ from kriptik.server.core import Core
 from kriptik.server.runs import (
     alarms,
     bills,
+    doubles,
     effects,
     freezing,
     frozen,
@@ -82,6 +83,7 @@ class Reconciler:
         with self._core.db.read() as session:
             run_ids = jobs.unfinished(session, resting=seldom)
             session_ids = [*trials.live(session), *exports.live(session)]
+        doubles.tick(self._core)
         for run_id in run_ids:
             try:
                 self.tick_run(run_id)
