@@ -12,9 +12,10 @@ from pathlib import Path
 
 import httpx
 from counter_pod import metrics
+from pydantic import TypeAdapter
 
 from kriptik.spec.errors import KriptikError, WorkerError
-from kriptik.spec.events import CheckpointCommitted, DesiredAck, RunResult, WorkerState
+from kriptik.spec.events import CheckpointCommitted, DesiredAck, RunResult, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
 from kriptik.worker import pod as machine
 from kriptik.worker.carry import Carrier
@@ -26,6 +27,7 @@ from kriptik.worker.spool import Spool, spool_path
 
 DONE, FENCED, SWITCHED = 0, 3, 4
 PATIENCE_S, FLUSH_S = 600, 30
+BODY = TypeAdapter(WorkerBody)
 
 
 class Died(BaseException):
@@ -48,8 +50,8 @@ def expected(steps):
 
 
 def digest(body):
-    """Of an event's content."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    """Of an event's content, as it is kept."""
+    return hashlib.sha256(json.dumps(BODY.validate_python(body).document(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Machine:
@@ -111,6 +113,8 @@ class Machine:
         if self.control.tick():
             self._ended_hard()
             return
+        if self._ship() and self.code is None:
+            return  # the answer to a post says what is wanted, too
         if now >= self.next_poll and not self.control.fenced:
             try:
                 self.link.desired(0, 0)
@@ -119,11 +123,14 @@ class Machine:
                 self.control.fence(str(error))
             except (AwayError, RefusedError):
                 self.next_poll, self.poll_delay = now + self.poll_delay, min(10.0, self.poll_delay * 2)
-        self._ship()
 
     def _ship(self):
-        if self.world.boot >= self.next_post and self.outbox is not None:
-            self.next_post = self.world.boot + self.outbox.step()
+        """Sends what there is to send; True if something was stored."""
+        if self.world.boot < self.next_post or self.outbox is None:
+            return False
+        before = self.outbox.acked
+        self.next_post = self.world.boot + self.outbox.step()
+        return self.outbox.acked > before
 
     def _ended_hard(self):
         self.emitter.silence(0)

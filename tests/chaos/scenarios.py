@@ -56,7 +56,7 @@ def early_freeze(world):
 SCRIPTS = {
     "plain": (plain, {}),
     "freeze_resume": (freeze_resume, {}),
-    "budget": (plain, {"cap": "0.034"}),
+    "budget": (plain, {"cap": "0.026"}),
     "stop_retry": (stop_retry, {}),
     "rollback": (rollback, {}),
     "preempted": (preempted, {}),
@@ -121,7 +121,7 @@ def killed_at(script, *points):
 
 
 def paused_at(script, point, ticks):
-    """The server stands still at a boundary, another takes its place for so many seconds, then the first goes on as if nothing were."""
+    """The server stands still at a boundary, another takes its place for so many seconds, then the first goes on unaware."""
     count, gate, here, held = [0], threading.Event(), threading.Event(), []
 
     def fuse(server, kind):

@@ -104,6 +104,7 @@ class Life:
             self._deliver_rest()
             self.emitter.finish()
             self.emitter(last)
+            self.emitter.silence(0)  # a line that waited for its second must not follow the last word
         except FencedError as error:
             return self._fenced(error)
         except KriptikError as error:

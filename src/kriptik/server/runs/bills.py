@@ -1,8 +1,8 @@
 """The provider's own bill against the ledger. What it charged more is added at once; what it charged less only when it has settled.
 
 A bill comes late and in parts, so a low figure means nothing until some time after the end, while a high one is money gone. Where
-the answer to a create was lost, a machine may have come and gone that nobody ever saw: then the ledger keeps as much more as the
-account was billed for machines that nobody here knows.
+the answer to a create was lost, or none ever came, a machine may have come and gone that nobody ever saw: then the ledger keeps as
+much more as the account was billed for machines that nobody here knows; what was only intended costs nothing in the end.
 """
 
 import logging
@@ -41,7 +41,7 @@ class Bills:
         with core.db.read() as session:
             rows = session.scalars(select(Resource).where(Resource.intended_at > now - 4 * WATCHED)).all()
         for row in rows:
-            rented = row.provider_id is not None or (row.gone_at is not None and unsure(row))
+            rented = row.provider_id is not None or row.gone_at is not None
             recent = row.gone_at is None or row.gone_at > now - WATCHED
             if rented and recent and row.id not in self._done and self._due(row, now):
                 self._looked[row.id] = now
@@ -76,7 +76,7 @@ class Bills:
         billed = provider.billed(row.provider_id, since) if row.provider_id is not None else Decimal(0)
         if billed is None:
             return None
-        if not (settled and unsure(row)):
+        if not (settled and (unsure(row) or row.provider_id is None)):
             return billed, Decimal(0)
         with self._core.db.read() as session:
             ids = session.scalars(select(Resource.provider_id).where(Resource.provider_id.is_not(None))).all()

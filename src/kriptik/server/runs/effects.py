@@ -227,6 +227,8 @@ def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
 
 def _created(session: Session, job: Job, resource_id: str, made: providers.Resource, now: datetime) -> None:
     resource = session.get_one(Resource, resource_id)
+    if resource.gone_at is not None or resource.provider_id not in (None, made.id):
+        return  # another server was quicker: what was made here is a double
     resource.provider_id, resource.status = made.id, made.status
     _describe(resource, made.detail)
     if made.status in ("provisioning", "running"):
