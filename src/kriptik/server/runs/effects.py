@@ -230,6 +230,7 @@ def _created(session: Session, job: Job, resource_id: str, made: providers.Resou
     if resource.gone_at is not None or resource.provider_id not in (None, made.id):
         return  # another server was quicker: what was made here is a double
     resource.provider_id, resource.status = made.id, made.status
+    doubles.now_wanted(session, made.id)
     _describe(resource, made.detail)
     if made.status in ("provisioning", "running"):
         resource.price_per_hour = made.price_per_hour
@@ -296,6 +297,7 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
         if provider_id is not None:
             with core.db.write() as session:
                 session.get_one(Resource, view.resource.id).provider_id = provider_id
+                doubles.now_wanted(session, provider_id)
             doubles.of_name(core, view.resource.provider, view.resource.name)
     left: providers.Resource | None = None
     if provider_id is not None:

@@ -29,10 +29,15 @@ def sweep(core: Core, suspects: set[str]) -> set[str]:
     found: set[str] = set()
     for provider in core.providers.values():
         try:
-            for orphan in of_provider(core, provider):
+            orphans = of_provider(core, provider)
+            doubles.missing(core, provider.name, {orphan.resource.id for orphan in orphans})
+            for orphan in orphans:
                 found.add(orphan.resource.id)
                 if orphan.resource.id in suspects:
                     end(core, orphan)
+                else:  # it may be wanted yet, but it bills already
+                    with core.db.write() as session:
+                        doubles.note(session, core, orphan.provider, orphan.resource, end=False)
         except KriptikError as error:
             log.warning("provider %s: %s", provider.name, error.sentence)
     return found
@@ -51,7 +56,7 @@ def end(core: Core, orphan: Orphan) -> None:
     with core.db.write() as session:
         if doubles.wanted(session, orphan.resource):
             return
-        noted = doubles.note(session, core, orphan.provider, orphan.resource)
+        noted = doubles.note(session, core, orphan.provider, orphan.resource, end=True)
     if noted:
         doubles.tick(core)
     else:
