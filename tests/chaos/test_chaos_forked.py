@@ -31,7 +31,7 @@ from kriptik.store import ledger
 from kriptik.store.tables import EventRow
 from kriptik.store.tables import Resource as Row
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 HERE = Path(__file__).resolve().parent
 SEED = os.environ.get("KRIPTIK_CHAOS_SEED", "0")
 NIGHT = "KRIPTIK_CHAOS_NIGHT" in os.environ
@@ -154,7 +154,7 @@ def place(tmp_path_factory):
             straight = {}
             for objective in ("squares", "rolled"):
                 job = start(server, folder, objective)
-                server.wait(job, "completed", limit_s=60)
+                server.wait(job, "completed", limit_s=120)
                 straight[objective] = final(server.core.run_dir(job))
             yield server, forks, folder, straight
         finally:
@@ -233,7 +233,7 @@ def test_killed_and_still_the_same_bits(place, batch):
         running.append((job, f"{number}: {objective} {kills}", straight[objective]))
     wrong = []
     for job, name, expected in running:
-        server.wait(job, "completed", limit_s=150)
+        server.wait(job, "completed", limit_s=400)
         until(lambda job=job: abs(spent(server, job) - forks.bill(job)) < Decimal("0.0001"), 10)
         try:
             hold(evidence(server, forks, job, name, expected))
