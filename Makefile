@@ -6,7 +6,7 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench bench-doctor bench-doctor-large lock clean bench-control
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench bench-doctor bench-doctor-large lock clean bench-control chaos chaos-night
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,7 +48,7 @@ test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
 	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed,$(SIDE_BY_SIDE))
 	$(call suite,conformance,conformance and not slow,$(SIDE_BY_SIDE))
 	$(call suite,exactness,exactness and not slow and not real_weights,$(SIDE_BY_SIDE))
-	$(call suite,chaos,chaos and not slow and not real_weights and not exactness,$(SIDE_BY_SIDE))
+	@from=$$(date +%s); $(TEST_ENV) $(PY) scripts/chaos.py && echo "suite chaos took $$(($$(date +%s) - from)) s"
 	$(call suite,distributed,distributed and not slow and not real_weights and not exactness and not chaos and not conformance)
 
 test-unit: .venv/.stamp-dev  ## the quick part of the tests
@@ -59,6 +59,12 @@ test-slow: .venv/.stamp-dev  ## real weights and the slow suites
 
 test-strategies: .venv/.stamp-dev  ## every strategy over two processes × objective × adaptation (CI runs a pairwise six)
 	@$(PYTEST) tests/engine/test_strategies.py
+
+chaos: .venv/.stamp-dev  ## what CI runs of the chaos suite, with a fresh seed (KRIPTIK_CHAOS_SEED repeats one)
+	@$(TEST_ENV) $(PY) scripts/chaos.py
+
+chaos-night: .venv/.stamp-dev  ## the whole chaos suite, about half an hour on two cores
+	@$(TEST_ENV) $(PY) scripts/chaos.py --night
 
 conformance: .venv/.stamp-dev  ## prove every method and rewrite catalogue/proof.json
 	@KRIPTIK_WRITE_PROOF=1 $(PYTEST) -m conformance

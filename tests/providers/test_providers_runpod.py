@@ -205,12 +205,22 @@ def test_an_error_of_theirs_that_made_nothing_is_tried_again_when_it_is_sure(ser
     provider.terminate(made.id)
 
 
-def test_doubles_of_a_name_are_ended_but_for_the_oldest(provider, account, spec_for):
+def test_of_doubles_of_a_name_the_oldest_is_taken_and_the_others_are_shown_to_whoever_pays(provider, account, spec_for):
     first = provider.create(spec_for("kt-a-1-g1", QUIT_ON_TERM))
     account.create({**account.pods[first.id].request})
-    assert len(account.own()) == 2
     assert provider.create(spec_for("kt-a-1-g1", QUIT_ON_TERM)).id == first.id
-    assert [pod.id for pod in account.own()] == [first.id]
+    assert {found.id for found in provider.list_own("kt-a-1-g1")} == {pod.id for pod in account.own()}
+    assert len(account.own()) == 2
+    for found in provider.list_own("kt-a-1-g1"):
+        provider.terminate(found.id)
+
+
+def test_an_adopted_pod_that_is_dearer_than_authorised_is_ended_too(provider, account, spec_for):
+    first = provider.create(spec_for("kt-a-1-g1", QUIT_ON_TERM))
+    dear = spec_for("kt-a-1-g1", QUIT_ON_TERM).model_copy(update={"max_price_per_hour": Decimal("0.01")})
+    with pytest.raises(KriptikError) as found:
+        provider.create(dear)
+    assert found.value.code == "price_above_authorised" and first.id not in account.pods
 
 
 @pytest.mark.parametrize(

@@ -178,12 +178,14 @@ def add_run(
     base="toy",
     provider="local",
     facts=None,
+    first=None,
+    data=None,
     **authorization,
 ):
-    """A queued run with a bare plan row, as if it had been approved. `more`: stages after the first."""
+    """A queued run with a bare plan row, as if it had been approved. `first`: its stage; `more`: stages after that."""
     now = core.clock()
     plan_id = plan_id or new_id()
-    stage = Stage(
+    stage = first or Stage(
         index=0,
         name="Fine-tune",
         method="lora",
@@ -216,7 +218,7 @@ def add_run(
             provider=provider,
             base_model=base,
             stages=[stage, *more],
-            data=None,
+            data=data,
             authorization=BudgetAuthorization(max_budget=cap, terms_accepted=True, **authorization),
             now=now,
             facts=RunFacts(prompt=prompt, capability="text_generation", modality="text", method="lora", **(facts or {})),

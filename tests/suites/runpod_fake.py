@@ -180,15 +180,21 @@ class FakeRunPod:
         return [pod for pod in self.pods.values() if pod.name.startswith(prefix)]
 
     def bill(self, name=None, pod_id=None):
-        """Dollars up to now, all pods or one; exact."""
-        total = Decimal(0)
+        """Dollars up to now, all pods of ours or one; exact."""
         with self.lock:
-            for pod in [*self.pods.values(), *self.ended.values()]:
-                if pod is self.foreign or (name and pod.name != name) or (pod_id and pod.id != pod_id):
-                    continue
-                for start, end, price in pod.lives:
-                    seconds = Decimal(str(((end or self.clock()) - start).total_seconds()))
-                    total += (price * seconds / 3600).quantize(Decimal("0.00000001"), rounding=ROUND_UP)
+            pods = [pod for pod in [*self.pods.values(), *self.ended.values()] if pod is not self.foreign]
+            return sum((self._of(p) for p in pods if (not name or p.name == name) and (not pod_id or p.id == pod_id)), Decimal(0))
+
+    def bills(self):
+        """Dollars by pod, everybody's."""
+        with self.lock:
+            return {pod.id: self._of(pod) for pod in [*self.pods.values(), *self.ended.values()]}
+
+    def _of(self, pod):
+        total = Decimal(0)
+        for start, end, price in pod.lives:
+            seconds = Decimal(str(((end or self.clock()) - start).total_seconds()))
+            total += (price * seconds / 3600).quantize(Decimal("0.00000001"), rounding=ROUND_UP)
         return total
 
     def show(self, pod):
@@ -214,8 +220,12 @@ class FakeRunPod:
         """Nothing of ours is left or bills, and nobody else's was touched."""
         left = [pod.name for pod in self.own()]
         assert not left, f"pods were left: {left}"
-        assert self.foreign.id in self.pods and self.foreign.status == "RUNNING", "a foreign pod was ended"
-        assert self.foreign.name not in self.touched, "a foreign pod was touched"
+        assert not self.harm(), "a foreign pod was touched"
+
+    def harm(self):
+        """What was done to somebody else's pod."""
+        there = self.foreign.id in self.pods and self.foreign.status == "RUNNING"
+        return [name for name in self.touched if name == self.foreign.name] + ([] if there else [self.foreign.name])
 
     def _start(self, pod):
         command, environment = self.images[pod.request["image"]]

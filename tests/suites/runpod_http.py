@@ -18,43 +18,20 @@ TITLES = {400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403:
 DOCUMENT, OFFICIAL = runpod_document()
 
 
-class RunPodServer:
-    """`lose(operation, n)`: carried out, but the answer never comes. `fail(operation, status, n)`: not carried out.
+class RunPodDesk:
+    """Answers requests of the account, without any socket. `handle` is all there is to call.
 
+    `lose(operation, n)`: carried out, but the answer never comes. `fail(operation, status, n)`: not carried out.
+    `twice(operation, n)`: carried out two times, the second answer comes.
     Operations: list, create, get, delete, action, logs, catalog, billing.
     """
 
     def __init__(self, account):
         self.account, self.contract = account, Contract(DOCUMENT)
         self.violations, self.calls = [], Counter()
-        self.losing, self.failing = Counter(), {}
+        self.losing, self.doubling, self.failing = Counter(), Counter(), {}
         self.per_minute = None
         self._minute = [None, 0]
-        self.log_open_s = 5.0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_one_request(self):
-                try:
-                    super().handle_one_request()
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            def do_GET(self):
-                outer.serve(self)
-
-            do_POST = do_DELETE = do_PATCH = do_PUT = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self.thread.start()
 
     def lose(self, operation, count=1):
         self.losing[operation] += count
@@ -62,36 +39,33 @@ class RunPodServer:
     def fail(self, operation, status, count=1, retry_after=None):
         self.failing[operation] = [status, count, retry_after]
 
-    def close(self):
-        self.http.shutdown()
-        self.http.server_close()
-        self.account.close()
+    def twice(self, operation, count=1):
+        self.doubling[operation] += count
+
+    def handle(self, method, target, authorization, raw=b""):
+        """(status, headers, body), or None where the answer is lost on its way."""
+        parts = urlsplit(target)
+        path, query = parts.path, dict(parse_qsl(parts.query, keep_blank_values=True))
+        operation, pod_id = _operation(method, path)
+        asked = (authorization.removeprefix("Bearer "), method, operation, pod_id, path, query, raw)
+        self.calls[operation] += 1
+        status, body, headers = self._decide(*asked)
+        if self.doubling[operation] > 0 and status < 400:
+            self.doubling[operation] -= 1
+            status, body, headers = self._decide(*asked)
+        if operation == "logs" and status == 200:
+            return 200, {"Content-Type": "text/event-stream"}, self._log(path, body)
+        if self.losing[operation] > 0 and status < 400:
+            self.losing[operation] -= 1
+            return None
+        return self._checked(method, path, status, body, headers)
 
     def check(self):
         """Nothing broke the contract; nothing is left; nobody else's was touched."""
         assert not self.violations, self.violations
         self.account.check()
 
-    def serve(self, handler):
-        parts = urlsplit(handler.path)
-        size = int(handler.headers.get("Content-Length") or 0)
-        raw = handler.rfile.read(size) if size else b""
-        path, query = parts.path, dict(parse_qsl(parts.query, keep_blank_values=True))
-        operation, pod_id = _operation(handler.command, path)
-        self.calls[operation] += 1
-        status, body, headers = self._decide(handler, operation, pod_id, path, query, raw)
-        if operation == "logs" and status == 200:
-            self._stream(handler, path, body)
-            return
-        if self.losing[operation] > 0 and status < 400:
-            self.losing[operation] -= 1
-            handler.close_connection = True
-            handler.connection.close()
-            return
-        self._send(handler, path, status, body, headers)
-
-    def _decide(self, handler, operation, pod_id, path, query, raw):
-        token = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+    def _decide(self, token, method, operation, pod_id, path, query, raw):
         pod = self.account.pods.get(pod_id)
         whole = token in self.account.keys
         if not whole and not (pod is not None and token == pod.own_key):
@@ -106,9 +80,9 @@ class RunPodServer:
             body = json.loads(raw) if raw else None
         except ValueError:
             return self._problem(400, "the body is not JSON")
-        wrong = self.contract.request(handler.command, path, query, body)
+        wrong = self.contract.request(method, path, query, body)
         if wrong:
-            self.violations.append((handler.command, path, wrong))
+            self.violations.append((method, path, wrong))
             return self._problem(422, "Request validation failed.")
         return getattr(self, f"_{operation}")(pod_id, query, body)
 
@@ -150,14 +124,15 @@ class RunPodServer:
         return 200, {"gpus": self.account.catalog(query.get("cloud"))}, {}
 
     def _billing(self, _pod_id, query, _body):
-        start = datetime.fromisoformat(query["startTime"])
-        amount = float(self.account.bill(pod_id=query["podId"]))
-        amounts = {"totalAmount": amount, "gpuAmount": amount, "cpuAmount": 0, "diskAmount": 0}
-        span = {"startTime": start.isoformat(), "endTime": self.account.clock().isoformat()}
-        record = {**span, "podId": query["podId"], **amounts}
-        meta = {"query": {**span, "bucketSize": query.get("bucketSize", "day"), "podId": query["podId"]}, "recordCount": 1,
-                "uniquePodCount": 1, "totals": amounts}  # fmt: skip
-        return 200, {"records": [record], "metadata": meta}, {}
+        now = self.account.clock().isoformat()
+        span = {"startTime": datetime.fromisoformat(query["startTime"]).isoformat(), "endTime": now}
+        asked = query.get("podId")
+        bills = {pod_id: float(amount) for pod_id, amount in self.account.bills().items() if asked in (None, pod_id)}
+        records = [{**span, "podId": pod_id, **_amounts(amount)} for pod_id, amount in bills.items()]
+        named = {"podId": asked} if asked else {}
+        meta = {"query": {**span, "bucketSize": query.get("bucketSize", "day"), **named}, "recordCount": len(records),
+                "uniquePodCount": len(records), "totals": _amounts(sum(bills.values()))}  # fmt: skip
+        return 200, {"records": records, "metadata": meta}, {}
 
     def _unknown(self, *_):
         return self._problem(404, "no such path")
@@ -173,38 +148,90 @@ class RunPodServer:
         self._minute[1] += 1
         return self.per_minute is not None and self._minute[1] > self.per_minute
 
-    def _send(self, handler, path, status, body, headers):
+    def _checked(self, method, path, status, body, headers):
         kind = "application/json" if status < 400 else "application/problem+json"
-        wrong = self.contract.answer(handler.command, path, status, kind, body)
+        wrong = self.contract.answer(method, path, status, kind, body)
         if wrong:
-            self.violations.append((handler.command, path, status, wrong))
+            self.violations.append((method, path, status, wrong))
+        kinds = {} if body is None else {"Content-Type": kind}
         data = b"" if body is None else json.dumps(body).encode()
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("RateLimit-Policy", '"minute";q=60;w=60')
-        if body is not None:
-            handler.send_header("Content-Type", kind)
-        if status != 204:
-            handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
+        return status, {**headers, "RateLimit-Policy": '"minute";q=60;w=60', **kinds}, data
 
-    def _stream(self, handler, path, lines):
-        """The log as an event stream that stays open."""
+    def _log(self, path, lines):
+        """The log as an event stream."""
         wrong = self.contract.answer("GET", path, 200, "text/event-stream", "id: x")
         if wrong:
             self.violations.append(("GET", path, 200, wrong))
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream")
-        handler.send_header("Connection", "close")
-        handler.end_headers()
+        found = b""
         for number, line in enumerate(lines):
             data = json.dumps({"ts": "2026-06-01T12:02:03Z", "source": "container", "line": line})
-            handler.wfile.write(f"id: 2026-06-01T12:02:03Z/{number:012d}\ndata: {data}\n\n".encode())
-        handler.wfile.flush()
-        time.sleep(self.log_open_s)
-        handler.close_connection = True
+            found += f"id: 2026-06-01T12:02:03Z/{number:012d}\ndata: {data}\n\n".encode()
+        return found
+
+
+class RunPodServer(RunPodDesk):
+    """The desk on a loopback port."""
+
+    def __init__(self, account):
+        super().__init__(account)
+        self.log_open_s = 5.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self):
+                try:
+                    super().handle_one_request()
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True
+
+            def do_GET(self):
+                outer.serve(self)
+
+            do_POST = do_DELETE = do_PATCH = do_PUT = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+        self.account.close()
+
+    def serve(self, handler):
+        size = int(handler.headers.get("Content-Length") or 0)
+        raw = handler.rfile.read(size) if size else b""
+        found = self.handle(handler.command, handler.path, handler.headers.get("Authorization", ""), raw)
+        if found is None:
+            handler.close_connection = True
+            handler.connection.close()
+            return
+        status, headers, data = found
+        stream = headers.get("Content-Type") == "text/event-stream"
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        if stream:
+            handler.send_header("Connection", "close")
+        elif status != 204:
+            handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+        if stream:  # it stays open, as RunPod's does
+            handler.wfile.flush()
+            time.sleep(self.log_open_s)
+            handler.close_connection = True
+
+
+def _amounts(amount):
+    return {"totalAmount": amount, "gpuAmount": amount, "cpuAmount": 0, "diskAmount": 0}
 
 
 def _operation(method, path):

@@ -172,6 +172,7 @@ class Loop:
                 return
             if self._due():
                 self.checkpoint("interval")
+                self.obey()  # what was asked for while it was saved needs no further step, and no second checkpoint
             self._update()
 
     def _update(self) -> None:

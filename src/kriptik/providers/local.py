@@ -179,6 +179,10 @@ class LocalProvider:
         """This machine sends no bill."""
         return None
 
+    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
+        """This machine sends no bill."""
+        return None
+
     def _start(self, home: Path, spec: ResourceSpec) -> None:
         """Starts a keeper and waits until it has started the worker; a second keeper leaves by itself."""
         intent = _read(home / "intent.json") or {}

@@ -112,6 +112,13 @@ class Provider(Protocol):
         """Dollars that the provider itself has charged for it since then; None where it keeps no bill."""
         ...
 
+    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
+        """Dollars it has charged since then for machines that are neither among the ids `known` nor seen to be somebody else's.
+
+        The most that machines which nobody ever saw can have cost. None where it keeps no bill.
+        """
+        ...
+
 
 def make_provider(name: str, *args: Any, **options: Any) -> Provider:
     """The provider of that name, made with what its class wants. Raises `BadInputError` where there is none."""

@@ -2,10 +2,10 @@
 
 REST v2 knows no idempotency key, no tags and no end date, so: the name says whose a pod is; before each create the account is
 looked at and a pod of that name adopted; after an answer that was lost nothing is created until it is sure that no pod appeared;
-a pod that turns up twice is ended but for the oldest. A stopped pod loses its GPU, so freezing ends the pod as well.
+of several pods of one name the oldest is taken, and whoever pays ends the others. A stopped pod loses its GPU, so freezing ends
+the pod as well.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +21,6 @@ from kriptik.providers.runpod_api import BASE_URL, GpuType, Pod, RunPodApi, Unsu
 from kriptik.spec.errors import BadInputError, ConflictError, KriptikError
 from kriptik.spec.job import SelfEnd
 
-log = logging.getLogger("kriptik.runpod")
-
 LISTING_S = 5.0
 """Pods are looked at by one listing for all; it may be this old (60 requests a minute are allowed)."""
 SETTLE_S = 30.0
@@ -30,6 +28,8 @@ SETTLE_S = 30.0
 FAMINE_S = 15.0
 """Between two tries to get a machine where nothing was free."""
 CONFIRM_TRIES, CONFIRM_PAUSE_S = 6, 0.25
+OWN = "kt-"
+"""Begins every name that any installation of this product gives."""
 HOURS_A_MONTH = 720
 COUNTS = (1, 2, 4, 8)
 BOOT = """python3 -c "import os; exec(os.environ['KRIPTIK_BOOTSTRAP'])\""""
@@ -134,7 +134,7 @@ class RunPodProvider:
         if since is None and tried_at is not None and self._clock() - tried_at < FAMINE_S:
             raise _no_capacity()
         if (found := self._adopt(spec.name, fresh=since is None)) is not None:
-            return self._resource(found)
+            return self._accepted(spec, found)
         if since is not None and self._clock() - since < SETTLE_S:
             raise UnsureError("provider_unsure", f"Whether {spec.name} was created is not known yet.", "It is looked at again.")
         detail = ""
@@ -145,7 +145,7 @@ class RunPodProvider:
                 self._unsure[spec.name] = self._clock()
                 self._listed_at = None
                 if (found := self._adopt(spec.name)) is not None:
-                    return self._resource(found)
+                    return self._accepted(spec, found)
                 raise
             except KriptikError as error:
                 if error.code not in ("no_capacity", "provider_key_scope"):
@@ -192,6 +192,12 @@ class RunPodProvider:
         """RunPod's own bill for the pod."""
         return self._api.billed(resource_id, since)
 
+    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
+        """See `Provider`: pods that are listed under other names are somebody else's."""
+        others = {pod.id for pod in self._pods(fresh=True) if not pod.name.startswith(OWN)}
+        each = self._api.billed_each(since)
+        return sum((amount for pod_id, amount in each.items() if pod_id not in known | others), Decimal(0))
+
     def _pods(self, *, fresh: bool = False) -> list[Pod]:
         now = self._clock()
         if fresh or self._listed_at is None or now - self._listed_at >= LISTING_S:
@@ -199,18 +205,14 @@ class RunPodProvider:
         return self._listing
 
     def _adopt(self, name: str, *, fresh: bool = True) -> Pod | None:
-        """The oldest pod of that name; later ones of the same name came from a request whose answer was lost, and are ended."""
+        """The oldest pod of that name; later ones came from a request whose answer was lost, and are the server's to end."""
         same = [pod for pod in self._pods(fresh=fresh) if pod.name == name and STATUS[pod.status] != "gone"]
         if not same and name in self._made:  # made a moment ago, and the listing is behind
             pod = self._api.pod(self._made[name])
             same = [pod] if pod is not None and STATUS[pod.status] != "gone" else []
-        same.sort(key=lambda pod: (pod.created_at, pod.id))
-        for double in same[1:]:
-            log.warning("ending %s, a second pod named %s", double.id, name)
-            self.terminate(double.id)
         if same:
             self._unsure.pop(name, None)
-        return same[0] if same else None
+        return min(same, key=lambda pod: (pod.created_at, pod.id)) if same else None
 
     def _candidates(self, spec: ResourceSpec) -> list[Candidate]:
         """The GPU that was asked for, then others with at least its memory: each by price, none above the authorised one."""

@@ -134,6 +134,19 @@ class RunPodApi:
         except (ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise _unreadable() from error
 
+    def billed_each(self, since: datetime) -> dict[str, Decimal]:
+        """Dollars charged since then by pod, all pods of the account."""
+        asked = {"bucketSize": "hour", "startTime": since.isoformat().replace("+00:00", "Z")}
+        answer = self._call("GET", "/v2/billing/pods", params=asked)
+        found: dict[str, Decimal] = {}
+        try:
+            for record in _json(answer)["records"]:
+                pod_id = str(record["podId"])
+                found[pod_id] = found.get(pod_id, Decimal(0)) + Decimal(str(record["totalAmount"]))
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            raise _unreadable() from error
+        return found
+
     def log_lines(self, pod_id: str, tail: int) -> list[str]:
         """The newest lines of the container's log."""
         lines: list[str] = []

@@ -20,13 +20,14 @@ from kriptik.server.core import Clock, Core, open_core
 from kriptik.server.routes import ROUTERS, access, worker, worker_files
 from kriptik.server.runs.reconciler import Reconciler
 from kriptik.server.settings import Settings
-from kriptik.spec.base import utc_now
 from kriptik.spec.errors import ConflictError
 
 API = "/api/training"
 
 
-def create_app(settings: Settings | None = None, providers: dict[str, Provider] | None = None, clock: Clock = utc_now) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, providers: dict[str, Provider] | None = None, clock: Clock | None = None
+) -> FastAPI:
     """Opens the state and builds the app. `app.state`: core, reconciler, sign_in_url(), last_request (monotonic seconds)."""
     settings = settings or Settings.from_env()
     lock = _lock_home(settings)

@@ -14,10 +14,11 @@ from kriptik.server import holds
 from kriptik.server.bus import Bus
 from kriptik.server.quotes import Quotes
 from kriptik.server.settings import Settings
+from kriptik.server.steady import SteadyClock
 from kriptik.spec.base import utc_now
 from kriptik.spec.errors import KriptikError
 from kriptik.storage.objects import Objects, open_objects
-from kriptik.store import people
+from kriptik.store import ledger, people
 from kriptik.store.db import Database
 from kriptik.store.writer import Writer
 
@@ -78,11 +79,18 @@ class Core:
         return self.settings.home / "data"
 
 
-def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock = utc_now) -> Core:
-    """Opens the state under `settings.home`: migrates, makes secret, owner and the first token where they are missing."""
+def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock | None = None) -> Core:
+    """Opens the state under `settings.home`: migrates, makes secret, owner and the first token where they are missing.
+
+    Without a `clock` the server keeps one that is never set back, not even by a restart while something bills.
+    """
     settings.home.mkdir(parents=True, exist_ok=True)
     db = Database(settings.database)
     db.migrate()
+    clock = clock or SteadyClock()
+    if isinstance(clock, SteadyClock):
+        with db.read() as session:
+            clock.not_before(ledger.metered_until(session) or clock())
     secret = bytes.fromhex(_private_file(settings.home / "secret", lambda: secrets.token_hex(32)))
     token_path = settings.home / "token"
     with db.write() as session:

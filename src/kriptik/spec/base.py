@@ -1,5 +1,7 @@
 """What every noun shares: camelCase on the wire, decimal money, sortable ids, UTC time."""
 
+import sys
+import time
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
@@ -57,3 +59,10 @@ def new_id() -> str:
 def utc_now() -> datetime:
     """Now, in UTC, with its zone."""
     return datetime.now(UTC)
+
+
+def boot_clock() -> float:
+    """Seconds that include sleep and never jump: CLOCK_BOOTTIME, or what a macOS kernel calls CLOCK_MONOTONIC."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -14,6 +14,8 @@ from kriptik.spec.job import TERMINAL_STATES, JobState
 from kriptik.spec.run import Checkpoint
 from kriptik.store.tables import CheckpointRow, Generation, Job, Resource, Stream
 
+DOUBLE = "double"
+"""Status of the row of a machine that nobody wants; it is metered until it is gone, and stands for no generation."""
 RESTING = {JobState.FROZEN.value, JobState.AWAITING_APPROVAL.value}
 FIND_BATCH = 100
 """Rows read at a time while looking for words."""
@@ -126,7 +128,8 @@ def add_resource(session: Session, generation: Generation, name: str, provider: 
 
 def resource(session: Session, stream_id: str, number: int) -> Resource | None:
     """The resource of a generation."""
-    return session.scalars(select(Resource).where(Resource.stream_id == stream_id, Resource.number == number)).first()
+    of_it = (Resource.stream_id == stream_id, Resource.number == number, Resource.status != DOUBLE)
+    return session.scalars(select(Resource).where(*of_it)).first()
 
 
 def add_checkpoint(session: Session, job_id: str, generation: int, body: CheckpointCommitted, at: datetime) -> CheckpointRow:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from kriptik.spec.base import new_id
@@ -68,6 +68,11 @@ def running_of(resource: Resource, now: datetime) -> Decimal:
 def live(session: Session, stream_id: str) -> list[Resource]:
     """Resources of a stream that are not confirmed gone."""
     return list(session.scalars(select(Resource).where(Resource.stream_id == stream_id, Resource.gone_at.is_(None))))
+
+
+def metered_until(session: Session) -> datetime | None:
+    """The newest moment up to which something that still bills was metered."""
+    return session.scalars(select(func.max(Resource.metered_at)).where(Resource.gone_at.is_(None))).one()
 
 
 def rate(session: Session, stream_id: str) -> Decimal:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from kriptik.spec.base import boot_clock
 from kriptik.spec.errors import KriptikError, WorkerError
 from kriptik.spec.events import DesiredAck, Log, WorkerBody, WorkerState
 from kriptik.spec.job import TrainJob
 from kriptik.worker.carry import Carrier
-from kriptik.worker.control import Control, Watch, acknowledge, boot_clock
+from kriptik.worker.control import Control, Watch, acknowledge
 from kriptik.worker.emit import Emitter
 from kriptik.worker.group import settle_threads
 from kriptik.worker.kinds import FINAL, KINDS, Ending, Work, out_of_memory
@@ -103,6 +104,7 @@ class Life:
             self._deliver_rest()
             self.emitter.finish()
             self.emitter(last)
+            self.emitter.silence(0)  # a line that waited for its second must not follow the last word
         except FencedError as error:
             return self._fenced(error)
         except KriptikError as error:

@@ -4,12 +4,12 @@ Times are seconds of a clock that goes on while the machine sleeps and never jum
 from the sending of its request, so that a slow answer never lengthens what it grants.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Literal
 
+from kriptik.spec.base import boot_clock
 from kriptik.spec.events import Desired, DesiredAck, Lease
 from kriptik.spec.job import ControlLink
 from kriptik.worker.link import AwayError, FencedError, Link, RefusedError
@@ -24,13 +24,6 @@ END_S = 5.0
 """What ending the process and giving the machine back takes at most, where the reserve is large enough."""
 LAST_CALL_S = 20.0
 """When the grace has run out (a laptop woke up, say), so long one more call may try before contact counts as lost."""
-
-
-def boot_clock() -> float:
-    """Seconds that include sleep and never jump: CLOCK_BOOTTIME, or what a macOS kernel calls CLOCK_MONOTONIC."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class Control:

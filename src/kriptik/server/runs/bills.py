@@ -1,6 +1,8 @@
 """The provider's own bill against the ledger. What it charged more is added at once; what it charged less only when it has settled.
 
-A bill comes late and in parts, so a low figure means nothing until some time after the end, while a high one is money gone.
+A bill comes late and in parts, so a low figure means nothing until some time after the end, while a high one is money gone. Where
+the answer to a create was lost, or none ever came, a machine may have come and gone that nobody ever saw: then the ledger keeps as
+much more as the account was billed for machines that nobody here knows; what was only intended costs nothing in the end.
 """
 
 import logging
@@ -10,6 +12,7 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from kriptik.providers.provider import Provider
 from kriptik.server.core import Core
 from kriptik.spec.errors import KriptikError
 from kriptik.store import ledger
@@ -18,7 +21,7 @@ from kriptik.store.tables import LedgerRow, Resource
 log = logging.getLogger("kriptik.reconciler")
 
 UNSURE = "The answer to its creation was lost."
-"""Begins the detail of such a resource: another machine may have been made and lost unseen, so its spend is never lowered."""
+"""Begins the detail of such a resource: another machine may have been made and lost unseen."""
 WATCHED = timedelta(days=2)
 SMALLEST = Decimal("0.0001")
 EVERY = timedelta(minutes=10)
@@ -36,10 +39,11 @@ class Bills:
         """One round over everything that was rented lately."""
         core, now = self._core, self._core.clock()
         with core.db.read() as session:
-            query = select(Resource).where(Resource.provider_id.is_not(None), Resource.intended_at > now - 4 * WATCHED)
-            rows = [row for row in session.scalars(query) if row.gone_at is None or row.gone_at > now - WATCHED]
+            rows = session.scalars(select(Resource).where(Resource.intended_at > now - 4 * WATCHED)).all()
         for row in rows:
-            if row.id not in self._done and self._due(row, now):
+            rented = row.provider_id is not None or row.gone_at is not None
+            recent = row.gone_at is None or row.gone_at > now - WATCHED
+            if rented and recent and row.id not in self._done and self._due(row, now):
                 self._looked[row.id] = now
                 self._compare(row, now)
 
@@ -51,30 +55,48 @@ class Bills:
         return row.gone_at is not None and (now - row.gone_at).total_seconds() >= self._core.settings.bill_settle_s
 
     def _compare(self, row: Resource, now: datetime) -> None:
-        core = self._core
+        core, settled = self._core, self._settled(row, now)
         provider = core.providers.get(row.provider)
-        if provider is None or row.provider_id is None:
+        if provider is None:
             return
         try:
-            billed = provider.billed(row.provider_id, row.intended_at)
+            billed = self._billed(provider, row, settled=settled)
         except KriptikError as error:
             log.warning("the bill of %s cannot be read: %s", row.name, error.sentence)
             return
-        settled = self._settled(row, now)
         if billed is not None:
             with core.db.write() as session:
-                _adjust(session, row, billed, now, settled=settled)
+                _adjust(session, row, *billed, now, settled=settled)
         if billed is None or settled:
             self._done.add(row.id)
 
+    def _billed(self, provider: Provider, row: Resource, *, settled: bool) -> tuple[Decimal, Decimal] | None:
+        """(what was charged for it, what unseen machines of its name may have cost at most); None where there is no bill."""
+        since = row.intended_at - WATCHED  # the id says which machine; clocks may differ
+        billed = provider.billed(row.provider_id, since) if row.provider_id is not None else Decimal(0)
+        if billed is None:
+            return None
+        if not (settled and (unsure(row) or row.provider_id is None)):
+            return billed, Decimal(0)
+        with self._core.db.read() as session:
+            ids = session.scalars(select(Resource.provider_id).where(Resource.provider_id.is_not(None))).all()
+        beside = provider.billed_beside({one for one in ids if one}, row.intended_at)
+        return None if beside is None else (billed, beside)
 
-def _adjust(session: Session, row: Resource, billed: Decimal, now: datetime, *, settled: bool) -> None:
+
+def unsure(row: Resource) -> bool:
+    """Whether an answer to its creation was lost."""
+    return row.detail.startswith(UNSURE)
+
+
+def _adjust(session: Session, row: Resource, billed: Decimal, beside: Decimal, now: datetime, *, settled: bool) -> None:
     note = f"{row.name}: as {row.provider} billed it"
     same = select(LedgerRow.amount).where(LedgerRow.stream_id == row.stream_id, LedgerRow.note.in_([row.name, note]))
     held = sum(session.scalars(same).all(), Decimal(0))
     fresh = session.get_one(Resource, row.id)
     if fresh.gone_at is None:
         held += ledger.running_of(fresh, now)
-    difference = billed - held
-    if difference > SMALLEST or (settled and difference != 0 and (difference > 0 or not row.detail.startswith(UNSURE))):
+    caution = min(beside, max(Decimal(0), held - billed))
+    difference = billed + caution - held
+    if difference > SMALLEST or (settled and difference != 0):
         ledger.post(session, row.stream_id, "adjustment", difference, now, note, f"provider:{row.provider}")

@@ -112,8 +112,8 @@ def change_cap(session: Session, core: Core, job: Job, cap: Decimal, now: dateti
 
 
 def change_budget(session: Session, core: Core, job: Job, authorization: BudgetAuthorization, now: datetime) -> None:
-    """A new authorisation, in any state that has not ended."""
-    if job.state in TERMINAL_STATES:
+    """A new authorisation, in any state but completed: what failed or was stopped may need more money for its retry."""
+    if job.state == JobState.COMPLETED:
         raise ConflictError("run_finished", f"This run is {job.state}; its budget is closed.", _after(job))
     spend = ledger.spend(session, job.id, now)
     terms = budget.Terms(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from kriptik.providers import provider as providers
 from kriptik.server import links
 from kriptik.server.core import Core
-from kriptik.server.runs import artefacts, bills, freezing, jobfile, messages, money, naming, room, setup, spool
+from kriptik.server.runs import artefacts, bills, doubles, freezing, jobfile, messages, money, naming, room, setup, spool
 from kriptik.server.runs.acts import (
     Act,
     Alert,
@@ -101,15 +101,16 @@ def to_resume(core: Core, job: Job) -> str | None:
     return next((c for c in [*reversed(own), *([start] if start else [])] if artefacts.sound(run_dir, c)), None)
 
 
-def _commit(core: Core, view: RunView, change: Callable[[Session, Job], None]) -> None:
-    """Runs `change` if the run is still in the state and generation that was decided on."""
+def _commit(core: Core, view: RunView, change: Callable[[Session, Job], None]) -> bool:
+    """Runs `change` if the run is still in the state and generation that was decided on; False if it is not."""
     with core.db.write() as session:
         job = session.get(Job, view.job.id)
         if job is None or job.state != view.job.state or job.generation != view.job.generation:
-            return
+            return False
         change(session, job)
         user = job.user_id
     core.bus.wake(view.job.id, f"user:{user}")
+    return True
 
 
 def _apply(core: Core, session: Session, job: Job, act: Act) -> None:
@@ -122,6 +123,8 @@ def _apply(core: Core, session: Session, job: Job, act: Act) -> None:
             if generation is not None:
                 jobs.want(generation, wanted, reason, now)
         case Move(state=state, reason=reason):
+            if state is JobState.STOPPED:
+                _close_storage(core, session, job, now)
             change_state(session, job, state, reason, now)
             if state is JobState.AWAITING_APPROVAL:
                 _await_approval(session, job, now)
@@ -164,6 +167,7 @@ def _settle(core: Core, session: Session, job: Job, act: Act, found: str | None)
 
 
 def _begin(core: Core, session: Session, job: Job, now: datetime) -> None:
+    _close_storage(core, session, job, now)
     number = max(job.generation, jobfile.newest(core.run_dir(job.id))) + 1  # a restored state may be behind what was handed out
     resume_from = job.next_checkpoint
     token = core.worker_token(job.id, number)
@@ -206,6 +210,8 @@ def _create(core: Core, view: RunView) -> None:
         _create_failed(core, view, error)
         return
     _commit(core, view, lambda s, j: _created(s, j, view.resource.id, made, now))  # type: ignore[union-attr]
+    if work.carry:  # a request that went out twice, or one that was overtaken: what it left is ended at once, and paid by this run
+        doubles.of_name(core, view.job.provider, made.name)
 
 
 def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
@@ -223,7 +229,10 @@ def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
 
 def _created(session: Session, job: Job, resource_id: str, made: providers.Resource, now: datetime) -> None:
     resource = session.get_one(Resource, resource_id)
+    if resource.gone_at is not None or resource.provider_id not in (None, made.id):
+        return  # another server was quicker: what was made here is a double
     resource.provider_id, resource.status = made.id, made.status
+    doubles.now_wanted(session, made.id)
     _describe(resource, made.detail)
     if made.status in ("provisioning", "running"):
         resource.price_per_hour = made.price_per_hour
@@ -293,6 +302,8 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
         if provider_id is not None:
             with core.db.write() as session:
                 session.get_one(Resource, view.resource.id).provider_id = provider_id
+                doubles.now_wanted(session, provider_id)
+            doubles.of_name(core, view.resource.provider, view.resource.name)
     left: providers.Resource | None = None
     if provider_id is not None:
         provider.terminate(provider_id)
@@ -388,8 +399,16 @@ def _meter_storage(core: Core, session: Session, job: Job, now: datetime) -> Non
     since = job.storage_metered_at or job.state_since
     days = Decimal(str((now - since).total_seconds())) / 86_400
     amount = (money.overheads(core, job).storage_per_day * days).quantize(Decimal("0.00000001"))
-    ledger.post(session, job.id, "storage", amount, now, "checkpoints and results while frozen", "provider:storage")
+    if amount > 0:
+        ledger.post(session, job.id, "storage", amount, now, "checkpoints and results while frozen", "provider:storage")
     job.storage_metered_at = now
+
+
+def _close_storage(core: Core, session: Session, job: Job, now: datetime) -> None:
+    """The run rests no longer: what lay on disk since the last charge is charged."""
+    if job.storage_metered_at is not None:
+        _meter_storage(core, session, job, now)
+        job.storage_metered_at = None
 
 
 def _setup(session: Session, job: Job, stage: SetupName, status: str, message: str, now: datetime) -> None:

@@ -16,3 +16,8 @@ def parts(install: str, name: str) -> tuple[str, int] | None:
 def prefix(install: str) -> str:
     """What every resource of this installation begins with."""
     return f"kt-{install}-"
+
+
+def double(name: str, resource_id: str) -> str:
+    """The row's name of a further machine that bears `name` at its provider."""
+    return f"{name}+{resource_id}"[:100]

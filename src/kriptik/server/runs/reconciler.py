@@ -17,6 +17,7 @@ from kriptik.server.runs import (
     alarms,
     bills,
     booting,
+    doubles,
     effects,
     freezing,
     frozen,
@@ -104,6 +105,7 @@ class Reconciler:
             if now - self._needs_at >= ROOM_EVERY_S:
                 self._needs_at, self._needs = now, room.needs(session, self._core)
             session_ids = [*trials.live(session), *exports.live(session)]
+        doubles.tick(self._core)
         for run_id in run_ids:
             try:
                 self.tick_run(run_id)
