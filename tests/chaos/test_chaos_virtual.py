@@ -79,6 +79,11 @@ def test_a_bad_day(number):
     scenarios.bad_day(f"{SEED} {number}")
 
 
+@pytest.mark.parametrize("number", range(80 if NIGHT else 6))
+def test_the_budget_is_reached(number):
+    scenarios.frozen_by_budget(f"{SEED} {number}")
+
+
 @pytest.mark.parametrize("number", range(4 if NIGHT else 1))
 def test_days_on_the_disk(number):
-    scenarios.a_month_frozen(f"{SEED} {number}")
+    scenarios.days_frozen(f"{SEED} {number}")
