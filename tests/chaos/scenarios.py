@@ -338,7 +338,20 @@ def bad_day(seed):
     life(script, "bad day", str(seed), fuse=fuse, prepare=lambda w: setattr(w, "laters", []), during=during)
 
 
-def a_month_frozen(seed):
+def frozen_by_budget(seed):
+    """The freeze mark is passed at any moment of a life: in a step, in a checkpoint, before the machine speaks."""
+    dice = random.Random(seed)
+    step_s, save_s, every = dice.choice((1, 2, 3, 5)), dice.choice((1, 2, 4)), dice.choice((1, 2, 4, 50))
+    cap = Decimal(dice.randint(22, 45)) / 1000
+
+    def prepare(world):
+        world.step_s, world.checkpoint_s, world.every = step_s, save_s, every
+
+    name = f"steps of {step_s} s, checkpoints of {save_s} s every {every}, a cap of ${cap}"
+    life("plain", "freeze", name, prepare=prepare, cap=str(cap), checkpoint_s=step_s + save_s + 1, steps=12)
+
+
+def days_frozen(seed):
     """Frozen for days at a price for what lies on the disk; resumed, completed."""
     dice = random.Random(seed)
     days = dice.randint(1, 13)

@@ -28,16 +28,16 @@ def drawn(family, every, count):
     return every if NIGHT or count >= len(every) else sorted(random.Random(f"{SEED} {family}").sample(every, count), key=str)
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS if NIGHT else 2))
+@pytest.mark.parametrize("chunk", range(CHUNKS if NIGHT else 1))
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_killed_at_a_boundary(script, chunk):
     """Before and after every call that changes something at the provider, and every transaction, of a whole life."""
-    points = drawn(f"killed {script}", range(1, len(scenarios.boundaries(script)) + 1), 8)
-    for point in points[chunk :: CHUNKS if NIGHT else 2]:
+    points = drawn(f"killed {script}", range(1, len(scenarios.boundaries(script)) + 1), 3)
+    for point in points[chunk :: CHUNKS if NIGHT else 1]:
         scenarios.killed_at(script, point)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", drawn("again", SCRIPTS, 4))
 def test_killed_again_and_again(script):
     dice = random.Random(f"{SEED} again {script}")
     count = len(scenarios.boundaries(script))
@@ -45,7 +45,7 @@ def test_killed_again_and_again(script):
         scenarios.killed_at(script, *dice.sample(range(1, count), dice.randint(2, 6)))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", drawn("paused", SCRIPTS, 5))
 def test_paused_and_overtaken(script):
     """A server stands still in the middle of something while another takes over, then goes on with what it knew."""
     dice = random.Random(f"{SEED} paused {script}")
@@ -53,32 +53,37 @@ def test_paused_and_overtaken(script):
         scenarios.paused_at(script, point, dice.choice((1, 5, 40)))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", drawn("two", SCRIPTS, 3))
 def test_two_servers_at_once(script):
     for number in range(4 if NIGHT else 1):
         scenarios.two_servers(script, f"{SEED} {number}")
 
 
-@pytest.mark.parametrize(("fault", "moment"), drawn("fault", [(f, m) for f in FAULTS for m in MOMENTS], 40))
+@pytest.mark.parametrize(("fault", "moment"), drawn("fault", [(f, m) for f in FAULTS for m in MOMENTS], 24))
 def test_one_thing_breaks(fault, moment):
     scenarios.fault_in(fault, moment, SEED)
 
 
-@pytest.mark.parametrize(("point", "count"), drawn("worker", [(p, c) for p in POINTS for c in (1, 2, 3)], 8))
+@pytest.mark.parametrize(("point", "count"), drawn("worker", [(p, c) for p in POINTS for c in (1, 2, 3)], 6))
 def test_the_machine_dies(point, count):
     scenarios.worker_dies(point, count)
 
 
-@pytest.mark.parametrize("number", range(40 if NIGHT else 4))
+@pytest.mark.parametrize("number", range(40 if NIGHT else 3))
 def test_rows_restored_from_a_backup(number):
     scenarios.restored(f"{SEED} {number}")
 
 
-@pytest.mark.parametrize("number", range(300 if NIGHT else 24))
+@pytest.mark.parametrize("number", range(300 if NIGHT else 12))
 def test_a_bad_day(number):
     scenarios.bad_day(f"{SEED} {number}")
 
 
+@pytest.mark.parametrize("number", range(80 if NIGHT else 6))
+def test_the_budget_is_reached(number):
+    scenarios.frozen_by_budget(f"{SEED} {number}")
+
+
 @pytest.mark.parametrize("number", range(4 if NIGHT else 1))
 def test_days_on_the_disk(number):
-    scenarios.a_month_frozen(f"{SEED} {number}")
+    scenarios.days_frozen(f"{SEED} {number}")

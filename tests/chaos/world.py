@@ -191,7 +191,7 @@ class World:
         self.fail_posts = []
         self.points, self.deaths = Counter(), {}
         self.kills, self.told, self.freezes = [], defaultdict(dict), []
-        self.obeys, self.broken_since = True, 0
+        self.obeys, self.broken_since = True, -1e9
         self.over, self.storage, self.crossed = Decimal("-Infinity"), Decimal(0), None
         self.server, self.servers, self.delivering = None, [], False
         self.ticker = lambda server: server.reconciler.tick()
@@ -322,15 +322,16 @@ class World:
             job = session.get_one(Job, self.job_id)
             over = money.overheads(self.server.core, job)
             mark = budget.freeze_point(money.terms(job), over)
+            spent = ledger.spend(session, self.job_id, self.server.core.clock())
         self.state = job.state
         if job.state in ("frozen", "awaiting_approval"):
             self.storage += over.storage_per_day * Decimal(seconds) / 86400
         bill = self.account.bill() + self.storage
         self.over = max(self.over, bill - job.max_budget)
-        self._latency(job, bill - mark)
+        self._latency(job, max(bill, spent) - mark)
 
     def _latency(self, job, past):
-        """From the moment at which the bill passed the freeze mark to the end of billing."""
+        """From the moment at which the bill, or the ledger before it, passed the freeze mark to the end of billing."""
         ended = [life[1] for pod in self.account.ended.values() for life in pod.lives]
         ended += [life[1] for pod in self.account.pods.values() for life in pod.lives if life[1]]
         live = self.live_pods()

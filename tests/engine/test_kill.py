@@ -27,7 +27,7 @@ def straight(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("objective", ["squares", "rolled"])
+@pytest.mark.parametrize("objective", [pytest.param("squares", marks=pytest.mark.slow), "rolled"])
 @pytest.mark.parametrize("point", list(lives.POINTS))
 def test_killed_three_times_and_still_the_same_bits(tmp_path, straight, objective, point):
     job = toy.job_in(tmp_path, objective=objective, checkpoint_every=3)
