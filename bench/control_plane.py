@@ -256,10 +256,11 @@ def run_load(home, workers, seconds):
     return {
         "workers": workers, "watchers": workers, "seconds": seconds, "events": wanted, "stored": stored,
         "seen": len(tally["latency"]), "lost": wanted - min(stored, len(tally["latency"])), "wrong": len(tally["wrong"]),
-        "late_watchers": tally["late"],
-        "refused": len(tally["refused"]), **figures, "max_s": round(max(tally["latency"], default=0), 3),
+        "late_watchers": tally["late"], "refused": len(tally["refused"]), **figures,
+        "max_s": round(max(tally["latency"], default=0), 3),
         "post_p50_ms": round(1e3 * share(tally["post"], 0.5), 1), "post_p99_ms": round(1e3 * share(tally["post"], 0.99), 1),
-        "server_cores": round(cpu / took, 2), "server_ms_per_post": round(1e3 * cpu / (workers * seconds), 2), "load_cores": round((now - own) / took, 2),
+        "server_cores": round(cpu / took, 2), "server_ms_per_post": round(1e3 * cpu / (workers * seconds), 2),
+        "load_cores": round((now - own) / took, 2),
         "server_mb": round(memory / 1e6), "load_before": round(before[0], 2), "examples": [str(w) for w in tally["wrong"][:3]],
     }  # fmt: skip
 

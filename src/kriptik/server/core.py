@@ -12,6 +12,7 @@ from pathlib import Path
 from kriptik.providers.provider import Provider, Resource, ResourceSpec
 from kriptik.server import holds
 from kriptik.server.bus import Bus
+from kriptik.server.hard_stops import HardStops
 from kriptik.server.quotes import Quotes
 from kriptik.server.settings import Settings
 from kriptik.server.steady import SteadyClock
@@ -40,6 +41,9 @@ class Core:
     started_at: datetime = datetime.min
     bus: Bus = field(default_factory=Bus)
     writer: Writer = field(init=False)
+    hard_stops: HardStops = field(default_factory=HardStops)
+    look_s: float = 0.0
+    """How long the reconciler's last round over all runs took: the reserve allows for it."""
     quotes: Quotes = field(default_factory=Quotes)
 
     def __post_init__(self) -> None:

@@ -11,14 +11,13 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from kriptik.pipeline import budget
 from kriptik.server.auth import CoreDep
 from kriptik.server.core import Core
 from kriptik.server.problems import checked
 from kriptik.server.runs import spool
 from kriptik.spec.errors import BadInputError, KriptikError
 from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending
-from kriptik.store import jobs, ledger, people, trials
+from kriptik.store import jobs, people, trials
 from kriptik.store.tables import Generation, Job
 
 PREFIX = "/api/worker/v1/jobs/{job_id}/generations/{generation}"
@@ -58,6 +57,7 @@ async def post_events(core: CoreDep, request: Request, job_id: str, generation: 
     batch = checked(EventBatch, _unpacked(await request.body(), request.headers.get("content-encoding", "")))
 
     def store(session: Session) -> Lease:
+        _run = session.get(Job, job_id)  # held here, so that it is read once: sessions remember what somebody holds
         row = _known(session, job_id, generation, token)
         spool.take(session, core, row, batch.events)
         return _contact(session, core, row)
@@ -116,9 +116,7 @@ def _contact(session: Session, core: Core, generation: Generation) -> Lease:
     job = session.get(Job, generation.stream_id)
     hard_stop, requests = None, []
     if job is not None:
-        rate = ledger.rate(session, job.id)
-        if rate > 0:
-            hard_stop = budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), rate)
+        hard_stop = core.hard_stops.of(session, job, now)
     elif generation.kind == "serve":
         calls = trials.waiting(session, generation.stream_id)
         requests = [Pending(request_id=call.id, request=call.request) for call in calls]

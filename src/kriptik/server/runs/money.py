@@ -71,7 +71,7 @@ def overheads(core: Core, job: Job) -> budget.Overheads:
         price_per_hour=price(core, job),
         checkpoint_s=max(budget.checkpoint_bound_s(probe, core.settings.checkpoint_s), SLOWER * (job.checkpoint_seconds or 0.0)),
         teardown_s=core.settings.teardown_s,
-        tick_s=core.settings.tick_s,
+        tick_s=max(core.settings.tick_s, core.look_s),
         storage_per_day=core.settings.storage_price_per_gb_month * Decimal(job.disk_bytes) / GB / DAYS_A_MONTH,
     )
 

@@ -7,6 +7,7 @@ thread; no network or process call happens inside a transaction.
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -44,6 +45,10 @@ SWEEP_EVERY_S = 30
 
 ROOM_EVERY_S = 2
 """How often the server's disk is looked at."""
+MANY, A_BREATH_S = 20, 0.02
+"""With more runs than this at work every look at one is followed by as long a pause: answering goes on meanwhile."""
+BUDGET_EVENT_S = 0.05
+"""Each run at work lengthens the time between two words about a budget by so much."""
 PACK_BLOCKS = 20
 """So many blocks of a curve are packed at a look."""
 RECKON_EVERY_S = 5
@@ -72,6 +77,7 @@ class Reconciler:
         self._said_budget: dict[str, float] = {}
         self._swept_at = 0.0
         self._reckoned_at = 0.0
+        self._count = 0
         self._packed: dict[str, int] = {}
         self._needs: dict[str, room.Need] = {}
         self._needs_at = 0.0
@@ -106,11 +112,16 @@ class Reconciler:
                 self._needs_at, self._needs = now, room.needs(session, self._core)
             session_ids = [*trials.live(session), *exports.live(session)]
         doubles.tick(self._core)
+        self._count, began = len(run_ids), time.monotonic()
         for run_id in run_ids:
+            at = time.monotonic()
             try:
                 self.tick_run(run_id)
             except Exception:  # the one broad door of the state machine: the next tick tries again
                 log.exception("run %s: this tick failed", run_id)
+            if self._count > MANY:
+                time.sleep(min(A_BREATH_S, time.monotonic() - at))
+        self._core.look_s = time.monotonic() - began
         for session_id in session_ids:
             try:
                 sessions.tick(self._core, session_id)
@@ -200,7 +211,8 @@ class Reconciler:
             return
         core, job = self._core, seen.job
         last = self._said_budget.get(job.id)
-        due = seen.overheads.price_per_hour > 0 and (last is None or seen.now.timestamp() - last >= core.settings.budget_event_s)
+        every = max(core.settings.budget_event_s, BUDGET_EVENT_S * self._count)
+        due = seen.overheads.price_per_hour > 0 and (last is None or seen.now.timestamp() - last >= every)
         post = (seen.now - seen.resource.metered_at).total_seconds() >= ledger.POST_EVERY_S
         if not due and not post:
             return

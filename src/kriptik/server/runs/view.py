@@ -10,6 +10,7 @@ from kriptik.pipeline import budget
 from kriptik.providers import provider as providers
 from kriptik.server.core import Core
 from kriptik.server.runs import money
+from kriptik.spec.job import JobState
 from kriptik.store import jobs, ledger
 from kriptik.store.tables import Generation, Job, Resource
 
@@ -89,10 +90,7 @@ def load(session: Session, core: Core, job_id: str) -> RunView | None:
     now = core.clock()
     generation = jobs.generation(session, job_id, job.generation)
     resource = jobs.resource(session, job_id, job.generation)
-    waiting = jobs.queue(session, job.provider)
-    free = job.provider != "local" or jobs.busy(session, "local") < core.settings.local_slots
     over = money.overheads(core, job)
-    held = bool(waiting) and waiting[0] == job_id and core.held is not None
     return RunView(
         job=job,
         generation=generation,
@@ -102,7 +100,7 @@ def load(session: Session, core: Core, job_id: str) -> RunView | None:
         spend=ledger.spend(session, job_id, now),
         terms=money.terms(job),
         overheads=over,
-        my_turn=free and bool(waiting) and waiting[0] == job_id and not held,
+        my_turn=job.state == JobState.QUEUED and _my_turn(session, core, job),
         now=now,
         limits=Limits(
             lease_s=core.settings.lease_s,
@@ -113,3 +111,9 @@ def load(session: Session, core: Core, job_id: str) -> RunView | None:
             fruitless=core.settings.fruitless_limit,
         ),
     )
+
+
+def _my_turn(session: Session, core: Core, job: Job) -> bool:
+    """First of its provider's queue, a place is free, and nothing holds new machines back."""
+    free = job.provider != "local" or jobs.busy(session, "local") < core.settings.local_slots
+    return free and jobs.queue(session, job.provider)[:1] == [job.id] and core.held is None
