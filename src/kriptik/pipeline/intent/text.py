@@ -12,7 +12,7 @@ from itertools import pairwise
 from kriptik.pipeline.intent.spelling import mended
 from kriptik.pipeline.intent.vocabulary import Vocabulary, own_lists, phrases, vocabulary
 
-HEAD_CHARS, TAIL_CHARS = 2000, 1000
+HEAD_CHARS, TAIL_CHARS = 1200, 600
 """A request is a few sentences; of a longer text the beginning and the end are read."""
 TELLING_CHARS = 700
 """The language shows in the first sentences."""
