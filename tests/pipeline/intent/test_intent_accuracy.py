@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from intent_rows import rows, score
 
 FLOORS = {
-    "development.txt": {"no": 0.97, "refused": 0.96, "cap": 0.95, "tier": 0.95, "base": 0.95, "usd": 0.97, "m": 0.95},
-    "validation.txt": {"no": 0.94, "refused": 0.90, "cap": 0.88, "tier": 0.78, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.78},
-    "blind.txt": {"no": 0.82, "cap": 0.67, "tier": 0.75, "base": 0.90, "usd": 0.88, "m": 0.90, "other": 0.73},
+    "development.txt": {"no": 0.98, "refused": 0.97, "cap": 0.97, "tier": 0.93, "base": 0.95, "usd": 0.97, "m": 0.95},
+    "validation.txt": {"no": 0.97, "refused": 0.92, "cap": 0.92, "tier": 0.78, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.83},
+    "blind.txt": {"no": 0.94, "refused": 0.86, "cap": 0.83, "tier": 0.75, "base": 0.88, "usd": 0.90, "m": 0.90, "other": 0.83},
 }
 
 

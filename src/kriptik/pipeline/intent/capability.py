@@ -44,6 +44,8 @@ ENOUGH = 0.6
 """Less evidence than this is none."""
 CUE, MOST = 1.5, 8.0
 """What a unit of evidence from cue words adds to the log probability of the learned models; the most evidence that counts."""
+MANY = 60
+"""Cue words of a text that are weighed."""
 SURE = -1.2
 """Log probability that the learned models must give a capability for which no cue word speaks."""
 
@@ -157,7 +159,7 @@ def _marks(text: str, words: Vocabulary) -> list[_Mark]:
     for mark in found:
         if all(mark.end <= k.start or mark.start >= k.end for k in kept):
             kept.append(mark)
-    return sorted(kept, key=lambda m: m.start)
+    return sorted(kept, key=lambda m: m.start)[:MANY]
 
 
 def _role(text: str, mark: _Mark, words: Vocabulary) -> str | None:

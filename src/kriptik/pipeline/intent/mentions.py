@@ -11,6 +11,8 @@ from kriptik.spec.intent import DataMention, OutputMention
 
 TYPES = ("preferences", "pairs", "audio", "video", "image", "code", "text")
 MEDIA = ("audio", "video", "image")
+MANY = 40
+"""Figures of a text that are looked at as amounts of data."""
 _WORDS_BETWEEN = re.compile(r"[\s\-]*(?:(?!and\b|at\b|in\b|for\b|on\b|per\b|over\b|max\b)[^\W\d_]+[\s\-/]+){0,3}?")
 _OF = re.compile(r"\s*(?:of|von|mit|an|de|d'|的|の|worth of|ki|के|की|का)?\s*")
 
@@ -73,7 +75,7 @@ def _amount(reading: Reading) -> dict[str, object] | None:
         (d.start, d.end) for d in durations(text, reading.language)
     ]
     best: dict[str, object] | None = None
-    for n in numbers(text, reading.language):
+    for n in numbers(text, reading.language)[:MANY]:
         if any(a <= n.start < b for a, b in taken) or n.value < 1:
             continue
         counted = _counted(reading, n)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from kriptik.pipeline.intent.spelling import mended
 from kriptik.pipeline.intent.vocabulary import Vocabulary, own_lists, phrases, vocabulary
 
-HEAD_CHARS, TAIL_CHARS = 2000, 1000
+HEAD_CHARS, TAIL_CHARS = 1200, 600
 """A request is a few sentences; of a longer text the beginning and the end are read."""
 TELLING_CHARS = 700
 """The language shows in the first sentences."""
@@ -52,6 +52,7 @@ _QUOTES = (
     re.compile(r"(?<![\w'])'[^'\n]{12,400}'(?!\w)"),
 )
 _SENTENCE = re.compile(r"[.!?;](?=\s|$)|[。！？；]|\n+")
+_BLANKS = re.compile(r"[^\S\n]{5,}")
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -170,6 +171,7 @@ def read_text(prompt: str) -> Reading:
 
 def _ends(prompt: str) -> str:
     """Of a very long text the beginning and the end, which must not run into each other."""
+    prompt = _BLANKS.sub("    ", prompt)
     if len(prompt) <= HEAD_CHARS + TAIL_CHARS:
         return prompt
     return f"{prompt[:HEAD_CHARS]}\n{prompt[-TAIL_CHARS:]}"
