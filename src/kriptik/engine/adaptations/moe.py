@@ -116,6 +116,7 @@ class Moe(Adaptation):
     needs: ClassVar[frozenset[str]] = frozenset({"noise", "penalty"})
     adapter: ClassVar[bool] = True
     merges: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
