@@ -46,7 +46,7 @@ screens: .venv/.stamp-dev web  ## a picture of every state of the page, at two w
 
 test: .venv/.stamp-dev  ## every test that needs no real weights and no browser
 	$(call suite,unit,not real_weights and not browser and not slow and not conformance and not exactness and not chaos and not distributed,$(SIDE_BY_SIDE))
-	$(call suite,conformance,conformance,$(SIDE_BY_SIDE))
+	$(call suite,conformance,conformance and not slow,$(SIDE_BY_SIDE))
 	$(call suite,exactness,exactness and not slow and not real_weights,$(SIDE_BY_SIDE))
 	$(call suite,chaos,chaos and not slow and not real_weights and not exactness,$(SIDE_BY_SIDE))
 	$(call suite,distributed,distributed and not slow and not real_weights and not exactness and not chaos and not conformance)

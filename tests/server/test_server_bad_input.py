@@ -125,3 +125,18 @@ def test_a_request_that_breaks_off_is_no_error_of_the_server(caplog):
     with caplog.at_level(logging.ERROR):
         asyncio.run(app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http"}, receive, send))
     assert said[0]["status"] == 400 and not caplog.records
+
+
+def test_a_picture_is_shown_in_place_and_nothing_else_is(server):
+    job_id = server.train(steps=3)
+    server.wait(job_id, "completed")
+    folder = server.core.run_dir(job_id) / "samples"
+    folder.mkdir()
+    for name in ("a.png", "a.html", "a.svg"):
+        (folder / name).write_bytes(b"<script>")
+    shown = server.http.get(f"/api/training/jobs/{job_id}/files/samples/a.png")
+    assert shown.headers["content-type"] == "image/png" and shown.headers["x-content-type-options"] == "nosniff"
+    assert "inline" in shown.headers["content-disposition"]
+    for name in ("a.html", "a.svg"):
+        kept = server.http.get(f"/api/training/jobs/{job_id}/files/samples/{name}")
+        assert kept.headers["content-type"] == "application/octet-stream" and "attachment" in kept.headers["content-disposition"]

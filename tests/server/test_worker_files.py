@@ -104,6 +104,19 @@ def test_the_handout_names_all_that_is_needed_and_nothing_else_is_read(pod, worl
         assert pod.get(f"{pod.base_url}files/{path}").status_code == 404
 
 
+def test_pictures_of_the_rows_are_handed_out_and_samples_taken(pod, tmp_path):
+    rows, picture = tmp_path / "train.jsonl", tmp_path / "media" / "a1.png"
+    rows.write_text('{"image": "media/a1.png"}\n')
+    picture.parent.mkdir()
+    picture.write_bytes(b"png")
+    file = jobfile.path(pod.folder, 1)
+    facts = json.loads(file.read_text()) | {"data": {"trainPath": str(rows), "trainRows": 1, "sha256": "0" * 64}}
+    file.write_text(json.dumps(facts))
+    assert pod.get(f"{pod.base_url}files/data/media/a1.png").content == b"png"
+    for path in ("samples/s0-000010-0.png", "prior/0001.png"):
+        assert put(pod, path, b"picture").status_code == 204 and (pod.folder / path).read_bytes() == b"picture"
+
+
 def test_only_with_the_token_of_a_generation_that_may_speak(pod, world):
     other = world.core.worker_token(pod.job, 2)
     for token in ("", other):

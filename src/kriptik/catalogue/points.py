@@ -44,7 +44,8 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
     """Per stage, the recipe in the words of `StageSettings`.
 
     A stage of several takes the recipe of the methods that fix its adaptation, then of those that fix its objective; the
-    method's own defaults win over both. Options of a point are settings of its objective where it fixes that, else of its strategy.
+    method's own defaults win over both, and all of them over the capability's. Options of a point are settings of its objective
+    where it fixes that, else of its strategy.
     """
     points = fill_points(method, capability)
     several = len(points) > 1
@@ -54,7 +55,7 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
         if stage.options and (stage.objective or stage.strategy):
             told = {"objective" if stage.objective else "strategy": dict(stage.options)}
         recipes = (_recipe("adaptation", point), _recipe("objective", point)) if several else ()
-        found.append(_merged(*recipes, method.defaults, told))
+        found.append(_merged(capability.defaults, *recipes, method.defaults, told))
     return found
 
 

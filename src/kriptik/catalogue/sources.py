@@ -16,6 +16,7 @@ from kriptik.spec.errors import KriptikError
 ENGINE = Path(__file__).resolve().parents[1] / "engine"
 CORE = (
     "train.py",
+    "average.py",
     "checkpoint.py",
     "interfaces.py",
     "cursor.py",

@@ -36,10 +36,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """Files with rows, in order of name, and the names of those left out."""
+    """Files with rows, in order of name, files of another kind that were asked for, and the names of those left out."""
 
     members: list[Member]
     left_out: list[str]
+    others: list[Member]
 
 
 def is_zip(path: Path, name: str) -> bool:
@@ -51,23 +52,31 @@ def is_zip(path: Path, name: str) -> bool:
 
 
 @contextmanager
-def unpacked(path: Path, work: Path, max_bytes: int = MAX_BYTES) -> Iterator[Unpacked]:
-    """The archive's row files, unpacked under `work` for as long as the context lasts.
+def unpacked(
+    path: Path, work: Path, max_bytes: int = MAX_BYTES, also: frozenset[str] = frozenset()
+) -> Iterator[Unpacked]:
+    """The archive's row files and those with suffixes of `also`, unpacked under `work` for as long as the context lasts.
+
+    Beside files of `also`, plain texts stay: they may be what is said of them.
 
     Raises DataError for whatever is not a plain, honest archive of row files; nothing was written then, unless an entry lies
     about its size or is damaged, which shows only while unpacking: then what was written is removed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            rows, left_out = _look_through(archive, path.stat().st_size, max_bytes)
+            rows, others, left_out = _look_through(archive, path.stat().st_size, max_bytes, also)
             with TemporaryDirectory(dir=work, prefix="unpack-") as folder:
                 members = [_unpack(archive, info, Path(folder) / f"{number}") for number, info in enumerate(rows)]
-                yield Unpacked(members, left_out)
+                more = [_unpack(archive, info, Path(folder) / f"o{number}") for number, info in enumerate(others)]
+                yield Unpacked(members, left_out, more)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise _refused("bad_zip", f"The zip file is damaged: {shorten(str(error), 100)}", "Pack it again.") from error
 
 
-def _look_through(archive: zipfile.ZipFile, packed: int, max_bytes: int) -> tuple[list[zipfile.ZipInfo], list[str]]:
+def _look_through(
+    archive: zipfile.ZipFile, packed: int, max_bytes: int, also: frozenset[str]
+) -> tuple[list[zipfile.ZipInfo], list[zipfile.ZipInfo], list[str]]:
+    """Entries with rows, entries of other kinds asked for, names of those left out."""
     entries = [info for info in archive.infolist() if not info.is_dir()]
     if len(archive.infolist()) > MAX_ENTRIES:
         raise _refused("zip_too_many", f"The archive holds more than {MAX_ENTRIES:,} entries.", "Join the rows into fewer files.")
@@ -83,12 +92,14 @@ def _look_through(archive: zipfile.ZipFile, packed: int, max_bytes: int) -> tupl
         raise _refused("bad_zip", "Two entries of the archive have the same name.", "Give every file a name of its own.")
     known = sorted((info for info in entries if _suffix(info) in READERS and not _hidden(info)), key=lambda info: info.filename)
     tables = [info for info in known if _suffix(info) not in PLAIN]
-    rows = tables or known
-    if not rows:
+    others = sorted((info for info in entries if _suffix(info) in also and not _hidden(info)), key=lambda info: info.filename)
+    rows = known if others else tables or known
+    if not rows and not others:
         found = ", ".join(shorten(name, 60) for name in names[:5]) or "nothing"
-        raise _refused("zip_without_rows", f"No file in the archive holds rows; found: {found}.", "Pack JSONL, CSV or Parquet.")
-    chosen = {info.filename for info in rows}
-    return rows, [name for name in names if name not in chosen]
+        step = "Pack JSONL, CSV or Parquet, or pictures."
+        raise _refused("zip_without_rows", f"No file in the archive holds rows; found: {found}.", step)
+    chosen = {info.filename for info in (*rows, *others)}
+    return rows, others, [name for name in names if name not in chosen]
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:

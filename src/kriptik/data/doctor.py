@@ -18,6 +18,7 @@ NEEDS: dict[RowKind, RowNeed] = {
     "feedback": "feedback",
     "prompts": "prompts",
     "checked": "prompts_with_check",
+    "pairs": "pairs",
 }
 _DAMAGE = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|â€|[ÃÂ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œž]")
 """Replacement marks, control characters, and UTF-8 that was once read as Windows-1252 ("Ã¤", "â€™")."""
@@ -49,6 +50,13 @@ SENTENCES: dict[str, tuple[Severity, str, FixName | None]] = {
     "long_dropped": ("info", "{n} {rows} longer than {limit} tokens; dropped.", None),
     "chat_markup": ("warning", "{n} {rows} {hold} a chat template's control marks as text; the template adds its own.", None),
     "files_left_out": ("info", "Files of the archive without rows, left out: {n}.", None),
+    "picture_damaged": ("warning", "{n} {files} cannot be read as pictures; left out.", None),
+    "picture_tiny": ("warning", "{n} {pictures} {are} smaller than 64 pixels; left out.", None),
+    "picture_bomb": ("warning", "{n} {pictures} would unpack to more than 64 million pixels; left out.", None),
+    "picture_animated": ("info", "{n} {pictures} {have} several frames; the first was taken.", None),
+    "picture_converted": ("info", "{n} {pictures} {are} not plain RGB (grey, CMYK, transparent, 16 bits); converted.", None),
+    "picture_renamed": ("info", "{n} {pictures} {are} of another kind than the name says; read by content.", None),
+    "picture_no_caption": ("info", "{n} {pictures} {have} no caption.", None),
     "no_held_out": ("warning", "No row can be held out: all of them hang together. The result cannot be measured.", None),
     "hardly_any_rows": ("error", "{n} usable {rows}: {what}.", None),
     "few_rows": ("warning", "{n} usable {rows}: {what}.", None),
@@ -136,7 +144,8 @@ class Doctor:
         one = found.count == 1
         verbs = {name: one_form if one else name for name, one_form in VERBS.items()}
         rows = "row" if one else "rows"
-        words = sentence.format(n=found.count, rows=rows, what=what, limit=f"{self.max_tokens:,}", **verbs)
+        nouns = {"pictures": "picture" if one else "pictures", "files": "file" if one else "files"}
+        words = sentence.format(n=found.count, rows=rows, **nouns, what=what, limit=f"{self.max_tokens:,}", **verbs)
         return Finding(code=code, severity=severity, count=found.count, sentence=words, examples=found.examples, fix=fix)
 
 
@@ -167,6 +176,8 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     if kind in NEEDS:
         return catalogue.row_requirements[NEEDS[kind]]
     several = catalogue.data_requirements.get(capability or "", [])
+    if kind == "images":
+        return next((one for one in several if one.type == "image"), catalogue.row_requirements["subject_images"])
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])
 
 

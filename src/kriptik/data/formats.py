@@ -53,6 +53,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "answer": ("answer", "solution", "target", "expected", "completion", "output", "response", "canonical_solution", "code"),
     "history": ("history",),
+    "anchor": ("anchor", "query", "question", "sentence1", "search", "input", "prompt"),
+    "positive": ("positive", "pos", "positive_passage", "relevant", "match", "sentence2"),
+    "negative": ("negative", "neg", "negatives", "hard_negatives", "hard_negative", "negative_passages", "irrelevant"),
 }
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
@@ -60,6 +63,7 @@ LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...
     ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system")),
     ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
     ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
+    ("pairs", "pairs", ("anchor", "positive"), ("negative",)),
     ("kto", "feedback", ("messages", "label"), ("system",)),
     ("messages", "messages", ("messages",), ("system",)),
     ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
@@ -76,7 +80,7 @@ ASKS = frozenset({"prompt", "question", "query", "instruction", "problem", "user
 NEEDED = (
     *("messages", "prompt and completion", "instruction and output", "prompt, chosen and rejected"),
     *("prompt, response_a, response_b and winner", "prompt and tests, schema or pattern"),
-    *("prompt, completion and label", "text"),
+    *("prompt, completion and label", "query and positive", "text"),
 )
 
 
@@ -159,7 +163,22 @@ def _of_text(cells: Cells) -> Made:
     return _text_row(cells.text("text"))
 
 
+def _of_matches(cells: Cells) -> Made:
+    query, positive = cells.text("anchor"), cells.text("positive")
+    if not query or not positive:
+        return Made(None, problem="empty_question" if not query else "empty_answer")
+    row: dict[str, Any] = {"query": query, "positive": positive}
+    column = cells.columns.get("negative")
+    found = parsed(cells.value.get(column)) if column else None
+    several = found if isinstance(found, list) else [found] if found is not None else []
+    negatives = [scalar(one, cells.place, str(column)).strip() for one in several]
+    if kept := [one for one in negatives if one and one != positive]:
+        row["negatives"] = kept
+    return Made(row)
+
+
 ROWS: dict[DataFormat, Callable[[Cells], Made]] = {
+    "pairs": _of_matches,
     "messages": _of_messages,
     "sharegpt": _of_messages,
     "alpaca": _of_alpaca,

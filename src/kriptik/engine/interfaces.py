@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from kriptik.engine.average import Average
 from kriptik.engine.cursor import plan_rows
 from kriptik.spec.job import SamplePrompt, StageSettings, TrainJob
 
@@ -62,6 +63,10 @@ class Bundle:
     words: dict[str, str] = field(default_factory=dict)
     """Placeholder → the text that stands for it once an adaptation has added tokens to the tokenizer (textual inversion)."""
     modified: dict[int, Tensor] = field(default_factory=dict)
+    pipeline: Any = None
+    """The library's own object around trainee and parts, where there is one (diffusers)."""
+    targets: str | None = None
+    """The layers that 'all-linear' means here, as a regular expression; None: all of them."""
     unquantised: Callable[[], nn.Module] | None = None
     """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
 
@@ -183,6 +188,10 @@ class Modality:
     """What the model is about. Keeps nothing: whatever it needs it takes from the bundle."""
 
     provides: ClassVar[frozenset[str]] = frozenset()
+    sample_suffix: ClassVar[str] = ""
+    """Of the files that `sample` makes (".png"); empty where it answers in text."""
+    recuts: ClassVar[bool] = True
+    """Whether any rows may be put into one micro-batch together; not where pictures of differing sizes would meet."""
 
     def __init__(self, job: TrainJob) -> None:
         self.job = job
@@ -213,13 +222,20 @@ class Modality:
         """One forward. `module` is the trainee or what the strategy wrapped it in."""
         return module(**micro.inputs)
 
-    def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
-        """The model's answer now: greedy, fixed seed. Called in eval mode, without gradients."""
+    def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str | bytes:
+        """The model's answer now: greedy, fixed seed. Called in eval mode, without gradients.
+
+        Text, or the bytes of a file of the kind that `sample_suffix` names.
+        """
         raise NotImplementedError
 
     def preview(self, row: dict[str, Any]) -> str:
         """A row as people read it, for the live 'current sample'."""
         return str(row)[:2000]
+
+    def thumbnail(self, row: dict[str, Any]) -> bytes | None:
+        """A small file of a row that is a picture, of the kind that `sample_suffix` names; None for what `preview` says whole."""
+        return None
 
     def export(self, bundle: Bundle, adaptation: "Adaptation", run_dir: Path) -> Exported:
         """Leave the result in `run_dir/result` in the ecosystem's format. Must leave the trainee bit-unchanged."""
@@ -252,6 +268,14 @@ class Modality:
 
         `extra['target']` becomes what this model is to predict; `engine/noise.py` has the usual ones.
         """
+        raise NotImplementedError
+
+    def noise_times(self, bundle: Bundle) -> str:
+        """`noise`: how this model's times are drawn unless the objective says: "uniform" or "logit_normal"."""
+        return "uniform"
+
+    def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
+        """`noise`: what the model makes of a prompt, as a file's bytes; the same for the same seed."""
         raise NotImplementedError
 
     def layers(self, bundle: Bundle, stages: int) -> list[nn.Module]:
@@ -346,6 +370,8 @@ class Objective:
     """How rows are encoded: completion · prompt · preference · pair · image …"""
     overfits: ClassVar[bool] = True
     """Whether the loss of the same rows falls when they are trained on again; not where a model's own answers are."""
+    whole_evaluation: ClassVar[bool] = False
+    """Whether `evaluate` must see all held-out rows at once: what is measured is a row among the others."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings
@@ -544,6 +570,12 @@ class Session:
     """Epoch of the rows now being used, 0-based."""
     total: int = 0
     """Updates of this stage."""
+    average: Average | None = None
+    """Of what is trained, where the stage asks for one (`settings.ema`)."""
+
+    def shown(self) -> AbstractContextManager[Any]:
+        """Inside, the trainee is what the run would leave now: the averaged weights, where there are any."""
+        return self.average.shown(self.bundle.trainee) if self.average else nullcontext()
 
     def mine(self, plan: UpdatePlan) -> list[Bins]:
         """This data rank's micro-batches of a planned update."""

@@ -34,5 +34,14 @@ def drawn(shape: torch.Size, generators: list[torch.Generator], how: str) -> tup
     return torch.stack(noise), torch.stack(times)
 
 
+def min_snr(snr: Tensor, most: float, predicts: str) -> Tensor:
+    """Weight per row: as if the picture itself were predicted, signal-to-noise ratios cut at `most`. `predicts`: epsilon or v.
+
+    Source: Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", equations 7 and 8.
+    """
+    cut = snr.clamp(max=most)
+    return cut / (snr + 1) if predicts == "v_prediction" else cut / snr.clamp(min=1e-8)
+
+
 def _wide(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *([1] * (like.dim() - 1)))

@@ -16,6 +16,7 @@ ADAPTATIONS = {
     "dora": "kriptik.engine.adaptations.dora:Dora",
     "adalora": "kriptik.engine.adaptations.adalora:AdaLora",
     "lora_moe": "kriptik.engine.adaptations.lora_moe:LoraMoe",
+    "moe": "kriptik.engine.adaptations.moe:Moe",
     "mora": "kriptik.engine.adaptations.mora:Mora",
     "relora": "kriptik.engine.adaptations.relora:ReLora",
     "vera": "kriptik.engine.adaptations.vera:Vera",
@@ -43,6 +44,8 @@ STRATEGIES = {
     "pipeline": "kriptik.engine.strategies.pipeline:Pipeline",
 }
 MODALITIES = {
+    "embedding": "kriptik.engine.modalities.embedding:Embedding",
+    "image": "kriptik.engine.modalities.image:Image",
     "text": "kriptik.engine.modalities.text:Text",
 }
 

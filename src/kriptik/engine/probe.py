@@ -150,7 +150,8 @@ class _Bench:
         """One whole update on rows of `plan`, cut into micro-batches as `cut` says."""
         session, place = self.session, self.place
         bins = [one for micro in plan for one in micro]
-        micros = [bins[at : at + cut.micro_batch] for at in range(0, len(bins), cut.micro_batch)]
+        size = cut.micro_batch
+        micros = [bins[at : at + size] for at in range(0, len(bins), size)] if session.modality.recuts else list(plan)
         reseed(session.job.seed, "probe", self.steps)
         _wait()
         began = time.perf_counter()

@@ -103,6 +103,7 @@ def take(session: Session, place: Place, baseline: Baseline) -> Shards:
         "adaptation": session.adaptation.state(),
         "earlier": place.earlier,
         "objective": session.objective.state(),
+        "average": session.average.state() if session.average else None,
         "queue": [update_to_plain(update) for update in place.queue],
     }
     packed = {name: pack(value, kept, name) for name, value in state.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kriptik.engine import pieces, ranks, recompute
+from kriptik.engine.average import Average
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import Cursor, check_plan
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Modality, Objective, Session, UpdatePlan
@@ -62,6 +63,8 @@ def refuse_unfit(job: TrainJob, about: type[Modality]) -> None:
         adapted, minimised = parts_of(stage)
         strategy = pieces.strategy(stage.point.strategy or "single")
         lacking = pieces.missing(about, adapted, minimised, strategy, stage.settings)
+        if stage.settings.ema is not None:
+            lacking |= {"whole_weights"} - strategy.provided(stage.settings)
         if lacking:
             raise WorkerError(
                 "unfit_pieces",
@@ -89,6 +92,8 @@ def open_stage(
     session = Session(job, index, stage.settings, bundle, run.modality, adaptation, objective, rows=Rows([], []))
     bundle.trainee.train()
     recompute.settle(bundle.trainee, adaptation, stage.settings.recompute)
+    if stage.settings.ema is not None:
+        session.average = Average(bundle.trainee, stage.settings.ema)
     strategy = pieces.strategy(stage.point.strategy or "single")(stage.settings)
     session.runtime = strategy.start(bundle, run.modality, adaptation.optimizer(bundle))
     if session.runtime.world != ranks.world():
@@ -119,6 +124,8 @@ def open_stage(
 def close_stage(run: Run, session: Session) -> None:
     """Between two stages: what was learnt goes into the plain trainee."""
     session.runtime.close()
+    if session.average:
+        session.average.put(session.bundle.trainee)
     session.bundle.touch(*(one for one in session.bundle.trainee.parameters() if one.requires_grad))
     run.earlier.append(session.adaptation.state())
     session.adaptation.finish(session.bundle)
@@ -197,6 +204,8 @@ def _restore(session: Session, place: Place, state: dict[str, Any], store: Check
     runtime = session.runtime
     runtime.load_state(store.tensors(name, "optimizer", runtime.rank), state["runtime"])
     session.objective.load_state(state["objective"])
+    if session.average:
+        session.average.load_state(state["average"])
     place.cursor.load_state(state["cursor"])
     place.queue, place.counters = queue_of(state), Counters(**state["counters"])
     session.step, session.epoch = state["step"], place.cursor.epoch

@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from kriptik.engine.interfaces import Bins, Session, StepStats
 from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import Place
+from kriptik.spec.errors import WorkerError
 from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySample, WorkerBody
 
 EVAL_CHUNK = 64
 """Held-out rows scored between two looks at what is wanted."""
 SAMPLE_EVERY_S = 1.0
+SAMPLES = "samples"
+"""The folder of the run in which samples that are files lie."""
 
 
 class Teller:
@@ -55,8 +59,11 @@ class Teller:
         if now - self._sample_at >= SAMPLE_EVERY_S and bins:
             self._sample_at, row = now, bins[0][0]
             data = self.session.job.data
-            content = self.session.modality.preview(self.session.rows.raw[row])
-            self.emit(CurrentSample(index=row, content=content, source=data.source if data else ""))
+            modality, raw = self.session.modality, self.session.rows.raw[row]
+            small = modality.thumbnail(raw)
+            file = self._put(small, f"row-{row}{modality.sample_suffix}") if small else None
+            content = modality.preview(raw)
+            self.emit(CurrentSample(index=row, content=content, source=data.source if data else "", file=file))
 
     def evaluate(self, *, rows_too: bool) -> EvalResult | None:
         """Scores all held-out rows on every rank and says the result; None without such rows."""
@@ -66,11 +73,12 @@ class Teller:
         sums: list[float] = []
         weights: list[float] = []
         custom: dict[str, float] = {}
-        for start in range(0, len(rows), EVAL_CHUNK):
+        size = len(rows) if session.objective.whole_evaluation else EVAL_CHUNK
+        for start in range(0, len(rows), size):
             self.obey()
             reseed(session.job.seed, "eval", session.stage, start)
-            chunk = rows.encoded[start : start + EVAL_CHUNK]
-            with session.quiet():
+            chunk = rows.encoded[start : start + size]
+            with session.shown(), session.quiet():
                 scores = session.objective.evaluate(chunk, session)
             sums += scores.sums
             weights += scores.weights
@@ -92,17 +100,42 @@ class Teller:
     def samples(self, *, base: bool) -> None:
         """Answers the job's prompts with the model as it is."""
         session = self.session
-        for prompt in session.job.samples:
+        for number, prompt in enumerate(session.job.samples):
             self.obey()
             reseed(session.job.seed, "sample")
-            output = ""
+            output: str | bytes = ""
             with session.runtime.gather():
                 if session.runtime.rank == 0:
-                    with session.quiet():
+                    with session.shown(), session.quiet():
                         output = session.modality.sample(session.bundle, prompt, session.settings)
-            asked = "\n".join(message.get("content", "") for message in prompt.messages)
+            file = self._kept(output, number) if isinstance(output, bytes) else None
             self.emit(
                 QualitySample(
-                    stage=session.stage, step=session.step, input=asked, output=output, expected=prompt.expected, base=base
+                    stage=session.stage,
+                    step=session.step,
+                    input="\n".join(message.get("content", "") for message in prompt.messages),
+                    output="" if isinstance(output, bytes) else output,
+                    expected=prompt.expected,
+                    base=base,
+                    file=file,
                 )
             )
+
+    def _kept(self, content: bytes, number: int) -> str:
+        """A sample's file; samples of all steps stay."""
+        session = self.session
+        return self._put(content, f"s{session.stage}-{session.step:06d}-{number}{session.modality.sample_suffix}")
+
+    def _put(self, content: bytes, name: str) -> str:
+        """Puts bytes into the run's folder of samples; returns the path relative to the run's."""
+        name = f"{SAMPLES}/{name}"
+        path = Path(self.session.job.run_dir) / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as error:
+            what = f"A sample could not be kept: {error.strerror}."
+            raise WorkerError("disk_full", what, "Free disk space, then resume from the last checkpoint.") from error
+        return name

@@ -2,14 +2,17 @@
 
 import copy
 import hashlib
+import json
 import time
 from contextlib import nullcontext
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from kriptik.engine import lock, pieces
+from kriptik.engine.average import Average
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.engine.modalities.text import answer
@@ -43,6 +46,10 @@ def restored(job: TrainJob) -> tuple[Run, Adaptation]:
     objective.equip(run.bundle)
     adaptation.load_state(state["adaptation"])
     put_back(run.store, name, run.bundle)
+    if (decay := job.stages[index].settings.ema) is not None:
+        average = Average(run.bundle.trainee, decay)
+        average.load_state(state["average"])
+        average.put(run.bundle.trainee)
     run.bundle.trainee.eval()
     return run, adaptation
 
@@ -67,29 +74,56 @@ class Models:
         text = request.text_prompt or request.code_input
         if not text or not text.strip():
             raise BadInputError("empty_prompt", "There is nothing to answer.", "Write a prompt.")
-        messages = [{"role": "user", "content": text}]
-        if request.system_prompt:
-            messages.insert(0, {"role": "system", "content": request.system_prompt})
-        bundle = self.run.bundle
-        ids = encode_prompt(bundle.tokenizer, messages)
-        if request.mode == "completion":
-            ids = bundle.tokenizer(text, add_special_tokens=False)["input_ids"]
+        bundle, kind = self.run.bundle, self.job.modality
         began = time.perf_counter()
         off = request.target == "base" and self.base is None
         asked = bundle if request.target == "tuned" or self.base is None else self.base
         with self.adaptation.reference(bundle) if off else nullcontext():
-            said, made = answer(
-                asked, ids, max_new_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
-            )
+            said, url, tokens = ANSWERS.get(kind, _said)(self, asked, text, request)
         took = time.perf_counter() - began
         price = self.job.price_per_hour or Decimal(0)
         return TestResult(
             output=said,
+            output_url=url,
             latency=took,
-            tokens_used=len(ids) + made,
+            tokens_used=tokens,
             cost=(price * Decimal(str(round(took, 6))) / HOUR_S).quantize(Decimal("0.00000001")),
-            metadata={"weights": self.hashes[request.target], "checkpoint": self.job.resume_from or "newest", "newTokens": made},
+            metadata={"weights": self.hashes[request.target], "checkpoint": self.job.resume_from or "newest"},
         )
+
+
+def _said(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
+    """(answer, no file, tokens read and written)."""
+    messages = [{"role": "user", "content": text}]
+    if request.system_prompt:
+        messages.insert(0, {"role": "system", "content": request.system_prompt})
+    ids = encode_prompt(bundle.tokenizer, messages)
+    if request.mode == "completion":
+        ids = bundle.tokenizer(text, add_special_tokens=False)["input_ids"]
+    said, made = answer(bundle, ids, max_new_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed)
+    return said, None, len(ids) + made
+
+
+def _drawn(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
+    """(nothing to read, a picture's file in the run's folder, no tokens)."""
+    modality = models.run.modality
+    content = modality.imagine(bundle, text, request.seed, models.job.stages[-1].settings)
+    name = f"samples/test-{hashlib.sha256(content).hexdigest()[:24]}{modality.sample_suffix}"
+    path = Path(models.job.run_dir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return "", name, None
+
+
+def _placed(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
+    """(the text's vector as JSON, no file, tokens read)."""
+    modality: Any = models.run.modality
+    vector, tokens = modality.vector(bundle, text)
+    return json.dumps([round(one, 6) for one in vector]), None, tokens
+
+
+ANSWERS = {"image": _drawn, "embedding": _placed}
+"""By modality; all others answer in text."""
 
 
 def fingerprint(bundle: Bundle) -> str:

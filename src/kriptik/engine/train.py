@@ -193,6 +193,8 @@ class Loop:
             self.health.judge(stats.loss, norm, update)
             self._judge(norm, update)
         session.adaptation.after_step(session.step, session.total, session)
+        if session.average:
+            session.average.update(session.bundle.trainee, session.step)
         session.step += 1
         seconds = time.perf_counter() - began
         place.counters.train_seconds += seconds
@@ -261,7 +263,7 @@ class Loop:
     def _result(self) -> None:
         """Export, and what the run has come to."""
         run, session, counters = self.run, self.session, self.place.counters
-        with session.runtime.gather():
+        with session.runtime.gather(), session.shown():
             if session.runtime.rank == 0:
                 exported = run.modality.export(session.bundle, session.adaptation, Path(run.job.run_dir))
                 before = counters.first.get(str(self._comparable()))

@@ -33,7 +33,7 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
                 name=stage.name,
                 method=stage.method,
                 point=stage.point,
-                settings=_watched(_with_options(settings, stage.point.options), steps, plan),
+                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, plan),
                 requires_approval=stage.requires_approval,
             )
         )
@@ -84,6 +84,11 @@ def sample_of(row: dict[str, object]) -> SamplePrompt | None:
         answer = row.get("chosen") or row.get("completion")
         expected = str(answer[-1].get("content", "")) if isinstance(answer, list) and answer else None
         return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected)
+    query, caption = row.get("query"), row.get("caption")
+    if isinstance(query, str):
+        return SamplePrompt(messages=[{"role": "user", "content": query}], expected=str(row.get("positive", "")))
+    if isinstance(caption, str) and caption:
+        return SamplePrompt(messages=[{"role": "user", "content": caption}])
     text = row.get("text")
     if isinstance(text, str) and len(text.split()) >= 8:
         words = text.split(" ")
@@ -101,6 +106,13 @@ def _with_options(settings: StageSettings, options: Mapping[str, object]) -> Sta
     if "stage" not in options or settings.strategy:
         return settings
     return settings.model_copy(update={"strategy": {name: options[name] for name in ("stage", "offload") if name in options}})
+
+
+def _sized(settings: StageSettings, plan: TrainingImplementationPlan) -> StageSettings:
+    """Pictures are trained on at the resolution that the plan names, where it names one."""
+    if plan_modality(plan) != "image" or not plan.choices.resolution:
+        return settings
+    return settings.model_copy(update={"objective": {"resolution": plan.choices.resolution, **settings.objective}})
 
 
 def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan) -> StageSettings:

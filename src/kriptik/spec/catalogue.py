@@ -257,6 +257,8 @@ class CapabilityEntry(Noun):
     """The smallest model worth training, for a laptop or a tiny budget."""
     metric: str
     metric_unit: str
+    defaults: dict[str, JsonValue] = {}
+    """What of the recipe is particular to the capability, in the words of `StageSettings`; a method's own defaults win."""
 
 
 class PipelineStage(Noun):

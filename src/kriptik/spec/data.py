@@ -12,9 +12,11 @@ from pydantic import Field, JsonValue
 from kriptik.spec.base import Noun
 from kriptik.spec.job import DataRef
 
-DataFormat = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked"]
+DataFormat = Literal[
+    "messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked", "pairs", "images"
+]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
-RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked"]
+RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images"]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}
 text         {"text": str}
@@ -23,6 +25,8 @@ feedback     {"prompt": [message, …], "completion": [message, …], "label": b
 prompts      {"prompt": [message, …]}
 checked      {"prompt": [message, …]} and how an answer is checked: "tests" (code), "schema" (JSON Schema), "pattern" (regular
              expression) or "task" (an entry of reasoning-gym); "answer", where one is known
+pairs        {"query": str, "positive": str} and "negatives": [str, …] where there are any
+images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

@@ -64,6 +64,8 @@ class CurrentSample(Noun):
     index: int
     content: str
     source: str
+    file: str | None = None
+    """Where the row is a picture: a small copy of it in the run's folder."""
 
 
 class EvalResult(Noun):
@@ -91,6 +93,8 @@ class QualitySample(Noun):
     expected: str | None = None
     base: bool = False
     """True for the untrained model's answer."""
+    file: str | None = None
+    """Where the answer is a picture or a sound: its file in the run's folder, which the server hands out."""
 
 
 class CheckpointCommitted(Noun):

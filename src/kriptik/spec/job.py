@@ -96,6 +96,8 @@ class StageSettings(Noun):
     packing: bool = True
     recompute: bool = False
     """Activations are computed again in the backward instead of kept: far less memory, about a third more time."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a running average of what is trained, which is then what is measured, shown and left; None: no average."""
     lora: LoraSettings = LoraSettings()
     adaptation: dict[str, JsonValue] = {}
     """Settings only this adaptation knows (relora: resets; galore: rank …)."""

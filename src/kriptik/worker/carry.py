@@ -15,12 +15,12 @@ import httpx
 
 from kriptik.spec.carry import Fetch, Place, Places, Upload, UploadAsk
 from kriptik.spec.errors import WorkerError
-from kriptik.spec.events import CheckpointCommitted, Log, ProbeDone, RunResult, WorkerBody
+from kriptik.spec.events import CheckpointCommitted, CurrentSample, Log, ProbeDone, QualitySample, RunResult, WorkerBody
 from kriptik.worker.control import Control
 from kriptik.worker.link import AwayError, Link, RefusedError
 
 COMPLETE, MANIFEST = "_COMPLETE", "manifest.json"
-RECORDS = ("made", "asked")
+RECORDS = ("made", "asked", "prior")
 T = TypeVar("T")
 PATIENCE_S = 600.0
 LAST_TRY_S = 20.0
@@ -57,6 +57,9 @@ class Carrier:
                 return self.deliver(PATIENCE_S)
             case ProbeDone():
                 self._records()
+            case QualitySample(file=str(name)) | CurrentSample(file=str(name)):
+                if not self._put([self._dir / name], LAST_TRY_S):
+                    return [body.model_copy(update={"file": None})]
             case RunResult():
                 if not self._put(sorted(p for p in (self._dir / "result").rglob("*") if p.is_file()), PATIENCE_S):
                     raise WorkerError(
@@ -90,7 +93,8 @@ class Carrier:
 
     def _records(self) -> bool:
         """The lock and what came from outside: a resume replays them, so they go before the checkpoint that used them."""
-        files = [self._dir / "run.lock", *(p for name in RECORDS for p in sorted((self._dir / name).glob("*.jsonl")))]
+        made = [file for name in RECORDS for file in sorted((self._dir / name).glob("*.*")) if file.suffix != ".part"]
+        files = [self._dir / "run.lock", *made]
         return self._put([file for file in files if file.is_file()], LAST_TRY_S)
 
     def _put(self, files: list[Path], patience_s: float, known: dict[str, str] | None = None) -> bool:

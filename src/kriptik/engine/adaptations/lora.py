@@ -40,8 +40,13 @@ class Lora(Adaptation):
         if bundle.unquantised is not None and not self.few_bits:
             what = f"{type(self).__name__} does not train on a quantised base."
             raise WorkerError("quantised_base", what, "Choose fp32 or bf16, or qlora.")
+        config: Any = self.config()
+        if bundle.targets and config.target_modules == "all-linear":
+            config.target_modules = bundle.targets
+        if not hasattr(model, "prepare_inputs_for_generation"):  # nothing that writes text: an encoder, a denoiser
+            config.task_type = None
         try:
-            bundle.trainee = get_peft_model(model, self.config())
+            bundle.trainee = get_peft_model(model, config)
         except ValueError as error:
             raise WorkerError(
                 "no_such_layers", f"The adapter's target layers do not exist in this model: {error}"[:400], "Use 'all-linear'."

@@ -3,12 +3,13 @@
 Settings (`settings.adaptation`): `placeholder`, the word in the captions ("<subject>"); `vectors`, how many tokens it is
 (1); `initializer`, a word of one token to begin from (else: the mean of all words).
 
-The part `text_encoder` is called with token ids and gives what the trainee takes as `text`; it has `get_input_embeddings` and
-`set_input_embeddings`. It is taken into the trainee, so its states are never kept from row to row.
+The part `text_encoder` is called with token ids and gives what the trainee takes as `text`, or as the argument that its `gives`
+names; it has `get_input_embeddings` and `set_input_embeddings`. It is taken into the trainee, so its states are never kept from row
+to row.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -42,14 +43,18 @@ class Told(nn.Module):
     def __init__(self, model: nn.Module, text_encoder: nn.Module) -> None:
         super().__init__()
         self.model, self.text_encoder = model, text_encoder
+        self.told_as = str(getattr(text_encoder, "gives", "text"))
 
     def forward(self, token_ids: Tensor, **inputs: Any) -> Any:
-        """The model with the encoder's states as `text`."""
-        return self.model(text=self.text_encoder(token_ids), **inputs)
+        """The model with the encoder's states."""
+        return self.model(**{self.told_as: self.text_encoder(token_ids)}, **inputs)
 
 
 class TextualInversion(Adaptation):
     """A few vectors of the text encoder's size."""
+
+    adapter: ClassVar[bool] = True
+    merges: ClassVar[bool] = False
 
     def apply(self, bundle: Bundle) -> None:
         """See Adaptation. Raises WorkerError without a text encoder, or where the first word is none of the tokenizer's."""
@@ -69,7 +74,7 @@ class TextualInversion(Adaptation):
             vectors = vectors + 0.1 * table.weight.float().std(0) * torch.randn(vectors.shape).to(start)
         encoder.set_input_embeddings(Words(table, vectors))
         bundle.words[words[0]] = " ".join(words)
-        bundle.trainee = Told(bundle.trainee, encoder)
+        bundle.trainee = Told(bundle.trainee, encoder.to(next(bundle.trainee.parameters()).device))
         for name, parameter in bundle.trainee.named_parameters():
             parameter.requires_grad_(name.endswith(".vectors"))
 

@@ -37,11 +37,16 @@ ROW_KINDS: dict[str, frozenset[str]] = {
     "feedback": frozenset({"feedback", "preferences"}),
     "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
     "prompts_with_check": frozenset({"messages", "checked"}),
+    "pairs": frozenset({"pairs", "messages"}),
+    "captioned_media": frozenset({"images"}),
+    "subject_images": frozenset({"images"}),
 }
 """Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
 
-The other needs are of media that no text file holds.
+The other needs are of media that is not read yet.
 """
+PLAIN_NEEDS: dict[str, RowNeed] = {"embedding": "pairs", "image": "captioned_media"}
+"""Modality → what a method that asks for plain supervised rows needs there."""
 
 
 def requirements(capability: str, method: str) -> list[DataRequirement]:
@@ -136,7 +141,9 @@ def mismatch(choices: Choices, rows: Rows | None) -> str | None:
     """Why the attached rows do not serve the method; None where they do or nothing is attached."""
     if rows is None or rows.dataset_id != choices.dataset_id:
         return None
+    modality = capability_of(choices.capability).modality
     for need in row_needs(choices.method):
+        need = PLAIN_NEEDS.get(modality, need) if need == "supervised" else need
         kinds = ROW_KINDS.get(need)
         if kinds is None:
             return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds rows of text."

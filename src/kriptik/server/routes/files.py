@@ -14,6 +14,8 @@ from kriptik.store import jobs
 router = APIRouter(prefix="/jobs/{job_id}/files", tags=["files"])
 
 MOST_LISTED = 2000
+SHOWN = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".wav": "audio/wav", ".mp4": "video/mp4"}
+"""Kinds of files that a page may show in place; nothing in them is run."""
 
 
 class RunFile(Noun):
@@ -39,11 +41,13 @@ def list_files(core: CoreDep, person: PersonDep, job_id: str) -> RunFiles:
 
 @router.get("/{path:path}", response_class=FileResponse)
 def download_file(core: CoreDep, person: PersonDep, job_id: str, path: str) -> FileResponse:
-    """One file."""
+    """One file; pictures and sounds as what they are, everything else to be saved."""
     folder = _folder(core, person.id, job_id)
     file = (folder / path.replace("\0", "/")).resolve()
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
         raise NotFoundError("no_such_file", "This run has no such file.", "See the run's list of files.")
+    if (kind := SHOWN.get(file.suffix)) is not None:
+        return FileResponse(file, media_type=kind, content_disposition_type="inline", headers={"X-Content-Type-Options": "nosniff"})
     return FileResponse(file, filename=file.name, content_disposition_type="attachment", media_type="application/octet-stream")
 
 

@@ -1,6 +1,7 @@
 """Trying a model: sessions that end by themselves, single answers, side-by-side comparisons."""
 
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
@@ -140,7 +141,7 @@ def prefer_answer(core: CoreDep, person: PersonDep, comparison_id: str, body: Pr
         row = session.get(ComparisonRow, comparison_id)
         if row is None:
             raise NotFoundError("comparison_not_found", "There is no such comparison.")
-        trials.get(session, person.id, row.session_id)
+        job_id = trials.get(session, person.id, row.session_id).job_id
         row.preferred = body.preferred
         base, tuned = session.get_one(TrialCall, row.base_call), session.get_one(TrialCall, row.tuned_call)
         return Comparison.model_validate(
@@ -148,8 +149,8 @@ def prefer_answer(core: CoreDep, person: PersonDep, comparison_id: str, body: Pr
                 "id": row.id,
                 "session_id": row.session_id,
                 "prompt": row.prompt,
-                "base": base.result,
-                "tuned": tuned.result,
+                "base": _result(base.result or {}, job_id),
+                "tuned": _result(tuned.result or {}, job_id),
                 "preferred": row.preferred,
             }
         )
@@ -210,19 +211,26 @@ def _ask(core: Core, user_id: str, session_id: str, request: TestRequest) -> str
     return call.id
 
 
+def _result(document: dict[str, Any], job_id: str) -> TestResult:
+    """As kept; a file of the run becomes its address here."""
+    found = TestResult.model_validate(document)
+    where = f"/api/training/jobs/{job_id}/files/{found.output_url}" if found.output_url else None
+    return found.model_copy(update={"output_url": where})
+
+
 async def _answer(core: Core, session_id: str, call_id: str) -> TestResult:
-    def read() -> TrialCall:
+    def read() -> tuple[TrialCall, str]:
         with core.db.read() as session:
-            return session.get_one(TrialCall, call_id)
+            return session.get_one(TrialCall, call_id), session.get_one(TrialRow, session_id).job_id
 
     remaining = ANSWER_S
     with core.bus.listen(session_id) as waiter:
         while remaining > 0 and not core.bus.closed:
-            call = await run_in_threadpool(read)
+            call, job_id = await run_in_threadpool(read)
             if call.answered_at is not None:
                 if call.result is None:
                     raise KriptikError("test_failed", call.error or "The model did not answer.", "Try again.", status=502)
-                return TestResult.model_validate(call.result)
+                return _result(call.result, job_id)
             await waiter.wait(POLL_S)
             remaining -= POLL_S
     raise KriptikError("test_timeout", "The model did not answer in time.", "Try a shorter answer.", status=504)

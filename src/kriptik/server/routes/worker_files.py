@@ -24,8 +24,10 @@ from kriptik.storage.objects import must_have_room
 
 router = APIRouter(prefix=PREFIX, tags=["worker"], include_in_schema=False)
 
-RECORDS = ("made", "asked")
+RECORDS = ("made", "asked", "prior")
 """Folders with what came from outside or was made on the way; a resume replays them."""
+SHOWN = ("samples",)
+"""Folders with what people look at."""
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,150}"
 
 
@@ -91,7 +93,7 @@ async def put_made_file(core: CoreDep, request: Request, job_id: str, number: Wo
 def must_be_own(path: str, number: int) -> None:
     """422 for what this generation may not put."""
     own = rf"checkpoints/s\d+-\d+-g{number}(-\d+)?/{NAME}"
-    others = rf"run\.lock|({'|'.join(RECORDS)})/{NAME}|result/({NAME}/){{0,4}}{NAME}"
+    others = rf"run\.lock|({'|'.join((*RECORDS, *SHOWN))})/{NAME}|result/({NAME}/){{0,4}}{NAME}"
     if not re.fullmatch(f"{own}|{others}", path) or ".." in path:
         raise BadInputError("not_yours", f"This generation may not put {path[:120]!r}.")
 
@@ -127,6 +129,8 @@ def _needed(core: Core, job_id: str, number: int) -> dict[str, Path]:
         found["data/train.jsonl"] = Path(job.data.train_path)
         if job.data.eval_path:
             found["data/eval.jsonl"] = Path(job.data.eval_path)
+        media = Path(job.data.train_path).parent / "media"
+        found |= {f"data/media/{file.name}": file for file in sorted(media.glob("*"))}
     wanted: list[Any] = [folder / "run.lock", *(p for name in RECORDS for p in sorted((folder / name).glob("*")))]
     if job.resume_from:
         wanted += sorted((folder / "checkpoints" / job.resume_from).iterdir())

@@ -104,8 +104,9 @@ function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run
       {!early && (
         <div className="grid items-start gap-4 lg:grid-cols-2">
           <div className="grid min-w-0 gap-4">
-            {!ended && <CurrentData run={run} />}
-            {run.state === "completed" ? budget : <Samples samples={run.samples} />}
+            {!ended && <CurrentData run={run} jobId={job.id} />}
+            {run.state === "completed" && budget}
+            {(run.state !== "completed" || run.samples.some((sample) => sample.file)) && <Samples samples={run.samples} jobId={job.id} />}
             <Alarms alarms={run.alarms} />
           </div>
           <div className="grid min-w-0 gap-4">

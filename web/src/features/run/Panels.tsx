@@ -1,5 +1,5 @@
 import { type ReactNode, useState } from "react";
-import type { Schemas } from "../../lib/api";
+import { API, type Schemas } from "../../lib/api";
 import { ago, bytes, words } from "../../lib/format";
 import { useNow } from "../../lib/useNow";
 import { Badge, type Tone } from "../../ui/Badge";
@@ -35,13 +35,14 @@ export function Stages({ stages, action }: { stages: Schemas["StageView"][]; act
 }
 
 /** The row that is trained on now, and the counter of rows. */
-export function CurrentData({ run }: { run: RunLive }) {
+export function CurrentData({ run, jobId }: { run: RunLive; jobId: string }) {
   const { current, metrics } = run;
   const count = (value: number) => value.toLocaleString("en-US");
   return (
     <Card title="Learning from now" aside={metrics && <span className="num text-xs text-low">{count(metrics.samplesProcessed)} of {count(metrics.totalSamples)} rows</span>}>
       {current ? (
         <>
+          {current.file && <img src={fileUrl(jobId, current.file)} alt={current.content} className="mb-3 max-h-48 rounded-control bg-ink-950 object-contain" />}
           <p tabIndex={0} role="group" aria-label="Current row" className="max-h-48 overflow-auto rounded-control bg-ink-950 p-3 text-sm leading-relaxed break-words whitespace-pre-wrap">{current.content}</p>
           <p className="num mt-2 text-xs break-words text-low">row {count(current.index)}{current.source && `, ${current.source}`}</p>
         </>
@@ -53,7 +54,7 @@ export function CurrentData({ run }: { run: RunLive }) {
 }
 
 /** Held-out prompts, answered along the way; the base model's answer beside the newest one. */
-export function Samples({ samples }: { samples: Schemas["QualitySample"][] }) {
+export function Samples({ samples, jobId }: { samples: Schemas["QualitySample"][]; jobId: string }) {
   const prompts = [...new Set(samples.map((sample) => sample.input))];
   if (!prompts.length) return null;
   return (
@@ -67,9 +68,10 @@ export function Samples({ samples }: { samples: Schemas["QualitySample"][] }) {
             <li key={input} className="min-w-0">
               <p className="flex gap-2 text-sm font-medium break-words"><Icon name="chat" size={16} className="mt-0.5 text-low" /><span className="min-w-0">{input}</span></p>
               <div className="mt-2 grid gap-3 sm:grid-cols-2">
-                <Answer title="Base model" text={base?.output} />
-                <Answer title={newest ? `Now, step ${newest.step}` : "Now"} text={newest?.output} tuned />
+                <Answer title="Base model" asked={input} sample={base} jobId={jobId} />
+                <Answer title={newest ? `Now, step ${newest.step}` : "Now"} asked={input} sample={newest} jobId={jobId} tuned />
               </div>
+              <Earlier asked={input} samples={mine.filter((sample) => !sample.base && sample.file && sample !== newest)} jobId={jobId} />
             </li>
           );
         })}
@@ -105,11 +107,34 @@ function farOut({ kind, loss, usualLoss, gradientNorm }: Schemas["Alarm"]): stri
   return `Gradient of ${gradientNorm?.toPrecision(3) ?? "?"}, far above what is usual`;
 }
 
-function Answer({ title, text, tuned = false }: { title: string; text: string | undefined; tuned?: boolean }) {
+/** Pictures of earlier steps, in order: how the model came to draw what it draws now. */
+function Earlier({ asked, samples, jobId }: { asked: string; samples: Schemas["QualitySample"][]; jobId: string }) {
+  if (!samples.length) return null;
+  return (
+    <ul aria-label="Earlier steps" className="mt-2 flex gap-2 overflow-x-auto">
+      {samples.map((sample) => (
+        <li key={`${sample.stage}-${sample.step}`} className="shrink-0">
+          <img src={fileUrl(jobId, sample.file ?? "")} alt={`${asked}, step ${sample.step}`} loading="lazy" className="size-20 rounded-control bg-ink-950 object-contain" />
+          <p className="num mt-1 text-xs text-low">step {sample.step}</p>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function fileUrl(jobId: string, path: string): string {
+  return `${API}/jobs/${jobId}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+type AnswerProps = { title: string; asked: string; sample: Schemas["QualitySample"] | undefined; jobId: string; tuned?: boolean };
+
+function Answer({ title, asked, sample, jobId, tuned = false }: AnswerProps) {
   return (
     <div className={`min-w-0 rounded-control border bg-ink-950 p-3 ${tuned ? "border-signal/40" : "border-edge"}`}>
       <p className={`mb-1 text-xs ${tuned ? "text-signal" : "text-low"}`}>{title}</p>
-      <p className="text-sm break-words whitespace-pre-wrap text-mid">{text ?? "Not answered yet."}</p>
+      {sample?.file
+        ? <img src={fileUrl(jobId, sample.file)} alt={`${title}: ${asked}`} className="w-full rounded-control object-contain [image-rendering:auto]" />
+        : <p className="text-sm break-words whitespace-pre-wrap text-mid">{sample?.output ?? "Not answered yet."}</p>}
     </div>
   );
 }

@@ -42,8 +42,9 @@ function Side({ title, note = "", pieces, result, tuned = false }: { title: stri
         <span className="flex min-w-0 items-center gap-2"><Badge tone={tuned ? "signal" : "plain"}>{title}</Badge><span className="truncate text-xs text-low">{note}</span></span>
         <IconButton icon="copy" label={`Copy the answer of ${title}`} onClick={copy} className="-my-1 -mr-2" />
       </header>
+      {result.outputUrl && <img src={result.outputUrl} alt={`${title}: the picture`} className="w-full rounded-control object-contain" />}
       <p className="flex-1 text-sm leading-relaxed break-words whitespace-pre-wrap">
-        {pieces.length === 0 && <span className="text-low">The model ended at once.</span>}
+        {!result.outputUrl && pieces.length === 0 && <span className="text-low">The model ended at once.</span>}
         {pieces.map((piece, at) => (piece.own ? <mark key={at} className={`bg-transparent text-hi underline decoration-2 underline-offset-4 ${tuned ? "decoration-signal/70" : "decoration-line"}`}>{piece.text}</mark> : <span key={at}>{piece.text}</span>))}
       </p>
       <p className="num mt-3 text-xs text-low">{result.latency.toFixed(1)} s{result.tokensUsed != null && `, ${result.tokensUsed} tokens`}, {money(result.cost)}</p>

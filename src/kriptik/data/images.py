@@ -1,0 +1,186 @@
+"""Pictures of a data set: opened, refused or converted with a word on it, one by one, and what is said of each.
+
+In a zip, captions come from a table (`file_name`/`image` and `text`/`caption` columns, as in Hugging Face's image folders) or from
+a text file of the picture's own name; a picture without one has an empty caption. What a file is, its content says, not its name.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kriptik.data.archive import Member
+from kriptik.data.cells import plain
+from kriptik.data.readers import read_records
+from kriptik.data.record import Place
+from kriptik.data.text import clean
+from kriptik.spec.data import Row
+from kriptik.spec.errors import DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif"}
+KEPT = frozenset({"PNG", "JPEG", "WEBP"})
+"""What stays as it is where nothing has to be converted; everything else becomes PNG."""
+SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
+MOST_PIXELS = 64_000_000
+LEAST_SIDE = 64
+PATCH = 16
+MOST_PATCHES = 4096
+IMAGE_COLUMNS = ("file_name", "image", "file", "filename", "picture", "photo", "image_path", "path")
+CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "label", "title")
+MEDIA = "media"
+ORIENTATION = 0x0112
+"""The EXIF tag of how the camera was held."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that can be used: its file's content and suffix, its size, and what had to be done (codes of the doctor)."""
+
+    content: bytes
+    suffix: str
+    width: int
+    height: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def patches(self) -> int:
+        """Of 16 pixels, as a model of usual resolution sees it: what the planner counts instead of tokens."""
+        return max(1, min(MOST_PATCHES, self.width * self.height // PATCH**2))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One picture of the set: its row and weight, or why it cannot be used."""
+
+    place: Place
+    shown: str
+    row: Row | None = None
+    patches: int = 0
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def is_picture(name: str) -> bool:
+    """By its name."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def take(pictures: list[Member], tables: list[Member], folder: Path) -> Iterator[Taken]:
+    """Each picture in order of name; usable ones are written to `folder`/media under a name that their content gives."""
+    captions = _captions(pictures, tables)
+    for number, member in enumerate(sorted(pictures, key=lambda one: one.name), 1):
+        place = Place(number, member.name)
+        try:
+            picture = look(member.path, member.name)
+        except DataError as error:
+            yield Taken(place, member.name, problem=error.code)
+            continue
+        name = f"{MEDIA}/{hashlib.sha256(picture.content).hexdigest()[:32]}{picture.suffix}"
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            target.write_bytes(picture.content)
+        caption = captions.get(member.name, "")
+        row: Row = {"image": name, "caption": caption, "width": picture.width, "height": picture.height}
+        notes = (*picture.notes, *(() if caption else ("picture_no_caption",)))
+        yield Taken(place, member.name, row, picture.patches, notes)
+
+
+def look(path: Path, name: str) -> Picture:
+    """The picture, converted where need be. Raises DataError with a code of the doctor: damaged, tiny, a bomb."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=list(FORMATS)) as found:
+            width, height = found.size
+            if width * height > MOST_PIXELS:
+                raise DataError("picture_bomb", f"{name} would be {width:,} × {height:,} pixels.", "Scale it down.")
+            if min(width, height) < LEAST_SIDE:
+                raise DataError("picture_tiny", f"{name} is {width} × {height} pixels.", "Use larger pictures.")
+            kind, mode, notes = str(found.format), found.mode, []
+            animated = getattr(found, "n_frames", 1) > 1
+            found.seek(0)
+            found.load()
+            turned = found.getexif().get(ORIENTATION, 1) != 1
+            made = _rgb(ImageOps.exif_transpose(found))
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError("picture_bomb", f"{name} would be far too large.", "Scale it down.") from error
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise DataError("picture_damaged", f"{name} is no picture that can be read.", "Send it again.") from error
+    if animated:
+        notes.append("picture_animated")
+    if mode != "RGB":
+        notes.append("picture_converted")
+    suffix = Path(name).suffix.lower()
+    if FORMATS[kind] != SAME_SUFFIX.get(suffix, suffix):
+        notes.append("picture_renamed")
+    if kind in KEPT and mode == "RGB" and not animated and not turned:
+        return Picture(path.read_bytes(), FORMATS[kind], width, height, tuple(notes))
+    return Picture(_png(made), ".png", made.width, made.height, tuple(notes))
+
+
+def _rgb(picture: Any) -> Any:
+    """Eight bits of red, green and blue; what was seen through is white."""
+    from PIL import Image
+
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
+        return picture.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
+    if picture.mode == "F":
+        return picture.convert("L").convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        clear = picture.convert("RGBA")
+        ground = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        return Image.alpha_composite(ground, clear).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _png(picture: Any) -> bytes:
+    import io
+
+    sink = io.BytesIO()
+    picture.save(sink, format="PNG")
+    return sink.getvalue()
+
+
+def _captions(pictures: list[Member], tables: list[Member]) -> dict[str, str]:
+    """Picture's name in the archive → caption."""
+    stems = {str(PurePosixPath(one.name).with_suffix("")): one.name for one in pictures}
+    by_path: dict[str, str] = {}
+    for one in pictures:
+        by_path.setdefault(PurePosixPath(one.name).name, one.name)
+        by_path[one.name] = one.name
+    found: dict[str, str] = {}
+    for table in tables:
+        beside = stems.get(str(PurePosixPath(table.name).with_suffix("")))
+        if beside is not None and table.path.suffix == ".txt":
+            texts = (record.value for record in read_records(table.path, table.name, table.name))
+            found[beside] = " ".join(clean(str(text)).strip() for text in texts if isinstance(text, str))
+        elif table.path.suffix not in (".txt", ".md", ".markdown"):
+            found |= _of_table(table, by_path)
+    return found
+
+
+def _of_table(table: Member, by_path: dict[str, str]) -> dict[str, str]:
+    records = read_records(table.path, table.name, table.name)
+    first = next(records, None)
+    if first is None or not isinstance(first.value, dict):
+        return {}
+    names = {plain(str(name)): str(name) for name in first.value}
+    image = next((names[one] for one in IMAGE_COLUMNS if one in names), None)
+    caption = next((names[one] for one in CAPTION_COLUMNS if one in names), None)
+    if image is None or caption is None:
+        what = f"{table.name} names no picture or no caption; its columns: {', '.join(names.values())[:200]}."
+        raise DataError("no_usable_columns", what, "Name the columns file_name and text.")
+    home, found = PurePosixPath(table.name).parent, {}
+    for record in chain([first], records):
+        named, said = (record.value.get(column) for column in (image, caption)) if isinstance(record.value, dict) else (None, None)
+        if isinstance(named, str) and isinstance(said, str):
+            inside = by_path.get(str(home / named)) or by_path.get(named) or by_path.get(PurePosixPath(named).name)
+            if inside is not None:
+                found[inside] = clean(said).strip()
+    return found

@@ -1,0 +1,75 @@
+"""What a run on a diffusion model leaves: adapters as the ecosystem's programs read them, and the whole pipeline as a folder.
+
+The files of an adapter hold its strength in the weights themselves (alpha = rank), since not every program reads it from beside
+them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for transformers too, and for UNets
+`kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kriptik.engine.interfaces import Adaptation, Bundle, Exported
+from kriptik.engine.media.families import Family
+from kriptik.engine.media.result import leave
+from kriptik.spec.job import TrainJob
+
+WEIGHTS, KOHYA = "pytorch_lora_weights.safetensors", "kohya.safetensors"
+PREFIX = "base_model.model."
+MAGNITUDE = "lora_magnitude_vector"
+
+
+def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, family: Family) -> Exported:
+    """See Modality.export."""
+
+    def adapter(folder: Path) -> None:
+        if isinstance(bundle.trainee, PeftModel):
+            save_adapter(bundle.trainee, bundle.pipeline, family, folder)
+        else:
+            adaptation.save(bundle, folder)
+
+    def whole(folder: Path) -> None:
+        pipe = bundle.pipeline
+        before = getattr(pipe, family.part)
+        setattr(pipe, family.part, adaptation.merged(bundle))
+        try:
+            pipe.save_pretrained(folder, safe_serialization=True)
+        finally:
+            setattr(pipe, family.part, before)
+
+    return leave(bundle, adaptation, run_dir, job, whole, adapter)
+
+
+def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> None:
+    """Writes the adapter's files. `model`: the denoiser with PEFT's adapter on it."""
+    state = lora_state(model)
+    type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": state}, weight_name=WEIGHTS)
+    if family.kohya:
+        save_file(_kohya(state, family.part), folder / KOHYA)
+
+
+def _kohya(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The library's names for kohya's readers; DoRA's magnitudes, which it does not rename, as LyCORIS has them: [out, 1]."""
+    from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+
+    plain = {f"{part}.{name}": one for name, one in state.items() if not name.endswith(MAGNITUDE)}
+    found = convert_state_dict_to_kohya(plain)
+    for name, one in state.items():
+        if name.endswith(MAGNITUDE):
+            layer = name.removesuffix(f".{MAGNITUDE}").replace(".", "_")
+            found[f"lora_{part}_{layer}.dora_scale"] = one.reshape(-1, 1)
+    return {name: one.contiguous().clone() for name, one in found.items()}
+
+
+def lora_state(model: PeftModel) -> dict[str, Tensor]:
+    """Name in the denoiser → numbers, the scale folded into B."""
+    config: Any = model.peft_config["default"]
+    scale = config.lora_alpha / config.r
+    state = {}
+    for name, one in get_peft_model_state_dict(model, save_embedding_layers=False).items():
+        value = one.detach().cpu()
+        state[name.removeprefix(PREFIX)] = value * scale if ".lora_B." in name else value.clone()
+    return state

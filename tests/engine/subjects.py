@@ -1,0 +1,185 @@
+"""What the conformance suite needs of each modality: a tiny base, rows of each kind, and what a model gives, however it was loaded.
+
+A modality that is not here is not proved. `trained`, `adapter` and `whole` give one tensor each: of the model as it was trained, of
+the saved adapter on its base, of the saved whole model, the last two read by the ecosystem's own classes.
+"""
+
+from pathlib import Path
+
+import diffusers
+import tiny
+import tiny_diffusion
+import tiny_encoder
+import torch
+from peft import PeftModel
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from kriptik.engine.adaptations import moe
+from kriptik.engine.adapters import attach
+from kriptik.engine.media.families import FAMILIES
+from kriptik.engine.media.states import bare
+from kriptik.engine.text import quantised
+from kriptik.engine.text.heads import SCORE, plain, value_head
+
+
+class Text:
+    """Language models."""
+
+    modality = "text"
+    precisions = frozenset({None, "fp32", "nf4"})
+    rows = {
+        "supervised": lambda folder, *asked: tiny.chat_rows(*asked),
+        "prompts": lambda folder, *asked: tiny.chat_rows(*asked),
+        "prompts_with_check": lambda folder, *asked: tiny.chat_rows(*asked),
+        "feedback": lambda folder, *asked: tiny.feedback_rows(*asked),
+        "preferences": lambda folder, *asked: tiny.preference_rows(*asked),
+    }
+    """Kinds of rows made here, from a folder for their files, a count and a seed; a method that needs others stays planned.
+
+    A method of several kinds gets the last of them, which serves the earlier stages too.
+    """
+    counts = (24, 8)
+    sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 2}
+    rates = {}
+    """Learning rates where those of the suite do not fit."""
+    positions = {"longlora": 48}
+    """Context of the base where that of `tiny_model` would leave nothing to stretch."""
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny.tiny_model(folder, positions=self.positions.get(adaptation, 512))
+
+    def trained(self, run, job):
+        """Logits of the trainee."""
+        return _logits(run.bundle.trainee)
+
+    def adapter(self, job, folder):
+        """Logits of the adapter on its base."""
+        if job.precision != "nf4":
+            base = self._load(job, job.base_model.path)
+        else:
+            base = self._load(job, job.base_model.path, quantised.options(torch.float32, "cpu"))
+            quantised.settle(base)
+        return _logits(attach(base, folder))
+
+    def whole(self, job, folder):
+        """Logits of the whole model."""
+        return _logits(self._load(job, folder))
+
+    def _load(self, job, path, options=()):
+        if job.stages[-1].point.objective == "reward":
+            return AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1, **dict(options))
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **dict(options))
+
+
+class Embedding:
+    """Sentence-transformers models."""
+
+    modality = "embedding"
+    precisions = frozenset({None, "fp32"})
+    rows = {
+        "supervised": lambda folder, count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
+        "pairs": lambda folder, count, seed=0: tiny_encoder.pair_rows(count, seed, negatives=1),
+    }
+    counts = (32, 16)
+    sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 2e-2, "dora": 2e-2}
+    texts = ("json hash", "braces digest", "random list value", "a")
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_encoder.tiny_encoder(folder)
+
+    def trained(self, run, job):
+        """Vectors of the trainee, by the library: put into the base's own frame."""
+        library = SentenceTransformer(job.base_model.path, device="cpu")
+        library[0].model = run.bundle.trainee.eval()
+        return self._vectors(library)
+
+    def adapter(self, job, folder):
+        """Vectors of the base with the adapter by PEFT."""
+        library = SentenceTransformer(job.base_model.path, device="cpu")
+        library[0].model = PeftModel.from_pretrained(library[0].model, folder).eval()
+        return self._vectors(library)
+
+    def whole(self, job, folder):
+        """Vectors of the saved folder."""
+        return self._vectors(SentenceTransformer(str(folder), device="cpu"))
+
+    def _vectors(self, library):
+        return torch.tensor(library.encode(list(self.texts), show_progress_bar=False))
+
+
+class Image:
+    """Diffusion pipelines. The family is that of the method's capability unless it asks for another."""
+
+    modality = "image"
+    precisions = frozenset({None, "fp32"})
+    rows = {
+        "supervised": tiny_diffusion.shape_rows,
+        "captioned_media": tiny_diffusion.shape_rows,
+        "subject_images": lambda folder, count, seed=0: tiny_diffusion.shape_rows(folder, count, seed, False, ("gold", "disc")),
+    }
+    counts = (8, 3)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
+    families = {"textual_inversion": "StableDiffusionPipeline"}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_diffusion.tiny_pipeline(folder, self.families.get(adaptation, "FluxPipeline"))
+
+    def trained(self, run, job):
+        """A picture by the trained model."""
+        pipe, family = run.bundle.pipeline, FAMILIES[run.bundle.info["family"]]
+        setattr(pipe, family.part, bare(run.bundle.trainee).eval())
+        return self._picture(pipe, run.bundle.words)
+
+    def adapter(self, job, folder):
+        """A picture by the base with the adapter, both read by the pipeline's own class."""
+        pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
+        if (folder / moe.CONFIG).is_file():
+            moe.attach(pipe.transformer, folder).eval()
+        elif (folder / "learned_embeds.safetensors").is_file():
+            pipe.load_textual_inversion(str(folder), weight_name="learned_embeds.safetensors")
+        else:
+            pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
+        return self._picture(pipe)
+
+    def whole(self, job, folder):
+        """A picture by the saved pipeline."""
+        return self._picture(diffusers.DiffusionPipeline.from_pretrained(folder))
+
+    def _picture(self, pipe, words=()):
+        pipe.set_progress_bar_config(disable=True)
+        prompt = "a gold disc <subject>"
+        for word, text in dict(words).items():
+            prompt = prompt.replace(word, text)
+        made = pipe(
+            prompt=prompt, height=16, width=16, num_inference_steps=3, generator=torch.Generator().manual_seed(3), output_type="pt"
+        )
+        return made.images.float()
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image)}
+
+
+def _logits(model):
+    """Of a few tokens; with a score head, the score of the last of them."""
+    ids = torch.tensor([[5, 17, 40, 101, 7, 63, 211, 30]])
+    found = value_head(model.eval())
+    with torch.no_grad():
+        if found and found[0] == SCORE:
+            return found[1](plain(model).get_decoder()(input_ids=ids).last_hidden_state[0, -1:])[None]
+        return model(input_ids=ids).logits
+
+
+def off(one, other):
+    """Largest difference relative to the largest number."""
+    return float((one - other).abs().max()) / float(one.abs().max())
+
+
+def result_of(job):
+    """The folder in which a run leaves what it made."""
+    return Path(job.run_dir) / "result"
