@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--language", choices=("sv", "en"), default="sv")
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("lora", "full"), help="one of the two ways")
     asked = parser.parse_args()
     from sentence_transformers import SentenceTransformer
 
@@ -87,7 +88,7 @@ def main() -> None:
     from kriptik.spec.events import Desired
 
     figures: dict[str, Any] = {"base": BASE, "language": asked.language, "epochs": asked.epochs}
-    for adaptation in ("lora", "full"):
+    for adaptation in [asked.only] if asked.only else ["lora", "full"]:
         folder = asked.out / adaptation
         job, said = job_in(folder, asked, adaptation), []
         began = time.perf_counter()

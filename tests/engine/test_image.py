@@ -14,12 +14,13 @@ import toy
 from PIL import Image as Pictures
 from safetensors.torch import load_file
 
-from kriptik.engine import noise, stage
+from kriptik.engine import noise, stage, testing
 from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.modalities.image import Image
 from kriptik.engine.objectives.denoise import Denoise
 from kriptik.engine.train import train
 from kriptik.spec.job import LoraSettings, SamplePrompt, StageSettings
+from kriptik.spec.testing import TestRequest
 
 
 def job_in(folder, family="FluxPipeline", *, adaptation="lora", count=6, rows=None, samples=0, **settings):
@@ -203,6 +204,10 @@ def test_samples_are_pictures_in_the_runs_folder(tmp_path):
             assert picture.format == "PNG" and picture.size == (16, 16)
     steps = [(Path(job.run_dir) / body.file).read_bytes() for body in samples if body.input == "a red disc"]
     assert steps[0] != steps[-1]
+    models = testing.load(job_of_newest(job))
+    answers = [models.answer(TestRequest(text_prompt="a red disc", target=target, seed=4)) for target in ("base", "tuned")]
+    shown = [(Path(job.run_dir) / one.output_url).read_bytes() for one in answers]
+    assert shown[0] != shown[1] and shown[0].startswith(b"\x89PNG")
     current = next(body for body in said if body.type == "current_sample")
     assert (Path(job.run_dir) / current.file).is_file() and current.content.startswith("a ")
 

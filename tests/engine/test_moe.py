@@ -65,11 +65,11 @@ def test_the_penalty_pulls_a_lopsided_router_back():
     with torch.no_grad():
         layer.router[0] += 1.0
     x = torch.rand(4, 16, 8, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.SGD([layer.router], lr=2.0)
+    optimizer = torch.optim.SGD([layer.router], lr=0.3)
     piece = moe.Moe.__new__(moe.Moe)
     piece.layers, piece.count, piece.balance, piece.seen = [layer], 4, 1.0, {}
     values = []
-    for _ in range(60):
+    for _ in range(120):
         layer.use = moe.Use()
         layer(x)
         term = piece.penalty(None)
@@ -77,7 +77,7 @@ def test_the_penalty_pulls_a_lopsided_router_back():
         term.backward()
         optimizer.step()
         values.append(piece.seen["balance"])
-    assert values[0] > 2.5 and min(values[-10:]) < 1.6
+    assert values[0] > 2.5 and sum(values[-10:]) / 10 < 1.3
 
 
 def test_what_is_saved_is_put_back_on_the_dense_model(tmp_path):

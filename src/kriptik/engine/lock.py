@@ -17,7 +17,10 @@ from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import RunLock, TrainJob
 
 NAME = "run.lock"
-STACK = ("torch", "transformers", "peft", "bitsandbytes", "python", "machine", "precision", "compile", "attention", "data_sha256")
+STACK = (
+    *("torch", "transformers", "peft", "bitsandbytes", "library"),
+    *("python", "machine", "precision", "compile", "attention", "data_sha256"),
+)
 """Fields that are found, not chosen: a difference in one of these makes a resume inexact."""
 CHOSEN = ("micro_batch", "accumulation", "recompute")
 """Settings of a stage that the smoke test may choose."""
@@ -63,6 +66,7 @@ def describe(job: TrainJob, info: dict[str, Any], threads: int, total_steps: lis
         transformers=_version("transformers"),
         peft=_version("peft"),
         bitsandbytes=_version("bitsandbytes") if job.precision in ("nf4", "int8") else "",
+        library=str(info.get("library", "")),
         python=platform.python_version(),
         machine=machine(),
         threads=threads,

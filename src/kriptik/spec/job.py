@@ -202,6 +202,8 @@ class RunLock(Noun):
     recompute: bool = False
     bitsandbytes: str = ""
     """Where the base is quantised."""
+    library: str = ""
+    """What holds the model besides transformers, and its version."""
     compile: bool = False
     attention: str = "sdpa"
     total_steps: list[int]

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from kriptik.engine.base import find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality
+from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.result import leave
 from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
@@ -54,6 +55,7 @@ class Embedding(Modality):
             "attention": str(encoder.auto_model.config._attn_implementation),
             "base_sha256": base.sha256,
             "base_source": base.source,
+            "library": versions("sentence-transformers"),
             "pooling": [modes] if isinstance(modes, str) else list(modes),
             "longest": int(whole.max_seq_length or 512),
             "prompts": {side: _prompt(whole.prompts, names) for side, names in (("query", ASKED), ("positive", TOLD))},
@@ -152,11 +154,10 @@ class Embedding(Modality):
             bundle.trainee.train(training)
 
     def _library(self, folder: Path, name: str, dtype: torch.dtype) -> Any:
-        from sentence_transformers import SentenceTransformer
-
+        known: Any = library("sentence_transformers")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return SentenceTransformer(
+            return known.SentenceTransformer(
                 str(folder), device=device, trust_remote_code=False, local_files_only=True, model_kwargs={"dtype": dtype}
             )
         except (ValueError, OSError, TypeError, KeyError, ImportError) as error:

@@ -19,6 +19,7 @@ from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, Mic
 from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.cache import Cache
 from kriptik.engine.media.families import FAMILIES, Family, shifted
+from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.pictures import fitted, opened, png
 from kriptik.engine.media.states import TextStates, awake, bare, rest, states_of
 from kriptik.engine.rng import permutation, row_generator
@@ -54,7 +55,7 @@ class Image(Modality):
         if family.inverts:
             parts["text_encoder"] = TextStates(parts["text_encoder"])
         info = {"attention": "sdpa", "base_sha256": base.sha256, "base_source": base.source, "family": name}
-        info |= {"time_scale": family.time_scale, "time_reversed": family.time_reversed}
+        info |= {"library": versions("diffusers", "pillow"), "time_scale": family.time_scale, "time_reversed": family.time_reversed}
         return Bundle(trainee, pipe.tokenizer, parts, info, pipeline=pipe, targets=family.targets)
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
@@ -182,8 +183,7 @@ class Image(Modality):
 
     def _pipeline(self, folder: Path) -> tuple[str, Any]:
         """(class name, the pipeline on the CPU)."""
-        import diffusers
-
+        diffusers = library("diffusers")
         try:
             name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
         except (OSError, ValueError, KeyError) as error:
