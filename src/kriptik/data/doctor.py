@@ -1,143 +1,216 @@
-"""Looks at rows as they pass and says what is wrong with them, in counts, places and plain sentences. Keeps no rows."""
+"""Looks at rows as they pass and says what is wrong with them, in counts, places and plain sentences. Keeps no rows.
 
-import re
+What there is to find stands in `checks.table`; the checks themselves in `checks.texts`, `checks.rows` and `checks.whole`.
+"""
+
+from array import array
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.data import language, personal, text
+from kriptik.data.checks import repair
+from kriptik.data.checks.known import benchmark_of
+from kriptik.data.checks.rows import Part, learnt_nothing, parts_of, problems
+from kriptik.data.checks.table import KINDS, REPAIRS, dropping, repairing, words_of
+from kriptik.data.checks.texts import ANSWERS, ANYWHERE, Span
+from kriptik.data.checks.whole import Survey
 from kriptik.data.record import Place
-from kriptik.data.split import Split, sides_of
+from kriptik.data.split import Split
 from kriptik.spec.catalogue import DataRequirement, RowNeed
-from kriptik.spec.data import Example, Finding, FixName, Row, RowKind, Severity, Sufficiency
+from kriptik.spec.data import Example, Finding, Row, RowKind, Severity, Sufficiency
 
 EXAMPLES = 3
 LEAST_ROWS = 4
+REPEATS, REFUSED_REPEATS = 0.5, 0.9
+"""Share of repeated rows that is worth a warning, and that is refused where too few are left."""
+PLACES = 200_000
+"""Row numbers kept of a finding."""
 NEEDS: dict[RowKind, RowNeed] = {
     "preferences": "preferences",
     "feedback": "feedback",
     "prompts": "prompts",
     "checked": "prompts_with_check",
 }
-_DAMAGE = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|â€|[ÃÂ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œž]")
-"""Replacement marks, control characters, and UTF-8 that was once read as Windows-1252 ("Ã¤", "â€™")."""
-_MARKUP = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|start_header_id|user|assistant)\|>|\[/?INST\]|<</?SYS>>|</s>")
-
-SENTENCES: dict[str, tuple[Severity, str, FixName | None]] = {
-    "empty_row": ("warning", "{n} {rows} {hold} no text; left out.", None),
-    "no_answer": ("warning", "{n} {rows} {have} no answer to learn; left out.", None),
-    "no_question": ("warning", "{n} {rows} {have} no question; left out.", None),
-    "empty_answer": ("warning", "{n} {rows} {have} an empty answer; left out.", None),
-    "empty_question": ("warning", "{n} {rows} {have} an empty question; left out.", None),
-    "same_answers": ("warning", "{n} {rows} {prefer} an answer to itself; left out.", None),
-    "no_preference": ("warning", "{n} {rows} {prefer} neither answer; left out.", None),
-    "other_question": ("warning", "In {n} {rows} the answers do not follow on one question; left out.", None),
-    "system_not_first": ("warning", "{n} {rows} {have} a system message in the middle; left out.", None),
-    "joined_turns": ("info", "In {n} {rows} neighbouring messages of one speaker were joined.", None),
-    "leading_answer": ("info", "In {n} {rows} an answer before the first question was cut.", None),
-    "trailing_question": ("info", "In {n} {rows} a question without an answer was cut from the end.", None),
-    "duplicates": ("info", "{n} {rows} {repeat} an earlier one; dropped.", None),
-    "near_duplicates": ("info", "{n} {rows} nearly the same as an earlier one; kept on its side.", "drop_near_duplicates"),
-    "near_dropped": ("info", "{n} {rows} nearly the same as an earlier one; dropped.", None),
-    "near_not_searched": ("info", "Near-duplicates were searched in the first rows only; not compared: {n}.", None),
-    "labels": ("info", "Short answers shared by many rows ({n}) count as labels and may stand on both sides.", None),
-    "personal_data": ("warning", "{n} {rows} {hold} what looks like personal data ({what}).", "mask_pii"),
-    "personal_masked": ("info", "In {n} {rows} personal data was masked ({what}).", None),
-    "damaged_text": ("warning", "{n} {rows} {hold} damaged characters, as after a wrong encoding.", "drop_damaged"),
-    "damaged_dropped": ("info", "{n} {rows} with damaged characters; dropped.", None),
-    "too_long": ("warning", "{n} {rows} {are} longer than {limit} tokens; the rest is cut.", "drop_long"),
-    "long_dropped": ("info", "{n} {rows} longer than {limit} tokens; dropped.", None),
-    "chat_markup": ("warning", "{n} {rows} {hold} a chat template's control marks as text; the template adds its own.", None),
-    "files_left_out": ("info", "Files of the archive without rows, left out: {n}.", None),
-    "no_held_out": ("warning", "No row can be held out: all of them hang together. The result cannot be measured.", None),
-    "hardly_any_rows": ("error", "{n} usable {rows}: {what}.", None),
-    "few_rows": ("warning", "{n} usable {rows}: {what}.", None),
-}
-"""What there is to find: severity, sentence, and the fix that `prepare` knows."""
-VERBS = {"hold": "holds", "have": "has", "are": "is", "prefer": "prefers", "repeat": "repeats"}
-"""Several rows hold, one row holds."""
+DROPPED = "dropped"
+_AROUND = 40
 
 
 @dataclass
 class _Count:
     count: int = 0
     examples: list[Example] = field(default_factory=list)
+    rows: array = field(default_factory=lambda: array("L"))
+    details: Counter[str] = field(default_factory=Counter)
 
 
 class Doctor:
-    """One examination. `max_tokens`: from which (guessed) length a row counts as too long."""
+    """One examination. `max_tokens`: from which (guessed) length a row counts as too long; `fixes`: what to do about findings."""
 
-    def __init__(self, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
+    def __init__(self, max_tokens: int, fixes: Iterable[str] = ()) -> None:
+        self.max_tokens, self.fixes = max_tokens, frozenset(fixes)
         self.languages: Counter[str] = Counter()
-        self._found: dict[str, _Count] = {}
-        self._kinds: Counter[str] = Counter()
-        self._few = ""
+        self.survey = Survey()
+        self.read = 0
+        self._found: dict[tuple[str, str | None], _Count] = {}
 
-    def note(self, code: str, place: Place | None = None, shown: str = "", count: int = 1) -> None:
-        """Counts a finding; the first few keep their place and a piece of text, masked."""
-        found = self._found.setdefault(code, _Count())
+    def note(
+        self,
+        code: str,
+        place: Place | None = None,
+        shown: str = "",
+        *,
+        column: str | None = None,
+        count: int = 1,
+        fixed: str | None = None,
+        detail: str = "",
+        after: str | None = None,
+    ) -> None:
+        """Counts a finding; the first few keep their place and a piece of text, masked. `fixed`: what a fix did about it."""
+        found = self._found.setdefault((code, fixed), _Count())
         found.count += count
-        if place is not None and len(found.examples) < EXAMPLES:
-            excerpt = text.shorten(personal.mask(shown)[0])
-            found.examples.append(Example(row=place.row, file=place.file, text=excerpt))
+        if detail:
+            found.details[detail] += 1
+        if place is None:
+            return
+        if len(found.rows) < PLACES:
+            found.rows.append(place.row)
+        if len(found.examples) < EXAMPLES:
+            excerpt = text.shorten(personal.mask(repair.mask_secrets(shown))[0])
+            found.examples.append(Example(row=place.row, column=column, file=place.file, text=excerpt, after=after))
 
-    def examine(self, row: Row, place: Place, tokens: int, fixes: frozenset[FixName]) -> Row | None:
-        """The row, mended as `fixes` say; None where they say to drop it."""
-        asked, said = sides_of(row)
-        whole = "\n".join([*asked, *said])
-        if _DAMAGE.search(whole):
-            dropped = "drop_damaged" in fixes
-            self.note("damaged_dropped" if dropped else "damaged_text", place, _around(_DAMAGE, whole))
-            if dropped:
+    def examine(
+        self, row: Row, place: Place, tokens: int, columns: dict[str, str], notes: Sequence[str] = (), part: str = ""
+    ) -> Row | None:
+        """The row, mended as the fixes say; None where they say to drop it. `notes`: codes that reading it gave."""
+        parts = parts_of(row, columns)
+        hits = [*((code, None, None) for code in notes), *self._text_hits(parts), *self._row_hits(row, parts, tokens)]
+        kinds = personal.kinds_in("\n".join(one.text for one in parts))
+        hits += [("personal_data", None, None)] * bool(kinds)
+        repairs: list[str] = []
+        dropped = False
+        for code, where, span in hits:
+            detail = ""
+            if code == "personal_data":
+                where = next((one for one in parts if personal.kinds_in(one.text)), None)
+            elif code == "contaminated":
+                detail = benchmark_of("\n".join(one.text for one in parts)) or ""
+            mended = repairing(code, self.fixes)
+            gone = not mended and dropping(code, self.fixes)
+            fixed = REPAIRS[mended] if mended else DROPPED if gone else None
+            self._show(code, place, where, span, parts, fixed, detail)
+            if code == "personal_data":
+                self._found[code, fixed].details.update(set(kinds))
+            repairs += [mended] if mended else []
+            dropped = dropped or gone
+        if dropped:
+            return None
+        if repairs:
+            row = repair.mend(row, repairs)
+            row = repair.swap(row, "swap_pairs") if "swap_pairs" in repairs else row
+            parts = parts_of(row, columns)
+            if not all(one.text.strip() for one in parts if one.role in ("user", "assistant", "text")) and "tool_calls" not in str(row):
+                self.note("empty_answer", place)
                 return None
-        if tokens > self.max_tokens:
-            dropped = "drop_long" in fixes
-            self.note("long_dropped" if dropped else "too_long", place, whole)
-            if dropped:
-                return None
-        if _MARKUP.search(whole):
-            self.note("chat_markup", place, _around(_MARKUP, whole))
-        masked, kinds = personal.mask_row(row)
-        if kinds:
-            self._kinds.update(set(kinds))
-            mask = "mask_pii" in fixes
-            self.note("personal_masked" if mask else "personal_data", place, whole)
-            row = masked if mask else row
-        self.languages[language.guess(said[-1] if said else whole)] += 1
+        last = next((one.text for one in reversed(parts) if one.learnt), parts[-1].text if parts else "")
+        spoken = language.guess(last if len(last) >= 40 else "\n".join(one.text for one in parts))
+        self.languages[spoken[0]] += 1
+        self.survey.add(row, parts, spoken, part)
         return row
+
+    def _text_hits(self, parts: list[Part]) -> list[tuple[str, Part | None, Span | None]]:
+        whole = "\n".join(one.text for one in parts)
+        hits: list[tuple[str, Part | None, Span | None]] = []
+        for code, check in ANYWHERE:
+            if span := check(whole):
+                hits.append((code, *_inside(parts, span)))
+        for one in parts:
+            if one.learnt:
+                hits += [(code, one, span) for code, check in ANSWERS if (span := check(one.text))]
+        if benchmark_of(whole):
+            hits.append(("contaminated", None, None))
+        return hits
+
+    def _row_hits(self, row: Row, parts: list[Part], tokens: int) -> list[tuple[str, Part | None, Span | None]]:
+        hits: list[tuple[str, Part | None, Span | None]] = [(code, where, None) for code, where in problems(row, parts)]
+        if tokens > self.max_tokens:
+            alone = any(one.learnt and one.role == "assistant" for one in parts) and learnt_nothing(parts, self.max_tokens)
+            hits.append(("answer_cut_away" if alone else "too_long", None, None))
+        return hits
+
+    def _show(
+        self, code: str, place: Place, where: Part | None, span: Span | None, parts: list[Part], fixed: str | None, detail: str
+    ) -> None:
+        found = self._found.get((code, fixed))
+        if found is not None and len(found.examples) >= EXAMPLES:
+            self.note(code, place, fixed=fixed, detail=detail)
+            return
+        whole = where.text if where else "\n".join(one.text for one in parts)
+        piece = whole[max(0, span[0] - _AROUND) : span[1] + _AROUND] if span else whole
+        mend = repair.TEXT_REPAIRS.get(KINDS[code].repair or "")
+        after = text.shorten(personal.mask(repair.mask_secrets(mend(piece)))[0]) if mend else None
+        self.note(code, place, piece, column=where.column if where else None, fixed=fixed, detail=detail, after=after)
+
+    def rows_of(self, code: str) -> list[int]:
+        """Numbers of the rows in which a kind of finding shows (of the first `PLACES` of them), fixed or not."""
+        return sorted(number for (name, _), found in self._found.items() if name == code for number in found.rows)
+
+    def codes(self) -> list[str]:
+        """The kinds of finding there are."""
+        return sorted({code for (code, _), found in self._found.items() if found.count})
 
     def findings(self) -> list[Finding]:
         """All that was found, the worst first."""
         order: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
-        made = [self._finding(code, found) for code, found in self._found.items() if found.count]
+        made = [self._finding(code, fixed, found) for (code, fixed), found in self._found.items() if found.count]
         return sorted(made, key=lambda finding: (order[finding.severity], -finding.count, finding.code))
 
-    def after_split(self, split: Split, need: Sufficiency, dropped_near: bool, not_compared: int) -> None:
+    def after_split(self, split: Split, need: Sufficiency, not_compared: int) -> None:
         """Adds what shows only once all rows were seen."""
-        self.note("duplicates", count=split.duplicates)
-        self.note("near_dropped" if dropped_near else "near_duplicates", count=split.near)
         self.note("labels", count=split.labels)
         self.note("near_not_searched", count=not_compared)
         usable = len(split.sides) - split.sides.count(None)
         if usable > 1 and not split.count("eval"):
             self.note("no_held_out")
+        if (bias := self.survey.length_bias()) and usable:
+            self.note("length_bias", detail=bias)
+        if mark := self.survey.one_sided():
+            self.note("one_sided_marks", detail=mark)
+        self._repeats(split, usable, need)
         if usable < LEAST_ROWS:
-            self.note("hardly_any_rows", count=usable)
-            self._few = f"nothing can be learnt from fewer than {LEAST_ROWS}"
+            self.note("hardly_any_rows", count=usable, detail=f"nothing can be learnt from fewer than {LEAST_ROWS}")
         elif need.tier == "too_few":
-            self.note("few_rows", count=usable)
-            self._few = f"at least {need.need} are needed for a result worth its money"
+            self.note("few_rows", count=usable, detail=f"at least {need.need:,} are needed for a result worth its money")
 
-    def _finding(self, code: str, found: _Count) -> Finding:
-        severity, sentence, fix = SENTENCES[code]
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._kinds.items()))
-        what = kinds if code.startswith("personal") else self._few
-        one = found.count == 1
-        verbs = {name: one_form if one else name for name, one_form in VERBS.items()}
-        rows = "row" if one else "rows"
-        words = sentence.format(n=found.count, rows=rows, what=what, limit=f"{self.max_tokens:,}", **verbs)
-        return Finding(code=code, severity=severity, count=found.count, sentence=words, examples=found.examples, fix=fix)
+    def _repeats(self, split: Split, usable: int, need: Sufficiency) -> None:
+        rows = usable + split.duplicates
+        if split.duplicates < REPEATS * max(rows, 1) or rows < LEAST_ROWS * 2:
+            return
+        words = f"Only {usable:,} of {rows:,} rows are different; the other {split.duplicates:,} repeat them word for word"
+        refused = split.duplicates >= REFUSED_REPEATS * rows and need.tier == "too_few"
+        self.note("mostly_repeats" if refused else "many_repeats", count=split.duplicates, detail=words)
+
+    def _finding(self, code: str, fixed: str | None, found: _Count) -> Finding:
+        kind = KINDS[code]
+        details = found.details.most_common(4)
+        counted = code in ("personal_data", "contaminated")
+        detail = ", ".join(f"{name} {count}" if counted else name for name, count in (sorted(details) if counted else details[:1]))
+        return Finding(
+            code=code,
+            severity="info" if fixed else kind.severity,
+            count=found.count,
+            share=round(found.count / self.read, 6) if self.read else 0.0,
+            sentence=words_of(code, found.count, fixed, detail, self.max_tokens),
+            examples=found.examples,
+            fix=None if fixed else kind.fix(code),
+            fixed=fixed is not None,
+        )
+
+
+def shown(row: Row) -> str:
+    """A row in short, for an example."""
+    return " → ".join(one.text for one in parts_of(row, {}))
 
 
 def sufficiency(have: int, kind: RowKind, capability: str | None = None) -> Sufficiency:
@@ -170,6 +243,11 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])
 
 
-def _around(pattern: re.Pattern[str], whole: str) -> str:
-    found = pattern.search(whole)
-    return whole[max(0, found.start() - 40) : found.end() + 40] if found else whole
+def _inside(parts: list[Part], span: Span) -> tuple[Part | None, Span | None]:
+    """The part in which a place of the joined texts lies, and the place inside it."""
+    start = 0
+    for one in parts:
+        if span[0] <= start + len(one.text):
+            return one, (max(0, span[0] - start), min(len(one.text), span[1] - start))
+        start += len(one.text) + 1
+    return None, None

@@ -43,6 +43,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "first": ("response_a", "response_0", "answer_a", "answer_0", "conversation_a", "completion_a"),
     "second": ("response_b", "response_1", "answer_b", "answer_1", "conversation_b", "completion_b"),
     "winner": ("winner", "better_response_id", "preference", "preferred", "better", "choice"),
+    "chosen_score": ("score_chosen", "chosen_score", "chosen_rating", "rating_chosen", "chosen_avg_rating", "reward_chosen"),
+    "rejected_score": ("score_rejected", "rejected_score", "rejected_rating", "rating_rejected", "rejected_avg_rating", "reward_rejected"),
     "candidates": ("completions", "responses", "candidates", "answers"),
     "label": ("label", "thumbs_up", "is_good", "desirable", "kto_tag", "feedback", "rating"),
     "tests": ("tests", "unit_tests", "test", "test_list", "test_code"),
@@ -57,7 +59,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
 LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system")),
+    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system", "chosen_score", "rejected_score")),
     ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
     ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
     ("kto", "feedback", ("messages", "label"), ("system",)),

@@ -33,7 +33,18 @@ def of_preferences(cells: Cells) -> Made:
     else:
         role = next((name for name in ("prompt", "messages") if name in cells.columns), None)
         prompt = cells.turns(role, "user") if role else []
-    return _pair(prompt if prompt[:1] and prompt[0]["role"] == "system" else cells.system() + prompt, chosen, rejected)
+    made = _pair(prompt if prompt[:1] and prompt[0]["role"] == "system" else cells.system() + prompt, chosen, rejected)
+    if made.row is not None and _scored_otherwise(cells):
+        return Made(made.row, (*made.notes, "swapped_pairs"))
+    return made
+
+
+def _scored_otherwise(cells: Cells) -> bool:
+    """Whether columns with scores say that the rejected answer is the better one."""
+    try:
+        return float(cells.maybe("chosen_score")) < float(cells.maybe("rejected_score"))
+    except ValueError:
+        return False
 
 
 def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Made:

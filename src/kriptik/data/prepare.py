@@ -6,28 +6,22 @@ Rows pass one by one: from the source into a temporary spool, from there to thei
 import hashlib
 import json
 import os
-from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from kriptik.data import archive, doctor, formats, personal, split, text
-from kriptik.data.readers import read_records
-from kriptik.data.record import Record
+from kriptik.data import doctor, recipe, split
+from kriptik.data.checks.table import FIXES, REPAIRS, dropping, repairing
+from kriptik.data.checks.repair import swap
+from kriptik.data.gather import PREVIEW, Gathered, Spool, gathered
 from kriptik.spec.base import Noun
-from kriptik.spec.data import DataFormat, DataReport, FixName, PreparedData, Row, RowKind
+from kriptik.spec.data import DataReport, PreparedData
 from kriptik.spec.errors import DataError
 
-VERSION = 2
-"""Part of `settings_key`: raised when the same source and settings would give other files."""
-PREVIEW = 3
-PREPARED = "prepared.json"
+__all__ = ["PREVIEW", "Checked", "PrepareSettings", "check", "file_sha256", "prepare"]
+PREPARED, RECIPE = "prepared.json", "recipe.json"
 
 
 class PrepareSettings(Noun):
@@ -40,48 +34,53 @@ class PrepareSettings(Noun):
     max_tokens: int = Field(default=1024, ge=8)
     """From this (guessed) length a row counts as too long."""
     near_duplicates: bool = True
-    fixes: list[FixName] = []
+    fixes: list[str] = []
+    """Names of fixes, as findings offer them; their order does not matter."""
 
-
-@dataclass
-class _Gathered:
-    """What the first pass leaves: canonical rows in a spool, and what the split needs of each."""
-
-    spool: "_Spool"
-    doctor: doctor.Doctor
-    kind: RowKind | None = None
-    format: DataFormat = "messages"
-    columns: dict[str, str] = field(default_factory=dict)
-    found: list[str] = field(default_factory=list)
-    read: int = 0
-    traits: list[split.Traits] = field(default_factory=list)
-    near: split.NearIndex = field(default_factory=split.NearIndex)
-    tokens: array = field(default_factory=lambda: array("L"))
-    preview: list[Row] = field(default_factory=list)
+    @field_validator("fixes")
+    @classmethod
+    def _known(cls, fixes: list[str]) -> list[str]:
+        if unknown := sorted(set(fixes) - FIXES):
+            raise ValueError(f"there is no fix called {unknown[0][:60]!r}")
+        return sorted(set(fixes))
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What `check` found. `columns`: all columns of the (first) file; `sha256` and `bytes` are the source's."""
+    """What `check` found. `columns`: all columns of the (first) file; `sha256` and `bytes` are the source's.
+
+    `doctor` knows the row numbers of every finding."""
 
     report: DataReport
     columns: list[str]
     sha256: str
     bytes: int
+    doctor: doctor.Doctor
 
 
 def check(
-    source: Path, *, name: str, work: Path, seed: int = 0, settings: PrepareSettings | None = None, capability: str | None = None
+    source: Path,
+    *,
+    name: str,
+    work: Path,
+    seed: int = 0,
+    settings: PrepareSettings | None = None,
+    capability: str | None = None,
+    forgive: bool = False,
 ) -> Checked:
     """Reads all of `source` and reports; leaves nothing behind in `work`, the folder for temporary files.
 
     `name` is what the person called the file (its suffix decides how it is read), `capability` what it shall train. Raises
-    DataError for what cannot be read, naming row and column, and where no row is usable.
+    DataError for what cannot be read, naming row and column, and where no row is usable. With `forgive`, rows that cannot be read
+    are a finding (an error with a fix) as long as others can.
     """
     settings = settings or PrepareSettings()
-    with _gathered(source, name, work, settings) as rows:
-        report, _sides = _report(rows, seed, settings, capability)
-    return Checked(report, rows.found, file_sha256(source), source.stat().st_size)
+    examination = doctor.Doctor(settings.max_tokens, settings.fixes)
+    with gathered(source, name, work, examination, settings.near_duplicates) as rows:
+        if not forgive:
+            _refuse_unreadable(rows, settings)
+        report, _plan = _report(rows, seed, settings, capability)
+    return Checked(report, rows.found, file_sha256(source), source.stat().st_size, examination)
 
 
 def prepare(
@@ -103,7 +102,8 @@ def prepare(
     Raises DataError as `check` does, also where a finding is an error.
     """
     settings = settings or PrepareSettings()
-    key = settings_key(source, name, seed, settings)
+    steps = recipe.of(seed, settings.document())
+    key = settings_key(source, name, steps)
     found = _found(folder, key, capability)
     if found is not None:
         return found
@@ -111,12 +111,14 @@ def prepare(
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         work, made = Path(temporary), Path(temporary) / "made"
         made.mkdir()
-        with _gathered(source, name, work, settings) as rows:
-            report, sides = _report(rows, seed, settings, capability)
+        examination = doctor.Doctor(settings.max_tokens, settings.fixes)
+        with gathered(source, name, work, examination, settings.near_duplicates) as rows:
+            _refuse_unreadable(rows, settings)
+            report, plan = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
             if not report.ready:
                 raise DataError("data_not_ready", report.findings[0].sentence, "Add rows and upload the file again.")
-            hashes = _write(rows.spool, sides, made)
+            hashes = _write(rows.spool, plan, made)
         prepared = PreparedData(
             train_path=str(folder / "train.jsonl"),
             eval_path=str(folder / "eval.jsonl") if "eval" in hashes else None,
@@ -127,24 +129,20 @@ def prepare(
             settings_key=key,
             seed=seed,
             fixes=settings.fixes,
+            recipe_sha256=recipe.sha256(steps),
             source=source_name or name,
             licence=licence,
             report=report,
         )
+        (made / RECIPE).write_text(json.dumps(steps, indent=1, sort_keys=True) + "\n")
         (made / PREPARED).write_text(json.dumps(prepared.document(), ensure_ascii=False))
         _put(made, folder)
     return prepared
 
 
-def settings_key(source: Path, name: str, seed: int, settings: PrepareSettings) -> str:
-    """Hash of everything that decides what the files hold."""
-    facts = {
-        "version": VERSION,
-        "source": file_sha256(source),
-        "suffix": Path(name).suffix.lower(),
-        "seed": seed,
-        "settings": settings.document(),
-    }
+def settings_key(source: Path, name: str, steps: dict[str, object]) -> str:
+    """Hash of everything that decides what the files hold: the source and the recipe."""
+    facts = {"source": file_sha256(source), "suffix": Path(name).suffix.lower(), "recipe": steps}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -154,101 +152,37 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class _Spool:
-    """Canonical rows on disk, to be read again by number."""
+@dataclass(frozen=True)
+class _Plan:
+    """Which side each gathered row goes to, and which are swapped on the way."""
 
-    def __init__(self, handle: IO[bytes]) -> None:
-        self.handle = handle
-        self.offsets = array("Q")
-        self.size = 0
-
-    def add(self, row: Row) -> None:
-        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
-        self.handle.seek(self.size)
-        self.handle.write(line)
-        self.offsets.append(self.size)
-        self.size += len(line)
-
-    def load(self, number: int) -> Row:
-        self.handle.seek(self.offsets[number])
-        return json.loads(self.handle.readline())
-
-    def __iter__(self) -> Iterator[Row]:
-        self.handle.seek(0)
-        for line in self.handle:
-            yield json.loads(line)
+    sides: split.Split
+    swapped: frozenset[int]
 
 
-@contextmanager
-def _gathered(source: Path, name: str, work: Path, settings: PrepareSettings) -> Iterator[_Gathered]:
-    """The first pass; its spool lives as long as the context."""
-    work.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
-        rows = _Gathered(_Spool(handle), doctor.Doctor(settings.max_tokens))
-        if archive.is_zip(source, name):
-            with archive.unpacked(source, Path(temporary)) as content:
-                for member in content.members:
-                    _gather(rows, read_records(member.path, member.name, member.name), settings, member.name)
-                rows.doctor.note("files_left_out", count=len(content.left_out))
-        else:
-            _gather(rows, read_records(source, name), settings, None)
-        if not rows.traits:
-            raise _nothing_usable(rows)
-        yield rows
+def _refuse_unreadable(rows: Gathered, settings: PrepareSettings) -> None:
+    if rows.first_error and "drop_unreadable_rows" not in settings.fixes:
+        raise rows.first_error
 
 
-def _gather(rows: _Gathered, records: Iterator[Record], settings: PrepareSettings, member: str | None) -> None:
-    """Takes the rows of one file in."""
-    first = list(islice(records, formats.LOOK_AT))
-    layout = formats.detect(first)
-    if rows.kind is None:
-        rows.kind, rows.format, rows.columns, rows.found = layout.kind, layout.format, layout.columns, list(layout.found)
-    elif layout.kind != rows.kind:
-        raise DataError(
-            "mixed_kinds",
-            f"{member} holds rows of kind {layout.kind}, the files before it {rows.kind}.",
-            "Send one kind of row at a time.",
-            fields={"file": member},
-        )
-    fixes = frozenset(settings.fixes)
-    for record in chain(first, records):
-        rows.read += 1
-        made = formats.to_row(record, layout)
-        shown = "" if made.row is not None else text.shorten(str(record.value))
-        for code in (*made.notes, *([made.problem] if made.problem else [])):
-            rows.doctor.note(code, record.place, shown)
-        if made.row is not None:
-            _take(rows, made.row, record, fixes, settings.near_duplicates)
-
-
-def _take(rows: _Gathered, row: Row, record: Record, fixes: frozenset[FixName], near: bool) -> None:
-    tokens = text.estimate_tokens(" ".join(chain.from_iterable(split.sides_of(row))))
-    kept = rows.doctor.examine(row, record.place, tokens, fixes)
-    if kept is None:
-        return
-    rows.spool.add(kept)
-    rows.traits.append(split.traits(kept))
-    rows.tokens.append(tokens)
-    if near:
-        rows.near.add(kept)
-    if len(rows.preview) < PREVIEW:
-        rows.preview.append(_shortened(personal.mask_row(kept)[0]))
-
-
-def _report(rows: _Gathered, seed: int, settings: PrepareSettings, capability: str | None) -> tuple[DataReport, split.Split]:
+def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: str | None) -> tuple[DataReport, _Plan]:
     """Divides the rows and says what came of it."""
     assert rows.kind is not None
-    different = len({row.exact for row in rows.traits})
+    dropped, swapped = _look_at_all(rows)
+    different = len({one for number, one in enumerate(rows.traits.exact) if number not in dropped})
     drop_near = "drop_near_duplicates" in settings.fixes
     held_out: dict[split.Side, int] = {
         "eval": split.held_out_rows(different, settings.eval_fraction, settings.eval_most),
         "test": round(different * settings.test_fraction),
     }
-    sides = split.split_rows(rows.traits, seed, held_out, lambda: rows.near.pairs(rows.spool.load), drop_near)
+    near = rows.near
+    similar = (lambda: near.pairs(rows.spool.load)) if near else None
+    sides = split.split_rows(rows.traits, seed, held_out, similar, drop_near, dropped)
+    _note_repeats(rows, sides, drop_near)
     kept = [number for number, side in enumerate(sides.sides) if side is not None]
     need = doctor.sufficiency(len(kept), rows.kind, capability)
-    not_compared = len(rows.traits) - rows.near.rows if rows.near.full else 0
-    rows.doctor.after_split(sides, need, drop_near, not_compared)
+    not_compared = len(rows.traits) - near.rows if near and near.full else 0
+    rows.doctor.after_split(sides, need, not_compared)
     findings = rows.doctor.findings()
     report = DataReport(
         format=rows.format,
@@ -266,22 +200,53 @@ def _report(rows: _Gathered, seed: int, settings: PrepareSettings, capability: s
         near_duplicates=sides.near,
         languages=dict(rows.doctor.languages.most_common()),
         findings=findings,
+        fixes=settings.fixes,
         sufficiency=need,
         preview=rows.preview,
         ready=not any(finding.severity == "error" for finding in findings),
     )
-    return report, sides
+    return report, _Plan(sides, swapped)
 
 
-def _write(spool: _Spool, sides: split.Split, folder: Path) -> dict[str, str]:
+def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
+    """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
+    survey, examination = rows.doctor.survey, rows.doctor
+    labels = split.find_labels(rows.traits)
+    leaks = survey.leaks(rows.traits.exact, rows.traits.question)
+    dropped: set[int] = set()
+    swapped: set[int] = set()
+    for code, numbers, detail in [*survey.found(labels), ("leaks", leaks, "")]:
+        mended, gone = repairing(code, examination.fixes), dropping(code, examination.fixes)
+        fixed = REPAIRS[mended] if mended else doctor.DROPPED if gone else None
+        for place, number in enumerate(numbers.tolist()):
+            shown = doctor.shown(rows.spool.load(number)) if place < doctor.EXAMPLES else ""
+            examination.note(code, rows.place(number), shown, fixed=fixed, detail=detail)
+        (swapped if mended else dropped if gone else set()).update(numbers.tolist())
+    watched = [rows.columns[role] for role in rows.columns if role not in ("system", "input", "history")]
+    if constant := survey.constant(watched):
+        examination.note("constant_column", count=len(constant), detail=", ".join(map(repr, constant)))
+    return dropped, frozenset(swapped)
+
+
+def _note_repeats(rows: Gathered, sides: split.Split, drop_near: bool) -> None:
+    for code, numbers in (("duplicates", sides.repeats), ("near_duplicates", sorted(sides.near_of))):
+        fixed = doctor.DROPPED if drop_near and code == "near_duplicates" else None
+        for place, number in enumerate(numbers):
+            shown = doctor.shown(rows.spool.load(number)) if place < doctor.EXAMPLES else ""
+            rows.doctor.note(code, rows.place(number), shown, fixed=fixed)
+
+
+def _write(spool: Spool, plan: _Plan, folder: Path) -> dict[str, str]:
     """One file per side that has rows; returns their SHA-256."""
     hashes: dict[str, str] = {}
+    sides = plan.sides
     present = [side for side in split.SIDES if sides.count(side)]
     handles = {side: (folder / f"{side}.jsonl").open("wb") for side in present}
     digests = {side: hashlib.sha256() for side in present}
     try:
-        for row, side, group in zip(spool, sides.sides, sides.groups, strict=True):
+        for number, (row, side, group) in enumerate(zip(spool, sides.sides, sides.groups, strict=True)):
             if side is not None:
+                row = swap(row, "swap_sides") if number in plan.swapped else row
                 line = json.dumps({**row, "key": f"{group:016x}"}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
                 handles[side].write(line)
                 digests[side].update(line)
@@ -326,21 +291,3 @@ def _put(made: Path, folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _nothing_usable(rows: _Gathered) -> DataError:
-    why = " ".join(finding.sentence for finding in rows.doctor.findings()[:3])
-    return DataError(
-        "no_usable_rows",
-        f"None of the {rows.read} rows can be used. {why}".strip(),
-        "Check that the right columns hold the texts.",
-        fields={"columns": rows.found[:50]},
-    )
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, str):
-        return text.shorten(value, 200)
-    if isinstance(value, list):
-        return [_shortened(item) for item in value[:6]]
-    return {key: _shortened(item) for key, item in value.items()} if isinstance(value, dict) else value

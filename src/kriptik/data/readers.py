@@ -1,4 +1,4 @@
-"""Files → records, one at a time: JSONL, JSON, CSV, TSV, Parquet, plain text. What a row means is `formats`'s business.
+"""Files → records, one at a time: JSONL, JSON, CSV, TSV, Parquet, YAML dialogues, plain text. What a row means is `formats`'s business.
 
 A new kind of file: one reader here and one line in `READERS`.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kriptik.data import text
+from kriptik.data.dialogues import read_yaml
 from kriptik.data.jsonstream import array_items
-from kriptik.data.record import Place, Record, row_error
+from kriptik.data.record import Place, Record, Unreadable, row_error
 from kriptik.spec.errors import DataError
 
 MAX_LINE = 16 << 20
@@ -35,7 +36,7 @@ def read_records(path: Path, name: str | None = None, member: str | None = None)
         raise DataError(
             "unsupported_file",
             f"{name or path.name!r} is not a kind of file that holds training rows here.",
-            "Send JSONL, JSON, CSV, TSV, Parquet, txt, md, or a zip of these.",
+            "Send JSONL, JSON, CSV, TSV, Parquet, YAML dialogues, txt, md, or a zip of these.",
         )
     found = False
     for record in reader(path, member):
@@ -69,7 +70,14 @@ def _read_jsonl(path: Path, member: str | None) -> Iterator[Record]:
     with _open_text(path) as handle:
         for place, line in _lines(handle, member):
             if line.strip():
-                yield Record(place, _parse(line, place))
+                yield Record(place, _parsed(line, place))
+
+
+def _parsed(line: str, place: Place) -> Any:
+    try:
+        return _parse(line, place)
+    except DataError as error:
+        return Unreadable(error)
 
 
 def _parse(source: str, place: Place) -> Any:
@@ -165,7 +173,8 @@ def _read_table(path: Path, member: str | None) -> Iterator[Record]:
                 return
             except csv.Error as error:
                 step = "Look for a quotation mark that is never closed."
-                raise row_error(place, None, f"cannot be read: {error}.", step, "bad_csv") from error
+                yield Record(place, Unreadable(row_error(place, None, f"cannot be read: {error}.", step, "bad_csv")))
+                continue
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
@@ -184,15 +193,11 @@ def _header(cells: list[str], place: Place) -> list[str]:
     return names
 
 
-def _cells(header: list[str], cells: list[str], place: Place) -> dict[str, str | None]:
+def _cells(header: list[str], cells: list[str], place: Place) -> dict[str, str | None] | Unreadable:
     if any(cell.strip() for cell in cells[len(header) :]):
-        raise row_error(
-            place,
-            None,
-            f"has {len(cells)} fields, but the header names {len(header)}.",
-            "Put quotation marks around texts that contain the separator.",
-            "bad_csv",
-        )
+        what = f"has {len(cells)} fields, but the header names {len(header)}."
+        step = "Put quotation marks around texts that contain the separator."
+        return Unreadable(row_error(place, None, what, step, "bad_csv"))
     padded: list[str | None] = [*cells, *[None] * (len(header) - len(cells))]
     return {name: padded[index] for index, name in enumerate(header) if name}
 
@@ -267,6 +272,8 @@ READERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".json": _read_json,
+    ".yml": read_yaml,
+    ".yaml": read_yaml,
     ".csv": _read_table,
     ".tsv": _read_table,
     ".parquet": _read_parquet,

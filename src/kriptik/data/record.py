@@ -23,10 +23,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a reader yields: the place and the value as parsed (a dictionary, a list of messages or a string)."""
+    """What a reader yields: the place and the value as parsed (a dictionary, a list of messages or a string), or `Unreadable`."""
 
     place: Place
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that is broken where the reader can go on with the next one."""
+
+    error: DataError
 
 
 def row_error(place: Place, column: str | None, what: str, next_step: str, code: str = "bad_row") -> DataError:

@@ -5,12 +5,10 @@ side follows from the seed and the group's own key, so neither the order of the 
 """
 
 import re
-import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 from kriptik.data import text
@@ -21,16 +19,6 @@ SIDES: tuple[Side, ...] = ("train", "eval", "test")
 
 LABEL_SHARE, LABEL_ROWS, LABEL_CHARS = 0.05, 20, 40
 """A short answer that so many rows share is a label ("yes", "refund"), or a phrase ("thank you"), and ties no rows together."""
-SHINGLE, MANY_WORDS = 5, 20
-SIMILAR = 0.8
-"""Jaccard similarity of shingles from which two rows count as nearly the same."""
-BANDS, BAND = 12, 5
-BINS = BANDS * BAND
-MOST_COMPARED = 200_000
-"""Rows up to which near-duplicates are looked for; their signatures take 240 bytes each."""
-LOOKED_AT = 4_000
-"""Characters of a row that count for similarity."""
-EMPTY = 0xFFFFFFFF
 _BETWEEN = re.compile(r"""(?<!\S)["'“”„‘’¿¡]+|[.,!?;:…"'“”‘’]+(?!\S)""")
 
 
@@ -50,6 +38,8 @@ class Split:
     sides: list[Side | None]
     groups: list[int]
     duplicates: int = 0
+    repeats: array = field(default_factory=lambda: array("L"))
+    """Rows that were dropped as repetitions."""
     near: int = 0
     labels: int = 0
     """Different short answers that were taken for labels."""
@@ -104,13 +94,14 @@ def split_rows(
     rows: Sequence[Traits],
     seed: int,
     held_out: dict[Side, int],
-    similar: Callable[[], Iterator[tuple[int, int]]] | None = None,
+    similar: Callable[[], Iterable[tuple[int, int]]] | None = None,
     drop_near: bool = False,
+    dropped: Collection[int] = (),
 ) -> Split:
     """Divides rows. `held_out`: how many rows eval and test should get, at most; `similar` yields pairs (later, earlier) that are
-    nearly the same. Where everything hangs together in one group, all of it is trained on."""
+    nearly the same; `dropped` rows are left out from the beginning. Where everything hangs together in one group, all of it is trained on."""
     result = Split([None] * len(rows), [0] * len(rows))
-    kept = _without_repeats(rows, result)
+    kept = _without_repeats(rows, result, dropped)
     parents = _Union(len(rows))
     labels = _labels(rows, kept)
     result.labels = len(labels)
@@ -157,82 +148,20 @@ def held_out_rows(rows: int, fraction: float, most: int) -> int:
     return max(1, min(most, max(round(rows * fraction), min(100, rows // 5)), rows - 1))
 
 
-class NearIndex:
-    """Finds rows that are nearly the same: one-permutation MinHash, banded; a signature of 60 numbers per row.
-
-    Source: Li, Owen, Zhang 2012; empty bins are filled from the next full one (Shrivastava, Li 2014).
-    """
-
-    def __init__(self) -> None:
-        self.signatures = array("I")
-        self.rows = 0
-        self.full = False
-
-    def add(self, row: Row) -> None:
-        """Takes the next row in; past `MOST_COMPARED` no more are taken."""
-        if self.rows >= MOST_COMPARED:
-            self.full = True
-            return
-        self.signatures.extend(signature(shingles(row)))
-        self.rows += 1
-
-    def pairs(self, load: Callable[[int], Row]) -> Iterator[tuple[int, int]]:
-        """(later, earlier) rows whose shingles really are that similar; `load` gives a row again. Reads only candidates."""
-        for band in range(BANDS):
-            first: dict[bytes, int] = {}
-            for row in range(self.rows):
-                start = row * BINS + band * BAND
-                earlier = first.setdefault(self.signatures[start : start + BAND].tobytes(), row)
-                if earlier != row and self._alike(row, earlier) and similarity(load(row), load(earlier)) >= SIMILAR:
-                    yield row, earlier
-
-    def _alike(self, one: int, other: int) -> bool:
-        a, b = self.signatures[one * BINS : (one + 1) * BINS], self.signatures[other * BINS : (other + 1) * BINS]
-        return sum(x == y for x, y in zip(a, b, strict=True)) >= (SIMILAR - 0.2) * BINS
+def find_labels(rows: Sequence[Traits]) -> set[int]:
+    """Hashes of short answers that so many rows share that they are labels or phrases."""
+    return _labels(rows, range(len(rows)))
 
 
-def shingles(row: Row) -> set[bytes]:
-    """Pairs of neighbouring words of all that a row says, in normal form; of few words, character 5-grams."""
-    asked, said = sides_of(row)
-    flat = text.normal(" ".join([*asked, *said])[:LOOKED_AT]).encode("utf-8", "replace")
-    words = flat.split()
-    if len(words) >= MANY_WORDS:
-        return {one + b" " + other for one, other in pairwise(words)}
-    return {flat[i : i + SHINGLE] for i in range(max(1, len(flat) - SHINGLE + 1))}
-
-
-def signature(pieces: set[bytes]) -> list[int]:
-    """The smallest hash in each of the bins."""
-    bins = [EMPTY] * BINS
-    for piece in pieces:
-        # CRC alone is linear: mixed (Murmur3's finaliser) before it is used as an order.
-        mixed = zlib.crc32(piece)
-        mixed = ((mixed ^ mixed >> 16) * 0x85EBCA6B) & EMPTY
-        mixed = ((mixed ^ mixed >> 13) * 0xC2B2AE35) & EMPTY
-        mixed ^= mixed >> 16
-        at = mixed % BINS
-        if mixed < bins[at]:
-            bins[at] = mixed
-    filled = [at for at, value in enumerate(bins) if value != EMPTY]
-    if len(filled) < BINS:
-        later = bins[filled[0]]
-        for at in reversed(range(BINS)):
-            later = bins[at] = later if bins[at] == EMPTY else bins[at]
-    return bins
-
-
-def similarity(one: Row, other: Row) -> float:
-    """Jaccard similarity of two rows' shingles."""
-    a, b = shingles(one), shingles(other)
-    return len(a & b) / len(a | b)
-
-
-def _without_repeats(rows: Sequence[Traits], result: Split) -> list[int]:
+def _without_repeats(rows: Sequence[Traits], result: Split, dropped: Collection[int]) -> list[int]:
     seen: set[int] = set()
     kept: list[int] = []
     for number, row in enumerate(rows):
+        if number in dropped:
+            continue
         if row.exact in seen:
             result.duplicates += 1
+            result.repeats.append(number)
         else:
             seen.add(row.exact)
             kept.append(number)
@@ -240,7 +169,7 @@ def _without_repeats(rows: Sequence[Traits], result: Split) -> list[int]:
     return kept
 
 
-def _labels(rows: Sequence[Traits], kept: list[int]) -> set[int]:
+def _labels(rows: Sequence[Traits], kept: Sequence[int]) -> set[int]:
     counts = Counter(tie for row in kept for tie, short in rows[row].ties if short)
     enough = max(LABEL_ROWS, LABEL_SHARE * len(kept))
     return {tie for tie, count in counts.items() if count >= enough}

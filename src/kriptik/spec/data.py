@@ -27,7 +27,6 @@ Prepared rows carry "key" as well: rows with the same key never sit on both side
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]
 Severity = Literal["info", "warning", "error"]
-FixName = Literal["mask_pii", "drop_near_duplicates", "drop_damaged", "drop_long"]
 DataVerdict = Literal["too_few", "enough", "recommended", "flagship", "unknown"]
 
 
@@ -38,6 +37,8 @@ class Example(Noun):
     column: str | None = None
     file: str | None = None
     text: str = ""
+    after: str | None = None
+    """The same piece after the fix that is offered; None where that drops the row, or where there is none."""
 
 
 class Finding(Noun):
@@ -48,8 +49,12 @@ class Finding(Noun):
     count: int = Field(ge=0)
     sentence: str
     examples: list[Example] = []
-    fix: FixName | None = None
-    """A fix that `prepare` can apply; None where it was handled already or only a person can."""
+    share: float = Field(default=0.0, ge=0)
+    """Of all rows read."""
+    fix: str | None = None
+    """A fix that `prepare` can apply (a repair, or `drop_` and the code); None where it was handled or only a person can."""
+    fixed: bool = False
+    """The fix was applied: these rows were mended or left out."""
 
 
 class Sufficiency(Noun):
@@ -89,6 +94,8 @@ class DataReport(Noun):
     languages: dict[str, int] = {}
     """Rows per guessed language, ISO 639-1; "other" where unsure."""
     findings: list[Finding] = []
+    fixes: list[str] = []
+    """Fixes that were applied, and will be when these rows are trained on."""
     sufficiency: Sufficiency
     preview: list[dict[str, JsonValue]] = []
     """The first few rows in their prepared form, shortened."""
@@ -108,7 +115,9 @@ class PreparedData(Noun):
     settings_key: str
     """Hash of source and settings: the same key means the same files."""
     seed: int
-    fixes: list[FixName] = []
+    fixes: list[str] = []
+    recipe_sha256: str = ""
+    """Hash of what was done to the rows (`recipe.json` beside them): the same source and recipe give the same bytes."""
     source: str = ""
     licence: str = ""
     report: DataReport

@@ -1,0 +1,206 @@
+"""Checks of one text. Each takes the text and answers where the defect shows (start, end), or None. Pure, and quick on clean text."""
+
+import re
+import zlib
+from collections.abc import Callable
+
+from ftfy import badness
+
+from kriptik.catalogue.defects import load_defects
+
+Span = tuple[int, int]
+_KNOWN = load_defects()
+_CODE = re.compile(
+    r"```|`[^`\n]+`|</?(?:html|body|script|head|style)\b|<!DOCTYPE|\b(?:def|class|function|import|return|const|let|var|printf?|echo"
+    r"|public|SELECT)\b[^.\n]{0,60}[({;=:]|\b(?:html|css|xml|jsx|react|javascript|regex|markdown|web ?page|tags?)\b",
+    re.IGNORECASE,
+)
+"""Texts that show or talk of code may hold marks that are defects elsewhere."""
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u200b\u2060\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ue000-\uf8ff]")
+_SUSPECT = re.compile("[\ufffdÃÂâ€åçéè‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸÐÑ¡-¿\x80-\x9f]{2}|\ufffd")
+"""Two neighbours that come out of a wrong encoding, or the replacement mark; `badness` decides on the former."""
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|b|i|u|a|em|strong|font|ul|ol|li|td|tr|th|table|tbody|img|h[1-6]|hr|center|blockquote|sup|sub)"
+    r"(?:\s[^<>\n]{0,200})?/?>|&(?:nbsp|amp|lt|gt|quot|apos|mdash|ndash|rsquo|lsquo|ldquo|rdquo|hellip|euro|copy|auml|ouml|uuml|aring"
+    r"|eacute|#\d{2,5}|#x[0-9a-f]{2,4});",
+    re.IGNORECASE,
+)
+_ESCAPE = re.compile(r"\\n(?=\\n|[A-Z0-9\-*•\"' ]|$)|\\r\\n|\\u[0-9a-fA-F]{4}|\\\"|\\x[0-9a-f]{2}")
+_SPACED = re.compile(r"(?:(?<!\S)[^\W\d_] ){7,}|[^\S\n]{12,}(?=\S)|(?:\n[^\S\n]*){6,}\n|\u00a0{4,}")
+_LONG_WORD = re.compile(r"[^\s]{90,}")
+_WORD = re.compile(r"[a-z]{4,}")
+_ANY_WORD = re.compile(r"\w+")
+_RARE_SHARE, _RARE_WORDS = 0.4, 5
+_PACKED, _PACKED_FROM = 5.0, 600
+_SAME_SHARE, _FEW_WORDS = 0.45, 14
+_LOOKED_AT = 4_000
+
+
+def damage(text: str) -> Span | None:
+    """Replacement marks, and UTF-8 that was once read as another encoding (judged by ftfy)."""
+    if text.isascii() or not (suspect := _SUSPECT.search(text)):
+        return None
+    if "\ufffd" in text:
+        at = text.index("\ufffd")
+        return at, at + 1
+    for line in text.splitlines():
+        if badness.is_bad(line):
+            found = badness.BADNESS_RE.search(line)
+            start = text.index(line) + (found.start() if found else 0)
+            return start, start + (found.end() - found.start() if found else len(line))
+    return suspect.span() if badness.is_bad(text) else None
+
+
+def control(text: str) -> Span | None:
+    """Control characters, invisible marks, and characters of private use. Joiners stay: Persian, Hindi and emoji need them."""
+    return _span(_CONTROL, text)
+
+
+def html(text: str) -> Span | None:
+    """Tags and entities left in running text; texts about markup and code are let pass."""
+    if ("<" in text or "&" in text) and (found := _TAG.search(text)) and not _CODE.search(text):
+        return found.span()
+    return None
+
+
+def markup(text: str) -> Span | None:
+    """Control marks of a chat template."""
+    return _span(_KNOWN.markup, text) if "<" in text or "[" in text or "###" in text else None
+
+
+def escapes(text: str) -> Span | None:
+    """Escapes that should have been characters."""
+    if "\\" not in text or "\n" in text and text.count("\n") >= text.count("\\n"):
+        return None
+    found = _ESCAPE.search(text)
+    return found.span() if found and not _CODE.search(text) and not re.search(r"\\(?:frac|sqrt|text|times|begin|left|cdot)", text) else None
+
+
+def spacing(text: str) -> Span | None:
+    """S p a c e d words and long runs of blanks inside lines; tables and code are let pass."""
+    found = _SPACED.search(text)
+    return found.span() if found and not _CODE.search(text) and "|" not in text else None
+
+
+def open_code(text: str) -> Span | None:
+    """A fence of code that is opened and never closed."""
+    if text.count("```") % 2:
+        at = text.rindex("```")
+        return at, at + 3
+    return None
+
+
+def gibberish(text: str) -> Span | None:
+    """Words that no language has, or one word without end."""
+    piece = text[:_LOOKED_AT]
+    words = _WORD.findall(piece.lower())
+    if len(words) >= _RARE_WORDS and sum(1 for word in words if _KNOWN.rare.search(word)) > _RARE_SHARE * len(words):
+        return 0, len(piece)
+    found = _LONG_WORD.search(piece) if piece.isascii() else None
+    if found and not re.search(r"://|www\.|[\\/=|_-]{3}|[.,;:(){}\[\]]{1}\w+[.,;:(){}\[\]]", found.group()):
+        return found.span()
+    return None
+
+
+def repetitive(text: str) -> Span | None:
+    """The same words again and again: most groups of three words are repetitions, or the text packs far too well."""
+    if len(text) < 60:
+        return None
+    words = _ANY_WORD.findall(text[:_LOOKED_AT].lower())
+    if len(words) < _FEW_WORDS:
+        return None
+    groups = len(words) - 2
+    if len(set(zip(words, words[1:], words[2:], strict=False))) < _SAME_SHARE * groups and not _table(text):
+        return 0, len(text)
+    if len(text) >= _PACKED_FROM and len(words) > 60 and not _table(text):
+        tail = text[-2_000:].encode("utf-8", "replace")
+        if len(tail) > _PACKED * len(zlib.compress(tail, 1)):
+            return len(text) - min(len(text), 2_000), len(text)
+    return None
+
+
+def placeholder(text: str) -> Span | None:
+    """Something that a person was to fill in. Code has braces of its own."""
+    found = _KNOWN.placeholder.search(text)
+    return found.span() if found and not _CODE.search(text) else None
+
+
+def secret(text: str) -> Span | None:
+    """Keys and tokens by the prefixes that services publish."""
+    return _span(_KNOWN.secret, text)
+
+
+def refusal(text: str) -> Span | None:
+    """An answer that begins by refusing."""
+    return _span(_KNOWN.refusal, text[:200])
+
+
+def model_talk(text: str) -> Span | None:
+    """A model that speaks of itself."""
+    return _span(_KNOWN.model_talk, text)
+
+
+def speakers(text: str) -> Span | None:
+    """Two lines or more that begin with a speaker's name, of two speakers."""
+    if ":" not in text:
+        return None
+    found = list(_KNOWN.speakers.finditer(text))
+    names = {one.group().strip().lower() for one in found}
+    return (found[0].start(), found[-1].end()) if len(names) >= 2 else None
+
+
+def cut_off(text: str) -> Span | None:
+    """A text of whole sentences whose last line stops without an end. Lists, titles, code, verse and short texts are let pass."""
+    end = text.rstrip()
+    if len(end) < 80 or not (end[-1].isalpha() or end[-1] in ",-–—"):
+        return None
+    last = end.rsplit("\n", 1)[-1].strip()
+    word = re.split(r"[^\w'’]+", last.rstrip(",-–— "))[-1].lower()
+    if word in _KNOWN.open_end or end[-1] in ",–—":
+        return (len(end) - len(last), len(end)) if not _CODE.search(text) else None
+    if _prose(last, end) and not _CODE.search(text):
+        return len(end) - len(last), len(end)
+    return None
+
+
+def _prose(last: str, whole: str) -> bool:
+    """Whether the last line is running text: it has sentences in it, or the lines before it end like sentences."""
+    if re.match(r"(?:[-*•·–]|\d+[.)]|[a-z][.)]|#+|>|\|)\s*", last) or len(last.split()) < 4 or "http" in last or "@" in last:
+        return False
+    if re.search(r"[.!?][\"'”)]?\s+[A-ZÅÄÖÉÜ]", last):
+        return True
+    lines = [line.rstrip() for line in whole.split("\n")[:-1] if line.strip()]
+    return bool(lines) and all(line[-1] in ".!?:\"”)" for line in lines) and len(last.split()) >= 6
+
+
+def _table(text: str) -> bool:
+    return text.count("|") > 8 or "```" in text or bool(_CODE.search(text))
+
+
+def _span(pattern: re.Pattern[str], text: str) -> Span | None:
+    found = pattern.search(text)
+    return found.span() if found else None
+
+
+Check = Callable[[str], Span | None]
+ANYWHERE: tuple[tuple[str, Check], ...] = (
+    ("damaged_text", damage),
+    ("control_characters", control),
+    ("html_remnants", html),
+    ("chat_markup", markup),
+    ("escaped_text", escapes),
+    ("odd_spacing", spacing),
+    ("gibberish", gibberish),
+    ("secrets", secret),
+    ("placeholders", placeholder),
+)
+"""Checks of every text of a row."""
+ANSWERS: tuple[tuple[str, Check], ...] = (
+    ("refusals", refusal),
+    ("model_talk", model_talk),
+    ("speaker_labels", speakers),
+    ("open_code", open_code),
+    ("repetitive", repetitive),
+    ("cut_off", cut_off),
+)
+"""Checks of what is learnt."""

