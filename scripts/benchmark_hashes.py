@@ -28,7 +28,8 @@ HOME = Path(__file__).parents[1] / "src" / "kriptik" / "catalogue" / "benchmarks
 def main(name: str, path: str) -> None:
     """Writes the file of one set."""
     about = SETS[name]
-    rows = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
     per_row = [runs("\n".join(row[field] for field in about["fields"])) for row in rows]
     hashes = sorted(set().union(*per_row))
     document = {

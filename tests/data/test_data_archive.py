@@ -108,4 +108,4 @@ def test_other_kinds_and_bad_rows_name_their_file(tmp_path):
     (tmp_path / "b.zip").write_bytes(packed(("a.jsonl", ROWS), ("b.jsonl", ROWS + "{torn\n")))
     with pytest.raises(DataError) as refused:
         check(tmp_path / "b.zip", name="b.zip", work=tmp_path)
-    assert refused.value.fields == {"row": 11, "file": "b.jsonl"}
+    assert refused.value.fields == {"row": 11, "file": "b.jsonl", "unreadable": 1, "fix": "drop_unreadable_rows"}

@@ -47,7 +47,7 @@ def test_the_same_folder_is_answered_again_repaired_or_replaced(tmp_path):
     (folder / "train.jsonl").write_text("broken")
     assert prepare(source, folder, name="rows.jsonl").train_sha256 == first.train_sha256 == file_sha256(folder / "train.jsonl")
     third = prepare(source, folder, name="rows.jsonl", settings=PrepareSettings(eval_fraction=0))
-    assert third.eval_path is None and sorted(p.name for p in folder.iterdir()) == ["prepared.json", "train.jsonl"]
+    assert third.eval_path is None and sorted(p.name for p in folder.iterdir()) == ["prepared.json", "recipe.json", "train.jsonl"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "rows.jsonl"]
 
 
@@ -98,7 +98,7 @@ def test_findings_count_show_and_mask(tmp_path):
     assert "anna.berg" not in report.model_dump_json()
     assert [found[code].count for code in ("damaged_text", "too_long", "chat_markup")] == [1, 1, 1]
     assert report.sufficiency.tier == "too_few" and report.ready
-    fixes = ["mask_pii", "drop_damaged", "drop_long"]
+    fixes = ["drop_damaged_text", "drop_too_long", "mask_pii"]
     made = prepare(source, tmp_path / "o", name="rows.jsonl", settings=PrepareSettings(fixes=fixes))
     text = json.dumps(read(made.train_path, made.eval_path))
     assert "anna.berg" not in text and "[email]" in text and "[phone]" in text and "Ã¤" not in text and "word word" not in text

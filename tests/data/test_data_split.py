@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kriptik.data import split
-from kriptik.data.split import NearIndex, held_out_rows, similarity, split_rows, traits
+from kriptik.data.near import SIMILAR, NearIndex, similarity
+from kriptik.data.split import held_out_rows, split_rows, traits
 from kriptik.data.text import normal
 
 WORDS = st.sampled_from(["roof", "wall", "floor", "paint", "price", "guarantee", "window", "door", "permit", "garden"])
@@ -109,12 +110,12 @@ def test_the_near_index_misses_few_and_invents_none():
         changed = words[:]
         changed[chance.randrange(60)] = "zzz"
         rows.append(pair("Tell me about it", " ".join(changed)))
-        planted += similarity(rows[-1], rows[-2]) >= split.SIMILAR
+        planted += similarity(rows[-1], rows[-2]) >= SIMILAR
     near = NearIndex()
     for row in rows:
         near.add(row)
     found = {tuple(sorted(found)) for found in near.pairs(lambda n: rows[n])}
-    assert all(similarity(rows[a], rows[b]) >= split.SIMILAR for a, b in found)
+    assert all(similarity(rows[a], rows[b]) >= SIMILAR for a, b in found)
     assert planted > 100 and len(found) >= 0.97 * planted
 
 

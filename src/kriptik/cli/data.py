@@ -14,8 +14,12 @@ from rich.text import Text
 from kriptik.catalogue.load import load_catalogue
 from kriptik.cli.client import Client, kriptik_home
 from kriptik.cli.show import DIM, FAULT, HOLD, SIGNAL
+from kriptik.data.checks.table import FIXES
 from kriptik.data.prepare import PREVIEW, PrepareSettings, prepare
+from kriptik.data.prepare import check as examine
+from kriptik.data.recipe import of as recipe_of
 from kriptik.spec.catalogue import Point
+from kriptik.spec.data import DataReport
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import ModelRef, Stage, StageSettings, TrainJob
 
@@ -55,6 +59,71 @@ def show(
     for line in lines:
         console.print(_written(line))
     console.print(_legend(lines))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A data file.")],
+    fix: Annotated[list[str] | None, typer.Option(help="A fix to try, as a finding offers it; several times.")] = None,
+    capability: Annotated[str | None, typer.Option(help="What it shall train, for example chat.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Examine a data file: what is wrong in which rows, and what can be done about it. Nothing is changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PrepareSettings(fixes=_known(fix or []))
+        report = examine(file, name=file.name, work=Path(folder), settings=settings, capability=capability, forgive=True).report
+    if as_json:
+        console.print_json(data=report.document())
+    else:
+        console.print(report_view(report))
+    if not report.ready:
+        raise typer.Exit(1)
+
+
+@app.command(name="fix")
+def write_fixed(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A data file.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write train.jsonl, eval.jsonl and recipe.json.")],
+    fix: Annotated[list[str] | None, typer.Option(help="A fix to apply, as a finding offers it; several times.")] = None,
+    recipe: Annotated[Path | None, typer.Option(exists=True, help="A recipe.json whose steps to repeat.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which rows are held out.")] = 0,
+) -> None:
+    """Write the rows as they would be trained on. The same file and recipe give the same bytes."""
+    settings = PrepareSettings(fixes=_known(fix or []))
+    if recipe is not None:
+        steps = json.loads(recipe.read_text("utf-8"))
+        settings, seed = PrepareSettings.model_validate(steps["settings"]), int(steps["seed"])
+        if recipe_of(seed, settings.document())["libraries"] != steps["libraries"]:
+            console.print(
+                Text("The recipe was made with other versions of the checking libraries: the bytes may differ.", style=HOLD)
+            )
+    made = prepare(file, folder, name=file.name, seed=seed, settings=settings)
+    console.print(report_view(made.report))
+    console.print(Text(f"recipe {made.recipe_sha256[:16]}  train.jsonl {made.train_sha256[:16]}", style=DIM))
+
+
+def report_view(report: DataReport) -> Text:
+    """A report for the terminal: the amount, then the findings, the worst first."""
+    view = Text(f"{report.usable:,} of {report.rows:,} rows can be used ({report.kind}). {report.sufficiency.sentence}\n")
+    styles = {"error": FAULT, "warning": HOLD, "info": DIM}
+    for finding in report.findings:
+        view.append(f"\n{finding.severity:8}", style=styles[finding.severity])
+        view.append(finding.sentence)
+        if finding.fix:
+            view.append(f"  --fix {finding.fix}", style=SIGNAL)
+        for one in finding.examples[:2]:
+            where = f"{one.file} " if one.file else ""
+            column = f", {one.column}" if one.column else ""
+            view.append(f"\n          {where}row {one.row}{column}: {one.text[:100]}", style=DIM)
+            if one.after is not None:
+                view.append(f"\n          → {one.after[:100]}", style=DIM)
+    return view.append("\n")
+
+
+def _known(fixes: list[str]) -> list[str]:
+    if unknown := sorted(set(fixes) - FIXES):
+        raise KriptikError("unknown_fix", f"There is no fix called '{unknown[0]}'.", f"Known ones: {', '.join(sorted(FIXES))}.")
+    return fixes
 
 
 def _ask(job: TrainJob, stage: int, rows: int, folder: Path) -> list[dict[str, Any]]:

@@ -56,6 +56,29 @@ def plan(
     console.print_json(data=made) if as_json else console.print(show.plan_view(made["plan"], details=details))
 
 
+@app.command(name="import")
+def import_job(
+    job: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A JSON file with an OpenAI fine-tuning job.")],
+    data: Annotated[str | None, typer.Option(help="A data file (OpenAI's JSONL is read as it is), or a built-in sample.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.01, help="The most to spend, in dollars.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Plan what an OpenAI fine-tuning job asks for. Nothing is spent."""
+    client = Client()
+    try:
+        asked = json.loads(job.read_text("utf-8"))
+    except ValueError as error:
+        raise KriptikError("bad_json", f"{job.name} is not JSON: {error}.", "Save the job as one JSON object.") from error
+    body = {"job": asked, "datasetId": find_data(client, data) if data else None, "budgetMaxUsd": budget}
+    made = client.post("/plans/import", {name: value for name, value in body.items() if value is not None})
+    if as_json:
+        console.print_json(data=made)
+        return
+    console.print(show.plan_view(made["plan"]))
+    for note in made["notes"]:
+        console.print(f"  {note}", style=show.DIM, highlight=False)
+
+
 @app.command()
 def train(
     prompt: Annotated[str, typer.Argument(help="What you want to train, in plain words.")],

@@ -43,5 +43,7 @@ def read_yaml(path: Path, member: str | None) -> Iterator[Record]:
         )
     for number, lines in enumerate(several, 1):
         said = [line for line in lines if line is not None] if isinstance(lines, list) else [lines]
-        turns = [{"role": SPEAKERS[at % 2], "content": line if isinstance(line, str) else str(line)} for at, line in enumerate(said)]
+        turns = [
+            {"role": SPEAKERS[at % 2], "content": line if isinstance(line, str) else str(line)} for at, line in enumerate(said)
+        ]
         yield Record(Place(number, member), turns)

@@ -110,7 +110,9 @@ class Doctor:
             row = repair.mend(row, repairs)
             row = repair.swap(row, "swap_pairs") if "swap_pairs" in repairs else row
             parts = parts_of(row, columns)
-            if not all(one.text.strip() for one in parts if one.role in ("user", "assistant", "text")) and "tool_calls" not in str(row):
+            if not all(one.text.strip() for one in parts if one.role in ("user", "assistant", "text")) and "tool_calls" not in str(
+                row
+            ):
                 self.note("empty_answer", place)
                 return None
         last = next((one.text for one in reversed(parts) if one.learnt), parts[-1].text if parts else "")

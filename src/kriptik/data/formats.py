@@ -44,7 +44,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "second": ("response_b", "response_1", "answer_b", "answer_1", "conversation_b", "completion_b"),
     "winner": ("winner", "better_response_id", "preference", "preferred", "better", "choice"),
     "chosen_score": ("score_chosen", "chosen_score", "chosen_rating", "rating_chosen", "chosen_avg_rating", "reward_chosen"),
-    "rejected_score": ("score_rejected", "rejected_score", "rejected_rating", "rating_rejected", "rejected_avg_rating", "reward_rejected"),
+    "rejected_score": (
+        *("score_rejected", "rejected_score", "rejected_rating", "rating_rejected", "rejected_avg_rating"),
+        *("reward_rejected",),
+    ),
     "candidates": ("completions", "responses", "candidates", "answers"),
     "label": ("label", "thumbs_up", "is_good", "desirable", "kto_tag", "feedback", "rating"),
     "tests": ("tests", "unit_tests", "test", "test_list", "test_code"),
@@ -55,6 +58,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "answer": ("answer", "solution", "target", "expected", "completion", "output", "response", "canonical_solution", "code"),
     "history": ("history",),
+    "tools": ("tools", "functions"),
 }
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
@@ -63,7 +67,7 @@ LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...
     ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
     ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
     ("kto", "feedback", ("messages", "label"), ("system",)),
-    ("messages", "messages", ("messages",), ("system",)),
+    ("messages", "messages", ("messages",), ("system", "tools")),
     ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
     *(("checked", "checked", ("prompt", check), ("answer", "system")) for check in CHECKS),
     ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
@@ -139,7 +143,11 @@ def _of_messages(cells: Cells) -> Made:
     column, value = cells.columns["messages"], parsed(cells.raw("messages"))
     if value is None:
         return Made(None, problem="empty_row")
-    return _conversation(cells.system() + read_turns(value, cells.place, column))
+    made = _conversation(cells.system() + read_turns(value, cells.place, column))
+    tools = parsed(cells.value.get(cells.columns["tools"])) if "tools" in cells.columns else None
+    if made.row is None or not isinstance(tools, list) or not tools:
+        return made
+    return Made({**made.row, "tools": tools}, made.notes)
 
 
 def _of_alpaca(cells: Cells) -> Made:

@@ -199,7 +199,9 @@ def _unreadable(rows: Gathered, place: Place, error: DataError) -> None:
     rows.first_error = rows.first_error or error
     column = error.fields.get("column")
     fixed = doctor.DROPPED if "drop_unreadable_rows" in rows.doctor.fixes else None
-    rows.doctor.note("unreadable_rows", place, error.sentence, column=str(column) if column else None, fixed=fixed, detail=error.sentence)
+    rows.doctor.note(
+        "unreadable_rows", place, error.sentence, column=str(column) if column else None, fixed=fixed, detail=error.sentence
+    )
 
 
 def _note_unreadable(rows: Gathered, error: DataError) -> None:

@@ -38,10 +38,14 @@ def _address(found: str) -> bool:
 FEWEST_DIGITS = 7
 """No number that is looked for is shorter."""
 
+_CARD = re.compile(
+    r"(?<![\w.,-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5}|[3-6]\d{14,15})(?![\w-])(?!\.\d)"
+)
+"""Cards have 15 or 16 digits here, grouped as they are printed or not at all; a number in a sum is none."""
 KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("email", re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+\b"), lambda _: True),
     ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban.is_valid),
-    ("card", re.compile(r"\b\d(?:[ -]?\d){12,18}\b"), _card),
+    ("card", _CARD, _card),
     ("personal number", re.compile(r"\b(?:19|20)?\d{6}[-+]\d{4}\b"), personnummer.is_valid),
     ("personal number", re.compile(r"\b\d{6}[-+A]\d{3}[0-9A-Y]\b"), hetu.is_valid),
     ("personal number", re.compile(r"\b[12] ?\d{2} ?\d{2} ?\d{2} ?\d{3} ?\d{3} ?\d{2}\b"), nir.is_valid),

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from pydantic import Field, ValidationError, field_validator
 
 from kriptik.data import doctor, recipe, split
-from kriptik.data.checks.table import FIXES, REPAIRS, dropping, repairing
 from kriptik.data.checks.repair import swap
+from kriptik.data.checks.table import FIXES, REPAIRS, dropping, repairing
 from kriptik.data.gather import PREVIEW, Gathered, Spool, gathered
 from kriptik.spec.base import Noun
 from kriptik.spec.data import DataReport, PreparedData

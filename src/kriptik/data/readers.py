@@ -1,4 +1,4 @@
-"""Files → records, one at a time: JSONL, JSON, CSV, TSV, Parquet, YAML dialogues, plain text. What a row means is `formats`'s business.
+"""Files → records, one at a time: JSONL, JSON, CSV, TSV, Parquet, YAML dialogues, text. What a row means is for `formats` to say.
 
 A new kind of file: one reader here and one line in `READERS`.
 """

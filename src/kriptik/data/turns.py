@@ -3,6 +3,7 @@
 Sources: OpenAI fine-tuning format (role/content, content parts, weight, tool calls); ShareGPT (from/value).
 """
 
+import json
 import re
 from typing import Any
 
@@ -27,7 +28,11 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
+    "function_call": "assistant",
+    "tool_call": "assistant",
 }
+CALLING = ("function_call", "tool_call")
+"""Roles, and names of a field, under which a call stands by itself: {"name", "arguments"}, or its JSON."""
 SPEAKERS = re.compile(r"\n\n\s*(Human|Assistant):")
 KEPT = ("name", "tool_calls", "tool_call_id", "weight")
 
@@ -118,11 +123,28 @@ def _turn(item: Any, place: Place, column: str) -> Message:
     if known is None:
         found = f"has no role: {text.shorten(repr(role), 40)}." if role is not None else "has no role."
         raise row_error(place, f"{column}.{role_key}", found, "Use system, user, assistant or tool (ShareGPT: human, gpt).")
-    if text_key not in item and not item.get("tool_calls"):
+    if text_key not in item and not item.get("tool_calls") and not isinstance(item.get("function_call"), dict):
         raise row_error(place, f"{column}.content", "is missing.", "Every message needs its text.")
+    if role.strip().lower() in CALLING:
+        return {"role": known, "content": "", "tool_calls": [_call(item.get(text_key))]}
     message: Message = {"role": known, "content": _content(item.get(text_key), place, f"{column}.{text_key}")}
     message.update({key: item[key] for key in KEPT if item.get(key) is not None})
+    if isinstance(item.get("function_call"), dict):
+        message["tool_calls"] = [_call(item["function_call"])]
     return message
+
+
+def _call(value: Any) -> dict[str, Any]:
+    """A call as OpenAI writes it. What is no call is kept as it stands: the doctor names such rows."""
+    try:
+        called = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        called = None
+    if not isinstance(called, dict):
+        return {"type": "function", "function": {"name": "", "arguments": str(value)}}
+    arguments = called.get("arguments", {})
+    said = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"type": "function", "function": {"name": str(called.get("name") or ""), "arguments": said}}
 
 
 def _content(value: Any, place: Place, column: str) -> str:

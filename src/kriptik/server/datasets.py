@@ -7,11 +7,12 @@ import contextlib
 from pathlib import Path
 
 from kriptik.data import builtin, prepare
+from kriptik.data.checks.table import FIXES
 from kriptik.server.core import Core
 from kriptik.server.uploads import Upload
 from kriptik.spec.base import new_id
 from kriptik.spec.data import DataOrigin, DataReport, Dataset
-from kriptik.spec.errors import ConflictError
+from kriptik.spec.errors import BadInputError, ConflictError
 from kriptik.store import datasets, tables
 
 
@@ -22,9 +23,36 @@ def incoming(core: Core) -> Path:
     return folder / new_id()
 
 
-def keep_upload(core: Core, user_id: str, upload: Upload, capability: str | None) -> Dataset:
+def keep_upload(core: Core, user_id: str, upload: Upload, capability: str | None, fixes: list[str]) -> Dataset:
     """Checks a received file and keeps it. Raises `DataError` for what cannot be trained on; nothing is kept then."""
-    return _keep(core, user_id, upload.path, upload.name, "upload", "", capability)
+    return _keep(core, user_id, upload.path, upload.name, "upload", "", capability, fixes)
+
+
+def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capability: str | None) -> Dataset:
+    """Examines a data set again with other fixes and remembers them: its rows are prepared with them from now on."""
+    with core.db.read() as session:
+        row = datasets.get(session, user_id, dataset_id)
+        path = Path(row.path)
+    checked = prepare.check(
+        path, name=path.name, work=core.data_dir / "incoming", settings=settings_of(fixes), capability=capability, forgive=True
+    )
+    with core.db.write() as session:
+        row = datasets.get(session, user_id, dataset_id)
+        row.report = checked.report.model_copy(update={"dataset_id": dataset_id}).document()
+        session.flush()
+        return as_noun(row)
+
+
+def settings_of(fixes: list[str]) -> prepare.PrepareSettings:
+    """How rows are prepared with these fixes. Raises `BadInputError` for one that does not exist."""
+    if unknown := sorted(set(fixes) - FIXES):
+        raise BadInputError(
+            "unknown_fix",
+            f"There is no fix called {unknown[0][:60]!r}.",
+            "Use the names that the findings offer.",
+            fields={"known": sorted(FIXES)},
+        )
+    return prepare.PrepareSettings(fixes=fixes)
 
 
 def keep_sample(core: Core, user_id: str, name: str) -> Dataset:
@@ -37,7 +65,7 @@ def keep_sample(core: Core, user_id: str, name: str) -> Dataset:
             found = datasets.same(session, user_id, "builtin", name, prepare.file_sha256(path))
         if found is not None and Path(found.path).is_file():
             return as_noun(found)
-        return _keep(core, user_id, path, name, "builtin", sample.licence, None)
+        return _keep(core, user_id, path, name, "builtin", sample.licence, None, [])
     finally:
         path.unlink(missing_ok=True)
 
@@ -76,11 +104,19 @@ def as_noun(row: tables.Dataset) -> Dataset:
 
 
 def _keep(
-    core: Core, user_id: str, received: Path, name: str, source: DataOrigin, licence: str, capability: str | None
+    core: Core,
+    user_id: str,
+    received: Path,
+    name: str,
+    source: DataOrigin,
+    licence: str,
+    capability: str | None,
+    fixes: list[str],
 ) -> Dataset:
     dataset_id = new_id()
     read_as = name if source == "upload" else f"{name}.jsonl"
-    checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", capability=capability)
+    settings = settings_of(fixes)
+    checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", settings=settings, capability=capability)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})
     home = core.data_dir / "sources" / dataset_id
     home.mkdir(parents=True)

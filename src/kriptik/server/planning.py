@@ -178,6 +178,7 @@ def prepare_rows(
         folder,
         name=source.name,
         seed=SEED,
+        settings=prepare.PrepareSettings(fixes=DataReport.model_validate(dataset.report).fixes),
         capability=plan.choices.capability,
         licence=dataset.licence,
         source_name=dataset.name,

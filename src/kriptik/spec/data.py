@@ -16,7 +16,7 @@ DataFormat = Literal["messages", "prompt_completion", "alpaca", "sharegpt", "pre
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
 RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked"]
 """What a row becomes:
-messages     {"messages": [{"role", "content"}, …]}
+messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
 text         {"text": str}
 preferences  {"prompt": [message, …], "chosen": [message, …], "rejected": [message, …]}
 feedback     {"prompt": [message, …], "completion": [message, …], "label": bool}

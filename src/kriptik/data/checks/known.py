@@ -15,7 +15,8 @@ WORDS = 8
 """Words of a run."""
 ANCHOR = 4
 """Only runs that begin with a word of at least so many letters count: half of all, which is enough to find any task."""
-HITS = 2
+HITS = 4
+"""Runs that must be the same: fewer are common phrases, such as numbers counted up."""
 _WORD = re.compile(r"[^\W_]+")
 
 

@@ -9,14 +9,14 @@ import ftfy
 
 from kriptik.catalogue.defects import load_defects
 from kriptik.data import personal
+from kriptik.data.checks.texts import INVISIBLE
 from kriptik.spec.data import Row
 
-MACHINE_READ = frozenset({"tests", "schema", "pattern", "task"})
+MACHINE_READ = frozenset({"tests", "schema", "pattern", "task", "tools"})
 """Parts of a row that are no text for people: mending would break them."""
 _KNOWN = load_defects()
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)(?:\s[^<>]*)?/?>")
 _BREAKS = frozenset({"p", "br", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote", "hr"})
-_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u200b\u2060\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ue000-\uf8ff]")
 _FIX = ftfy.TextFixerConfig(
     unescape_html=False, fix_latin_ligatures=False, fix_character_width=False, uncurl_quotes=False, fix_line_breaks=False,
     normalization=None, explain=False,
@@ -25,7 +25,7 @@ _FIX = ftfy.TextFixerConfig(
 
 def repair_text(text: str) -> str:
     """Undoes a wrong encoding (ftfy), and takes out control and invisible characters and replacement marks."""
-    return _INVISIBLE.sub("", ftfy.fix_text(text, _FIX)).replace("\ufffd", "")
+    return INVISIBLE.sub("", ftfy.fix_text(text, _FIX)).replace("\ufffd", "")
 
 
 def strip_html(text: str) -> str:

@@ -94,7 +94,12 @@ def _answer(said: str, asked: list[str]) -> Iterator[str]:
         yield "null_answer"
     elif not any(map(str.isalnum, short[:200])) and len(short) < 200 and not any(ord(c) > 0x2190 for c in short):
         yield "wordless_answer"
-    if asked and len(asked[-1]) >= _ECHO_FROM and abs(len(asked[-1]) - len(said)) < 10 and text.normal(asked[-1]) == text.normal(said):
+    if (
+        asked
+        and len(asked[-1]) >= _ECHO_FROM
+        and abs(len(asked[-1]) - len(said)) < 10
+        and text.normal(asked[-1]) == text.normal(said)
+    ):
         yield "echoes"
 
 

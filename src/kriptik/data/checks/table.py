@@ -43,17 +43,26 @@ KINDS: dict[str, Kind] = {
     "joined_turns": Kind("info", "In {n} {rows} neighbouring messages of one speaker were joined"),
     "leading_answer": Kind("info", "In {n} {rows} an answer before the first question was cut"),
     "trailing_question": Kind("info", "In {n} {rows} a question without an answer was cut from the end"),
-    "bad_tool_call": Kind("warning", "{n} {rows} {hold} a tool call that is broken or a tool's answer that nobody asked for", drop=True),
+    "bad_tool_call": Kind(
+        "warning", "{n} {rows} {hold} a tool call that is broken or a tool's answer that nobody asked for", drop=True
+    ),
     # preferences and marks
     "same_answers": Kind("warning", "{n} {rows} {prefer} an answer to itself", "left out"),
     "no_preference": Kind("warning", "{n} {rows} {prefer} neither answer", "left out"),
     "other_question": Kind("warning", "In {n} {rows} the answers do not follow on one question", "left out"),
     "nearly_same_answers": Kind("warning", "In {n} {rows} the better and the worse answer are nearly the same", drop=True),
-    "swapped_pairs": Kind("warning", "In {n} {rows} the worse answer has the higher score: better and worse look swapped", repair="swap_pairs", drop=True),
+    "swapped_pairs": Kind(
+        "warning",
+        "In {n} {rows} the worse answer has the higher score: better and worse look swapped",
+        repair="swap_pairs",
+        drop=True,
+    ),
     "contradicting_pairs": Kind("warning", "{n} {rows} {prefer} what another row rejects for the same question", drop=True),
     "refusal_preferred": Kind("warning", "{n} {rows} {prefer} a refusal to an answer", drop=True),
     "contradicting_marks": Kind("warning", "{n} {rows} {mark} an answer otherwise than another row does", drop=True),
-    "length_bias": Kind("warning", "The better answer is mostly the longer one: {detail}", "the model may learn length instead of quality"),
+    "length_bias": Kind(
+        "warning", "The better answer is mostly the longer one: {detail}", "the model may learn length instead of quality"
+    ),
     "one_sided_marks": Kind("warning", "All marks are the same ({detail})", "good and bad ones are both needed"),
     # repetition
     "duplicates": Kind("info", "{n} {rows} {repeat} an earlier one", "dropped"),
@@ -66,21 +75,31 @@ KINDS: dict[str, Kind] = {
     "labels": Kind("info", "Short answers shared by many rows ({n}) count as labels and may stand on both sides"),
     # what leaks
     "leaks": Kind("warning", "{n} {rows} of the file's own test or validation part also stand in its training part", drop=True),
-    "contaminated": Kind("warning", "{n} {rows} {hold} tasks of a known benchmark ({detail})", "results on it would mean nothing", drop=True),
+    "contaminated": Kind(
+        "warning", "{n} {rows} {hold} tasks of a known benchmark ({detail})", "results on it would mean nothing", drop=True
+    ),
     "no_held_out": Kind("warning", "No row can be held out: all of them hang together. The result cannot be measured"),
     # people's data
     "personal_data": Kind("warning", "{n} {rows} {hold} what looks like personal data ({detail})", repair="mask_pii", drop=True),
     "secrets": Kind("warning", "{n} {rows} {hold} what looks like a password or key", repair="mask_secrets", drop=True),
     # damage
-    "damaged_text": Kind("warning", "{n} {rows} {hold} damaged characters, as after a wrong encoding", repair="repair_text", drop=True),
+    "damaged_text": Kind(
+        "warning", "{n} {rows} {hold} damaged characters, as after a wrong encoding", repair="repair_text", drop=True
+    ),
     "control_characters": Kind("warning", "{n} {rows} {hold} control or invisible characters", repair="repair_text", drop=True),
     "html_remnants": Kind("warning", "{n} {rows} {hold} remnants of HTML", repair="strip_html", drop=True),
     "chat_markup": Kind(
-        "warning", "{n} {rows} {hold} a chat template's control marks as text", "the template adds its own", repair="strip_markup", drop=True
+        "warning",
+        "{n} {rows} {hold} a chat template's control marks as text",
+        "the template adds its own",
+        repair="strip_markup",
+        drop=True,
     ),
     "speaker_labels": Kind("warning", "{n} {rows} {hold} a whole conversation in one field", drop=True),
     "escaped_text": Kind("warning", "{n} {rows} {hold} escapes as text (\\n, \\u00e4)", repair="unescape_text", drop=True),
-    "odd_spacing": Kind("warning", "{n} {rows} {have} spaced-out letters or long runs of blanks", repair="squeeze_spaces", drop=True),
+    "odd_spacing": Kind(
+        "warning", "{n} {rows} {have} spaced-out letters or long runs of blanks", repair="squeeze_spaces", drop=True
+    ),
     "open_code": Kind("warning", "{n} {rows} {open} a block of code that never ends", drop=True),
     "gibberish": Kind("warning", "{n} {rows} {hold} no words of any language", drop=True),
     "repetitive": Kind("warning", "{n} {rows} {repeat} the same words over and over", drop=True),
@@ -94,7 +113,9 @@ KINDS: dict[str, Kind] = {
     "other_language": Kind("warning", "{n} {rows} {are} in another language than the rest ({detail})", drop=True),
     # length
     "too_long": Kind("warning", "{n} {rows} {are} longer than {limit} tokens", "the rest is cut", drop=True),
-    "answer_cut_away": Kind("warning", "In {n} {rows} the question alone fills {limit} tokens: nothing of the answer is learnt", drop=True),
+    "answer_cut_away": Kind(
+        "warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut to leave room for the answer", drop=True
+    ),
     "outlier_length": Kind("warning", "{n} {rows} {are} many times longer than the others", drop=True),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),

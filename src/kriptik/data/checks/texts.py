@@ -1,4 +1,4 @@
-"""Checks of one text. Each takes the text and answers where the defect shows (start, end), or None. Pure, and quick on clean text."""
+"""Checks of one text: each answers where the defect shows (start, end), or None. Pure, and quick on clean text."""
 
 import re
 import zlib
@@ -16,7 +16,9 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 """Texts that show or talk of code may hold marks that are defects elsewhere."""
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u200b\u2060\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ue000-\uf8ff]")
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u200b\u2060\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069\ue000-\uf8ff]"
+)
 _SUSPECT = re.compile("[\ufffdÃÂâ€åçéè‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸÐÑ¡-¿\x80-\x9f]{2}|\ufffd")
 """Two neighbours that come out of a wrong encoding, or the replacement mark; `badness` decides on the former."""
 _TAG = re.compile(
@@ -53,7 +55,7 @@ def damage(text: str) -> Span | None:
 
 def control(text: str) -> Span | None:
     """Control characters, invisible marks, and characters of private use. Joiners stay: Persian, Hindi and emoji need them."""
-    return _span(_CONTROL, text)
+    return _span(INVISIBLE, text)
 
 
 def html(text: str) -> Span | None:
@@ -70,10 +72,14 @@ def markup(text: str) -> Span | None:
 
 def escapes(text: str) -> Span | None:
     """Escapes that should have been characters."""
-    if "\\" not in text or "\n" in text and text.count("\n") >= text.count("\\n"):
+    if "\\" not in text or ("\n" in text and text.count("\n") >= text.count("\\n")):
         return None
     found = _ESCAPE.search(text)
-    return found.span() if found and not _CODE.search(text) and not re.search(r"\\(?:frac|sqrt|text|times|begin|left|cdot)", text) else None
+    return (
+        found.span()
+        if found and not _CODE.search(text) and not re.search(r"\\(?:frac|sqrt|text|times|begin|left|cdot)", text)
+        else None
+    )
 
 
 def spacing(text: str) -> Span | None:
@@ -170,7 +176,7 @@ def _prose(last: str, whole: str) -> bool:
     if re.search(r"[.!?][\"'”)]?\s+[A-ZÅÄÖÉÜ]", last):
         return True
     lines = [line.rstrip() for line in whole.split("\n")[:-1] if line.strip()]
-    return bool(lines) and all(line[-1] in ".!?:\"”)" for line in lines) and len(last.split()) >= 6
+    return bool(lines) and all(line[-1] in '.!?:"”)' for line in lines) and len(last.split()) >= 6
 
 
 def _table(text: str) -> bool:

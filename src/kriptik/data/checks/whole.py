@@ -1,5 +1,6 @@
 """Checks that need all rows: a few numbers are kept of each (about 60 bytes), and looked at together at the end."""
 
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ LONGER_SHARE, LONGER_BY = 0.8, 1.5
 _ASKED, _ASKS_BACK, _PLAIN = 1, 2, 4
 NO_LANGUAGE = 255
 _TRAIN, _TEST = 1, 2
+_TRANSLATES = re.compile(r"translat|übersetz|traduc|tradu[iz]|översätt|vertaal|przetłumacz|перевед|language|翻译", re.IGNORECASE)
+"""Words of a question that asks for another language."""
 
 
 class Survey:
@@ -38,7 +41,9 @@ class Survey:
     def add(self, row: Row, parts: list[Part], language: tuple[str, float], part: str) -> None:
         """Takes a row in. `part`: which of the file's own parts it stands in ("train", "test", or empty)."""
         last = next((one for one in reversed(parts) if one.learnt), None)
-        before = [f"{one.role}\x1f{one.text}" for one in parts if one is not last and one.role != "text" and not _rejected(one, row)]
+        before = [
+            f"{one.role}\x1f{one.text}" for one in parts if one is not last and one.role != "text" and not _rejected(one, row)
+        ]
         said = last.text if last and last.role != "text" else ""
         asked = next((one.text for one in reversed(parts) if one.role == "user"), "")
         self.context.append(text.hash64("\x1e".join(map(text.normal, before))) if before else 0)
@@ -51,7 +56,8 @@ class Survey:
         one_turn = plain and sum(turn["role"] != "system" for turn in row["messages"]) == 2
         self.habits.append(_ASKED * asked.rstrip().endswith("?") | _ASKS_BACK * said.rstrip().endswith("?") | _PLAIN * one_turn)
         code, score = language
-        self.language.append(self._code(code) if score >= SURE else NO_LANGUAGE)
+        sure = score >= SURE and not _TRANSLATES.search("\n".join(one.text for one in parts if one.role != "assistant"))
+        self.language.append(self._code(code) if sure else NO_LANGUAGE)
         self.part.append({"train": _TRAIN, "test": _TEST}.get(part, 0))
 
     def see(self, name: str, value: object) -> None:
@@ -109,7 +115,9 @@ class Survey:
     def _boilerplate(self, context: npt.NDArray[np.uint64], answer: npt.NDArray[np.uint64], labels: set[int]) -> Rows:
         long = np.frombuffer(self.length, dtype=np.uint64) >= BOILERPLATE_CHARS
         values, inverse, counts = np.unique(answer, return_inverse=True, return_counts=True)
-        often = (counts >= BOILERPLATE_ROWS) & (values != 0) & ~np.isin(values, np.fromiter(labels, dtype=np.uint64, count=len(labels)))
+        often = (
+            (counts >= BOILERPLATE_ROWS) & (values != 0) & ~np.isin(values, np.fromiter(labels, dtype=np.uint64, count=len(labels)))
+        )
         rows = np.flatnonzero(often[inverse] & long)
         asked: dict[int, set[int]] = defaultdict(set)
         for row in rows:
@@ -156,7 +164,12 @@ _CHANGES = object()
 
 
 def _rejected(part: Part, row: Row) -> bool:
-    return "rejected" in row and part.role == "assistant" and not part.learnt and any(part.text == turn["content"] for turn in row["rejected"])
+    return (
+        "rejected" in row
+        and part.role == "assistant"
+        and not part.learnt
+        and any(part.text == turn["content"] for turn in row["rejected"])
+    )
 
 
 def _mixed(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -29,7 +29,7 @@ class Tokens:
 def encode_row(tokenizer: Any, row: dict[str, Any], index: int, longest: int) -> Tokens:
     """A row as tokens, at most `longest` of them. Raises DataError naming the row (1-based)."""
     if "messages" in row:
-        tokens = _conversation(tokenizer, row["messages"], index)
+        tokens = _conversation(tokenizer, row["messages"], index, row.get("tools"))
     elif isinstance(row.get("text"), str):
         ids = _ids(tokenizer, row["text"]) + _end(tokenizer)
         tokens = Tokens(ids, [True] * len(ids))
@@ -46,13 +46,16 @@ def encode_prompt(tokenizer: Any, messages: list[dict[str, Any]], index: int = 0
     return _ids(tokenizer, render(tokenizer, messages, index, ask=True))
 
 
-def render(tokenizer: Any, messages: list[dict[str, Any]], index: int, *, ask: bool) -> str:
-    """The template's text; without a template, plain lines. Raises DataError naming the row."""
+def render(
+    tokenizer: Any, messages: list[dict[str, Any]], index: int, *, ask: bool, tools: list[dict[str, Any]] | None = None
+) -> str:
+    """The template's text; without a template, plain lines. `tools` are described where the template can. Raises DataError naming
+    the row."""
     if not getattr(tokenizer, "chat_template", None):
         lines = "".join(f"{m['role'].capitalize()}: {m.get('content') or ''}\n" for m in messages)
         return lines + ("Assistant:" if ask else "")
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=ask)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         raise DataError(
             "template_refuses",
@@ -74,16 +77,18 @@ def fit(tokens: Tokens, longest: int) -> Tokens:
     return Tokens(tokens.ids[start : start + longest], tokens.learnt[start : start + longest], over)
 
 
-def _conversation(tokenizer: Any, messages: list[dict[str, Any]], index: int) -> Tokens:
+def _conversation(
+    tokenizer: Any, messages: list[dict[str, Any]], index: int, tools: list[dict[str, Any]] | None = None
+) -> Tokens:
     ids: list[int] = []
     learnt: list[bool] = []
     done = 0
-    text = render(tokenizer, messages, index, ask=False)
+    text = render(tokenizer, messages, index, ask=False, tools=tools)
     for number, message in enumerate(messages):
         if message.get("role") != "assistant":
             continue
-        before = render(tokenizer, messages[:number], index, ask=True)
-        after = render(tokenizer, messages[: number + 1], index, ask=False)
+        before = render(tokenizer, messages[:number], index, ask=True, tools=tools)
+        after = render(tokenizer, messages[: number + 1], index, ask=False, tools=tools)
         if not (after.startswith(before) and text.startswith(after.rstrip()) and len(before) >= done):
             raise DataError(
                 "template_rewrites",

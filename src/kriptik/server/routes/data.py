@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 
 from kriptik.data import builtin
 from kriptik.server import datasets, uploads
@@ -37,6 +38,13 @@ class DatasetList(Noun):
     next: str | None = None
 
 
+class FixRequest(Noun):
+    """Fixes as the findings offer them (`fix`), all that shall be applied. `capability`: what the rows shall train."""
+
+    fixes: Annotated[list[str], Field(max_length=50)]
+    capability: Annotated[str | None, Field(max_length=100)] = None
+
+
 class SampleSet(Noun):
     """A data set that comes as an installed package. `credit` is shown wherever its rows are used."""
 
@@ -58,13 +66,18 @@ class SampleSets(Noun):
 
 @router.post("", status_code=201, openapi_extra=UPLOAD_BODY)
 async def upload_data(
-    core: CoreDep, person: PersonDep, request: Request, capability: Annotated[str | None, Query(max_length=100)] = None
+    core: CoreDep,
+    person: PersonDep,
+    request: Request,
+    capability: Annotated[str | None, Query(max_length=100)] = None,
+    fix: Annotated[list[str] | None, Query(max_length=50)] = None,
 ) -> Dataset:
-    """Takes one file (JSONL, JSON, CSV, TSV, Parquet, txt, md, or a zip of these), reads all of it, keeps it if it can be used."""
+    """Takes one file (JSONL, JSON, CSV, TSV, Parquet, YAML dialogues, txt, md, or a zip of these), reads all of it, keeps it if it
+    can be used. `fix` (several times) names fixes to apply, such as drop_unreadable_rows."""
     target = datasets.incoming(core)
     try:
         upload = await uploads.receive(request, target, core.settings.max_upload_mb << 20)
-        return await run_in_threadpool(datasets.keep_upload, core, person.id, upload, capability)
+        return await run_in_threadpool(datasets.keep_upload, core, person.id, upload, capability, fix or [])
     finally:
         target.unlink(missing_ok=True)
 
@@ -110,6 +123,13 @@ def get_data(core: CoreDep, person: PersonDep, dataset_id: str) -> Dataset:
     """A data set with the report of its check."""
     with core.db.read() as session:
         return datasets.as_noun(rows.get(session, person.id, dataset_id))
+
+
+@router.put("/{dataset_id}/fixes")
+def fix_data(core: CoreDep, person: PersonDep, dataset_id: str, body: FixRequest) -> Dataset:
+    """Chooses what is done about the findings, examines the rows again, and answers with what is left. The file stays as it is:
+    the fixes are applied whenever its rows are prepared. An empty list takes all of them back."""
+    return datasets.set_fixes(core, person.id, dataset_id, body.fixes, body.capability)
 
 
 @router.delete("/{dataset_id}", status_code=204)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from kriptik.server import approval, planning
+from kriptik.server import approval, importing, planning
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.server.core import Core
 from kriptik.server.problems import checked
@@ -67,6 +67,20 @@ class WizardSelections(Noun):
     gpu: str | None = Field(default=None, max_length=100)
     provider: str | None = Field(default=None, max_length=100)
     budget_max_usd: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+
+
+class JobImport(Noun):
+    """A job of OpenAI's fine-tuning API, as it is sent there or answered by it, and the rows to train on."""
+
+    job: dict[str, Any]
+    dataset_id: str | None = Field(default=None, max_length=26)
+    budget_max_usd: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+
+
+class ImportedJob(Planned):
+    """A plan out of another service's job."""
+
+    notes: list[str]
 
 
 class TileEdit(Noun):
@@ -133,6 +147,14 @@ def make_plan(core: CoreDep, person: PersonDep, body: WizardSelections) -> Plann
     dataset = planning.dataset_for(core, person.id, body.dataset_id)
     contract, plan = planning.from_selections(core, person.id, body.model_dump(exclude_none=True), dataset)
     return _store(core, contract, plan)
+
+
+@router.post("/plans/import")
+def import_plan(core: CoreDep, person: PersonDep, body: JobImport) -> ImportedJob:
+    """An OpenAI fine-tuning job as contract and plan; `notes` says what became of its fields."""
+    made = importing.from_openai(core, person.id, body.job, body.dataset_id, body.budget_max_usd)
+    stored = _store(core, made.contract, made.plan)
+    return ImportedJob(contract=stored.contract, plan=stored.plan, notes=made.notes)
 
 
 @router.get("/plans/{plan_id}")

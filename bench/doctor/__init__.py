@@ -1,0 +1,1 @@
+"""What the data doctor's benchmark injects."""
