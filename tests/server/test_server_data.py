@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kriptik.data.prepare import prepare
+from kriptik.data.prepare import PrepareSettings, prepare
 from kriptik.server.uploads import clean_name
 from kriptik.store import datasets
 
@@ -159,3 +159,48 @@ def test_data_of_an_undecided_plan_is_not_deleted(server):
     assert server.api("DELETE", f"/data/{made['id']}", 409)["code"] == "data_in_plan"
     server.api("POST", f"/plans/{plan['id']}/reject")
     server.api("DELETE", f"/data/{made['id']}", 204)
+
+
+def test_fixes_are_chosen_examined_and_used_when_the_rows_are_prepared(server, tmp_path):
+    rows = [*ROWS, {"prompt": "Whom do I write to about it?", "completion": "Write to anna@example.com, please."}]
+    made = upload(server, jsonl(rows), "rows.jsonl")
+    finding = next(one for one in made["report"]["findings"] if one["code"] == "personal_data")
+    assert finding["fix"] == "mask_pii" and not finding["fixed"]
+    fixed = server.api("PUT", f"/data/{made['id']}/fixes", json={"fixes": ["mask_pii"]})
+    after = next(one for one in fixed["report"]["findings"] if one["code"] == "personal_data")
+    assert after["fixed"] and after["severity"] == "info" and fixed["report"]["fixes"] == ["mask_pii"]
+    assert server.api("GET", f"/data/{made['id']}") == fixed and fixed["sha256"] == made["sha256"]
+    with server.core.db.read() as session:
+        row = datasets.get(session, server.core.owner_id, made["id"])
+    settings = PrepareSettings(fixes=fixed["report"]["fixes"])
+    prepared = prepare(Path(row.path), tmp_path / "out", name=row.name, settings=settings)
+    assert "anna@" not in "".join(Path(p).read_text() for p in (prepared.train_path, prepared.eval_path) if p)
+    back = server.api("PUT", f"/data/{made['id']}/fixes", json={"fixes": []})
+    assert back["report"]["findings"] == made["report"]["findings"]
+    answer = server.api("PUT", f"/data/{made['id']}/fixes", 422, json={"fixes": ["make_better"]})
+    assert answer["code"] == "unknown_fix" and "mask_pii" in answer["fields"]["known"]
+    assert server.api("PUT", "/data/01ARZ3NDEKTSV4RRFFQ69G5FAV/fixes", 404, json={"fixes": []})["code"] == "dataset_not_found"
+
+
+def test_a_file_with_torn_rows_is_taken_when_they_shall_be_left_out(server):
+    torn = jsonl(ROWS[:6]) + b'{"prompt": "torn\n' + jsonl(ROWS[7:])
+    answer = upload(server, torn, "rows.jsonl", 422)
+    assert answer["fields"]["fix"] == "drop_unreadable_rows" and answer["fields"]["unreadable"] == 1
+    files = {"file": ("rows.jsonl", torn)}
+    made = server.api("POST", "/data?fix=drop_unreadable_rows", 201, files=files)
+    assert made["report"]["ready"] and made["report"]["rows"] == len(ROWS) and made["report"]["usable"] == len(ROWS) - 1
+
+
+def test_an_openai_job_becomes_a_plan(server):
+    job = {
+        "model": "gpt-4o-mini-2024-07-18",
+        "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "learning_rate_multiplier": 0.5}}},
+    }
+    plain = server.api("POST", "/plans", json={"capability": "chat", "baseModel": "Qwen/Qwen3-8B"})["plan"]
+    made = server.api("POST", "/plans/import", json={"job": job})
+    choices = made["plan"]["choices"]
+    assert choices["baseModel"] == "Qwen/Qwen3-8B" and choices["settings"]["epochs"] == 2
+    assert choices["settings"]["learningRate"] == pytest.approx(plain["choices"]["settings"]["learningRate"] / 2, rel=1e-3)
+    assert {"epochs", "learning_rate"} <= set(choices["customSettings"]) and "stands in" in made["notes"][0]
+    assert server.api("GET", f"/plans/{made['plan']['id']}")["plan"]["choices"] == choices
+    assert server.api("POST", "/plans/import", 422, json={"job": {"model": "x"}})["fields"] == {"field": "model"}

@@ -26,6 +26,10 @@ PART_COLUMNS = ("split", "set", "subset", "partition", "fold")
 """Columns in which a file says which of its own parts a row stands in."""
 
 
+TEXTS = frozenset({"messages", "prompt", "completion", "instruction", "output", "chosen", "rejected", "first", "second", "text"})
+"""Roles of columns that hold what is asked and said."""
+
+
 class Spool:
     """Canonical rows on disk, to be read again by number."""
 
@@ -157,7 +161,7 @@ def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> No
         )
     rows.files.append(member)
     part = _part(member or "")
-    watched = [layout.columns[role] for role in layout.columns if role not in ("system", "input", "history")]
+    watched = text_columns(layout.columns)
     for record in chain(first, records):
         rows.read += 1
         if isinstance(record.value, Unreadable):
@@ -207,6 +211,12 @@ def _unreadable(rows: Gathered, place: Place, error: DataError) -> None:
 def _note_unreadable(rows: Gathered, error: DataError) -> None:
     """The error that refuses the file says how many rows there are like it, and what leaves them out."""
     error.fields.update({"unreadable": rows.unreadable, "fix": "drop_unreadable_rows"})
+
+
+def text_columns(columns: dict[str, str]) -> list[str]:
+    """Names of the columns that ought to say something else in every row. One instruction for many inputs is no fault."""
+    constant = {"instruction", "prompt"} if "input" in columns else set()
+    return [name for role, name in columns.items() if role in TEXTS and role not in constant]
 
 
 def _part(name: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from kriptik.data import doctor, recipe, split
 from kriptik.data.checks.repair import swap
 from kriptik.data.checks.table import FIXES, REPAIRS, dropping, repairing
-from kriptik.data.gather import PREVIEW, Gathered, Spool, gathered
+from kriptik.data.gather import PREVIEW, Gathered, Spool, gathered, text_columns
 from kriptik.spec.base import Noun
 from kriptik.spec.data import DataReport, PreparedData
 from kriptik.spec.errors import DataError
@@ -222,8 +222,7 @@ def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
             shown = doctor.shown(rows.spool.load(number)) if place < doctor.EXAMPLES else ""
             examination.note(code, rows.place(number), shown, fixed=fixed, detail=detail)
         (swapped if mended else dropped if gone else set()).update(numbers.tolist())
-    watched = [rows.columns[role] for role in rows.columns if role not in ("system", "input", "history")]
-    if constant := survey.constant(watched):
+    if constant := survey.constant(text_columns(rows.columns)):
         examination.note("constant_column", count=len(constant), detail=", ".join(map(repr, constant)))
     return dropped, frozenset(swapped)
 

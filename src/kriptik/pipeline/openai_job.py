@@ -1,6 +1,6 @@
 """An OpenAI fine-tuning job → what a plan is made of: capability, model, method and the settings stated by hand.
 
-Source: OpenAI's API reference, POST /v1/fine_tuning/jobs. Both the older `hyperparameters` and `method.<type>.hyperparameters` are read.
+Source: OpenAI's API reference, POST /v1/fine_tuning/jobs. `hyperparameters` is the older place of `method.<type>.hyperparameters`.
 """
 
 import tomllib

@@ -4,7 +4,9 @@
 """
 
 import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
 from kriptik.data import builtin, prepare
 from kriptik.data.checks.table import FIXES
@@ -26,6 +28,16 @@ def incoming(core: Core) -> Path:
 def keep_upload(core: Core, user_id: str, upload: Upload, capability: str | None, fixes: list[str]) -> Dataset:
     """Checks a received file and keeps it. Raises `DataError` for what cannot be trained on; nothing is kept then."""
     return _keep(core, user_id, upload.path, upload.name, "upload", "", capability, fixes)
+
+
+def keep_made(core: Core, user_id: str, rows: list[dict[str, Any]], name: str, source: DataOrigin, licence: str) -> Dataset:
+    """Rows that were made or fetched, as a data set of this user."""
+    path = incoming(core)
+    try:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        return _keep(core, user_id, path, name, source, licence, None, [])
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capability: str | None) -> Dataset:

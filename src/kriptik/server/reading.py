@@ -19,8 +19,14 @@ HERE = ("127.0.0.1", "localhost", "::1")
 
 def parser_of(settings: Settings) -> IntentParser:
     """The configured parser. Every paid call goes through the purse under `home`."""
+    model = model_of(settings)
+    return ModelParser(model) if model is not None else OfflineParser()
+
+
+def model_of(settings: Settings) -> Paid | None:
+    """The configured language model, paid from the purse; None where none is."""
     if settings.llm == "off":
-        return OfflineParser()
+        return None
     key = os.environ.get(settings.llm_key_env, "")
     if settings.llm == "claude":
         model: Claude | Compatible = Claude(
@@ -34,4 +40,4 @@ def parser_of(settings: Settings) -> IntentParser:
     fallback = Prices(Decimal(0), Decimal(0)) if free else ASSUMED
     given = (settings.llm_input_usd_per_million, settings.llm_output_usd_per_million)
     prices = Prices(given[0] if given[0] is not None else fallback.input, given[1] if given[1] is not None else fallback.output)
-    return ModelParser(Paid(model, prices, Purse(settings.home / "llm-ledger.jsonl", settings.llm_cap_usd)))
+    return Paid(model, prices, Purse(settings.home / "llm-ledger.jsonl", settings.llm_cap_usd))

@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
     # length
     "too_long": Kind("warning", "{n} {rows} {are} longer than {limit} tokens", "the rest is cut", drop=True),
     "answer_cut_away": Kind(
-        "warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut to leave room for the answer", drop=True
+        "warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut", drop=True
     ),
     "outlier_length": Kind("warning", "{n} {rows} {are} many times longer than the others", drop=True),
     # amount

@@ -8,6 +8,7 @@ from kriptik.server.routes import (
     files,
     history,
     jobs,
+    making,
     money,
     notices,
     plans,
@@ -19,6 +20,7 @@ from kriptik.server.routes import (
 
 ROUTERS = (
     plans.router,
+    making.router,
     data.router,
     jobs.router,
     history.router,
