@@ -288,7 +288,7 @@ def main():
         f"{name}: {code}" for name, one in answer["clean"].items() for code, share in one["kinds"].items() if share > FALSE_ALARMS
     ]
     print(
-        f"{len(answer['kinds'])} kinds; below {RECALL:.0%}: {weak or 'none'}; false alarms above {FALSE_ALARMS:.0%}: {loud or 'none'}",
+        f"{len(answer['kinds'])} kinds; below {RECALL:.0%}: {weak or 'none'}; alarms above {FALSE_ALARMS:.0%}: {loud or 'none'}",
         file=sys.stderr,
     )
     return 1 if weak else 0

@@ -57,14 +57,23 @@ def into(chance, text, piece):
     return " ".join([*parts[:at], piece, *parts[at:]])
 
 
+def inside(chance, text, piece):
+    """The piece between two words, never at an end (where blanks are trimmed anyway)."""
+    parts = text.split(" ") if text.count(" ") else [text, text]
+    at = chance.randint(1, len(parts) - 1)
+    return " ".join([*parts[:at], piece, *parts[at:]])
+
+
 def cut(chance, row, rows, pool):
-    """A text of several sentences, ended in the middle of one."""
-    text = row["completion"]
-    while len(text) < 160:
-        text += " " + chance.choice(rows)["completion"].split("\n")[0]
-    text = text.replace("\n", " ")
-    stops = [at for at in range(90, len(text) - 12) if text[at].isalpha() and text[at - 12 : at].count(".") == 0]
-    return said(row, text[: chance.choice(stops) + 1] if stops else text[:120])
+    """Running text that is ended in the middle of a sentence; where an answer has none, another's is set below it."""
+    before, _, last = row["completion"].rpartition("\n")
+    while len(last) < 130 or last[0] in "-*#>|`1234567890" or "`" in row["completion"]:
+        other = chance.choice(rows)["completion"]
+        before, last = row["completion"].replace("`", "") + "\n", other.rpartition("\n")[2]
+        row = {**row, "completion": row["completion"].replace("`", "")}
+    stops = [at for at in range(90, len(last) - 4) if last[at].isalpha() and last[at - 12 : at].count(".") == 0]
+    end = chance.choice(stops) if stops else 100
+    return said(row, f"{before}\n{last[: end + 1]}".strip())
 
 
 def luhn_card(chance):
@@ -150,7 +159,7 @@ PAIRS = {
     "placeholder": ("placeholders", lambda c, r, rows, p: said(r, into(c, r["completion"], pick(c, PLACEHOLDERS, p)))),
     "cut off": ("cut_off", cut),
     "escaped text": ("escaped_text", lambda c, r, rows, p: said(r, c.choice([r["completion"].replace("\n", " ").replace(". ", ".\\n") + "\\n", json.dumps(r["completion"].replace("\n", " ").replace("a", "ä", 1) + " ä é")[1:-1]]))),
-    "odd spacing": ("odd_spacing", lambda c, r, rows, p: said(r, c.choice([lambda t: " ".join(t[:60].replace(" ", "")) + t[60:], lambda t: into(c, t, " " * c.randint(15, 40)), lambda t: into(c, t, "\n" * c.randint(8, 20))])(r["completion"]))),
+    "odd spacing": ("odd_spacing", lambda c, r, rows, p: said(r, c.choice([lambda t: " ".join(t[:60].replace(" ", "")) + t[60:], lambda t: inside(c, t, " " * c.randint(15, 40)), lambda t: inside(c, t, "\n" * c.randint(8, 20))])(r["completion"]))),
     "repetition": ("repetitive", lambda c, r, rows, p: said(r, " ".join([" ".join(r["completion"].split()[: c.randint(4, 15)])] * c.randint(6, 20)))),
     "gibberish": ("gibberish", lambda c, r, rows, p: said(r, c.choice([words(c, c.randint(8, 30)), "".join(c.choices(string.ascii_letters + string.digits, k=c.randint(120, 300)))]))),
     "open code block": ("open_code", lambda c, r, rows, p: said(r, r["completion"] + "\n```" + c.choice(["python", "", "bash"]) + "\nprint(1)\n")),

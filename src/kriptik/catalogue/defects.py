@@ -20,6 +20,11 @@ class Defects:
     null: frozenset[str]
     open_end: frozenset[str]
     rare: re.Pattern[str]
+    refusal_marks: tuple[str, ...]
+    model_talk_marks: tuple[str, ...]
+    placeholder_marks: tuple[str, ...]
+    secret_marks: tuple[str, ...]
+    """Of the pieces of text without which a pattern cannot match: looked for first, as that is much quicker."""
 
 
 @cache
@@ -41,4 +46,8 @@ def load_defects() -> Defects:
         null=frozenset(known["null"]["words"]),
         open_end=frozenset(known["open_end"]["words"]),
         rare=re.compile("|".join(known["gibberish"]["pairs"].split())),
+        refusal_marks=tuple(known["refusal"]["marks"]),
+        model_talk_marks=tuple(known["model_talk"]["marks"]),
+        placeholder_marks=tuple(known["placeholder"]["marks"]),
+        secret_marks=tuple(known["secret"]["marks"]),
     )

@@ -14,7 +14,7 @@ from kriptik.data.checks import repair
 from kriptik.data.checks.known import benchmark_of
 from kriptik.data.checks.rows import Part, learnt_nothing, parts_of, problems
 from kriptik.data.checks.table import KINDS, REPAIRS, dropping, repairing, words_of
-from kriptik.data.checks.texts import ANSWERS, ANYWHERE, Span
+from kriptik.data.checks.texts import ANSWERS, ANYWHERE, EACH, Span
 from kriptik.data.checks.whole import Survey
 from kriptik.data.record import Place
 from kriptik.data.split import Split
@@ -85,8 +85,9 @@ class Doctor:
     ) -> Row | None:
         """The row, mended as the fixes say; None where they say to drop it. `notes`: codes that reading it gave."""
         parts = parts_of(row, columns)
-        hits = [*((code, None, None) for code in notes), *self._text_hits(parts), *self._row_hits(row, parts, tokens)]
-        kinds = personal.kinds_in("\n".join(one.text for one in parts))
+        whole = "\n".join(one.text for one in parts)
+        hits = [*((code, None, None) for code in notes), *self._text_hits(parts, whole), *self._row_hits(row, parts, tokens)]
+        kinds = personal.kinds_in(whole)
         hits += [("personal_data", None, None)] * bool(kinds)
         repairs: list[str] = []
         dropped = False
@@ -95,7 +96,7 @@ class Doctor:
             if code == "personal_data":
                 where = next((one for one in parts if personal.kinds_in(one.text)), None)
             elif code == "contaminated":
-                detail = benchmark_of("\n".join(one.text for one in parts)) or ""
+                detail = benchmark_of(whole) or ""
             mended = repairing(code, self.fixes)
             gone = not mended and dropping(code, self.fixes)
             fixed = REPAIRS[mended] if mended else DROPPED if gone else None
@@ -121,13 +122,13 @@ class Doctor:
         self.survey.add(row, parts, spoken, part)
         return row
 
-    def _text_hits(self, parts: list[Part]) -> list[tuple[str, Part | None, Span | None]]:
-        whole = "\n".join(one.text for one in parts)
+    def _text_hits(self, parts: list[Part], whole: str) -> list[tuple[str, Part | None, Span | None]]:
         hits: list[tuple[str, Part | None, Span | None]] = []
         for code, check in ANYWHERE:
             if span := check(whole):
                 hits.append((code, *_inside(parts, span)))
         for one in parts:
+            hits += [(code, one, span) for code, check in EACH if (span := check(one.text))]
             if one.learnt:
                 hits += [(code, one, span) for code, check in ANSWERS if (span := check(one.text))]
         if benchmark_of(whole):

@@ -17,6 +17,8 @@ from kriptik.spec.data import DataFormat, RowKind
 from kriptik.spec.errors import DataError
 
 LOOK_AT = 50
+MOSTLY = 0.9
+"""Share of a column's cells that must be marks for it to be a column of marks; the others are named as faults."""
 """Records that decide the layout; the others must follow it."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -237,7 +239,8 @@ def _fits(layout: DataFormat, columns: dict[str, str], records: list[Record]) ->
         cells = [record.value.get(columns["label"]) for record in records]
         if "messages" in columns:  # conversations may be labelled with all sorts of things
             return bool(cells) and all(isinstance(cell, bool) for cell in cells)
-        return any(cell is not None for cell in cells) and all(cell is None or mark_of(cell) is not None for cell in cells)
+        stated = [cell for cell in cells if cell is not None]
+        return bool(stated) and sum(mark_of(cell) is not None for cell in stated) >= MOSTLY * len(stated)
     return True
 
 

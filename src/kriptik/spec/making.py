@@ -76,7 +76,7 @@ class PairSet(Noun):
 class MadeRows(Noun):
     """Rows made out of a document: the forecast alone until it is confirmed."""
 
-    document: str
+    document_id: str
     passages: int
     forecast: MakingForecast
     dataset_id: str | None = None

@@ -13,9 +13,9 @@ from importlib import resources
 
 WORDS = 8
 """Words of a run."""
-ANCHOR = 4
-"""Only runs that begin with a word of at least so many letters count: half of all, which is enough to find any task."""
-HITS = 4
+ANCHOR = 6
+"""Only runs that begin with a word of at least so many letters count: a quarter of all, which is enough to find any task."""
+HITS = 3
 """Runs that must be the same: fewer are common phrases, such as numbers counted up."""
 _WORD = re.compile(r"[^\W_]+")
 

@@ -14,6 +14,7 @@ from kriptik.spec.data import Row
 
 MACHINE_READ = frozenset({"tests", "schema", "pattern", "task", "tools"})
 """Parts of a row that are no text for people: mending would break them."""
+ROUNDS = 6
 _KNOWN = load_defects()
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)(?:\s[^<>]*)?/?>")
 _BREAKS = frozenset({"p", "br", "div", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote", "hr"})
@@ -24,8 +25,14 @@ _FIX = ftfy.TextFixerConfig(
 
 
 def repair_text(text: str) -> str:
-    """Undoes a wrong encoding (ftfy), and takes out control and invisible characters and replacement marks."""
-    return INVISIBLE.sub("", ftfy.fix_text(text, _FIX)).replace("\ufffd", "")
+    """Undoes a wrong encoding (ftfy), and takes out control and invisible characters and replacement marks. Again while either
+    brings something to light for the other."""
+    for _ in range(ROUNDS):
+        mended = INVISIBLE.sub("", ftfy.fix_text(text, _FIX)).replace("\ufffd", "")
+        if mended == text:
+            break
+        text = mended
+    return text
 
 
 def strip_html(text: str) -> str:

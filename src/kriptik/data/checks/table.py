@@ -113,9 +113,7 @@ KINDS: dict[str, Kind] = {
     "other_language": Kind("warning", "{n} {rows} {are} in another language than the rest ({detail})", drop=True),
     # length
     "too_long": Kind("warning", "{n} {rows} {are} longer than {limit} tokens", "the rest is cut", drop=True),
-    "answer_cut_away": Kind(
-        "warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut", drop=True
-    ),
+    "answer_cut_away": Kind("warning", "In {n} {rows} the question alone fills {limit} tokens", "its beginning is cut", drop=True),
     "outlier_length": Kind("warning", "{n} {rows} {are} many times longer than the others", drop=True),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),

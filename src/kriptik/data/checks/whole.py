@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kriptik.data import text
 from kriptik.data.checks.rows import Part
+from kriptik.data.checks.texts import cut_off, ends
 from kriptik.spec.data import Row
 
 Rows = npt.NDArray[np.int64]
@@ -19,7 +20,8 @@ BOILERPLATE_CHARS, BOILERPLATE_ROWS = 25, 3
 MAIN_SHARE, FOREIGN_SHARE, SURE = 0.1, 0.05, 0.8
 LONGER_THAN, LONG_FROM = 10, 2_000
 LONGER_SHARE, LONGER_BY = 0.8, 1.5
-_ASKED, _ASKS_BACK, _PLAIN = 1, 2, 4
+_ASKED, _ASKS_BACK, _PLAIN, _LONG, _ENDS, _CUT = 1, 2, 4, 8, 16, 32
+USUALLY_ENDS = 0.92
 NO_LANGUAGE = 255
 _TRAIN, _TEST = 1, 2
 _TRANSLATES = re.compile(r"translat|übersetz|traduc|tradu[iz]|översätt|vertaal|przetłumacz|перевед|language|翻译", re.IGNORECASE)
@@ -46,15 +48,18 @@ class Survey:
         ]
         said = last.text if last and last.role != "text" else ""
         asked = next((one.text for one in reversed(parts) if one.role == "user"), "")
-        self.context.append(text.hash64("\x1e".join(map(text.normal, before))) if before else 0)
-        self.answer.append(text.hash64(text.normal(said)) if said.strip() else 0)
+        self.context.append(text.hash64("\x1e".join(map(_plain, before))) if before else 0)
+        self.answer.append(text.hash64(_plain(said)) if said.strip() else 0)
         rejected = " ".join(turn["content"] for turn in row.get("rejected", ()))
-        self.other.append(text.hash64(text.normal(rejected)) if rejected else 1 + bool(row["label"]) if "label" in row else 0)
+        self.other.append(text.hash64(_plain(rejected)) if rejected else 1 + bool(row["label"]) if "label" in row else 0)
         self.length.append(len(said) or (len(last.text) if last else 0))
         self.other_length.append(len(rejected))
         plain = "messages" in row and [turn["role"] for turn in row["messages"]][-2:] == ["user", "assistant"]
         one_turn = plain and sum(turn["role"] != "system" for turn in row["messages"]) == 2
-        self.habits.append(_ASKED * asked.rstrip().endswith("?") | _ASKS_BACK * said.rstrip().endswith("?") | _PLAIN * one_turn)
+        whole = ends(said) if said else None
+        marks = _ASKED * asked.rstrip().endswith("?") | _ASKS_BACK * said.rstrip().endswith("?") | _PLAIN * one_turn
+        cut = bool(said) and cut_off(said) is not None
+        self.habits.append(marks | _LONG * (whole is not None) | _ENDS * (whole is True) | _CUT * cut)
         code, score = language
         sure = score >= SURE and not _TRANSLATES.search("\n".join(one.text for one in parts if one.role != "assistant"))
         self.language.append(self._code(code) if sure else NO_LANGUAGE)
@@ -87,6 +92,7 @@ class Survey:
         if self.kind == "feedback":
             yield "contradicting_marks", _conflicts(_mixed(context, answer), other), ""
         yield "swapped_sides", self._swapped_sides(), ""
+        yield "cut_off", self._cut_off(), ""
         yield "outlier_length", self._outliers(), ""
         yield from self._foreign()
 
@@ -132,6 +138,13 @@ class Survey:
         usual = plain.mean() > 0.9 and asked.mean() >= 0.8 and back.mean() <= 0.1
         return np.flatnonzero(plain & back & ~asked) if usual else np.array([], dtype=np.int64)
 
+    def _cut_off(self) -> Rows:
+        """Answers that stop in a sentence; where nearly all long ones have an end, every long one without."""
+        habits = np.frombuffer(self.habits, dtype=np.uint8)
+        long, whole, cut = ((habits & mark) > 0 for mark in (_LONG, _ENDS, _CUT))
+        usual = long.sum() >= LEAST and whole.sum() >= USUALLY_ENDS * long.sum()
+        return np.flatnonzero(cut | (long & ~whole) if usual else cut)
+
     def _outliers(self) -> Rows:
         length = np.frombuffer(self.length, dtype=np.uint64)
         if len(length) < LEAST:
@@ -170,6 +183,10 @@ def _rejected(part: Part, row: Row) -> bool:
         and not part.learnt
         and any(part.text == turn["content"] for turn in row["rejected"])
     )
+
+
+def _plain(said: str) -> str:
+    return " ".join(said.casefold().split())
 
 
 def _mixed(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
