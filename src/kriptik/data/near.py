@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
-from rensa import RMinHash
+from rensa import RMinHash  # type: ignore[attr-defined]  # its stubs name the compiled module only
 
 from kriptik.data import text
 from kriptik.data.split import sides_of

@@ -125,7 +125,7 @@ def _turn(item: Any, place: Place, column: str) -> Message:
         raise row_error(place, f"{column}.{role_key}", found, "Use system, user, assistant or tool (ShareGPT: human, gpt).")
     if text_key not in item and not item.get("tool_calls") and not isinstance(item.get("function_call"), dict):
         raise row_error(place, f"{column}.content", "is missing.", "Every message needs its text.")
-    if role.strip().lower() in CALLING:
+    if str(role).strip().lower() in CALLING:
         return {"role": known, "content": "", "tool_calls": [_call(item.get(text_key))]}
     message: Message = {"role": known, "content": _content(item.get(text_key), place, f"{column}.{text_key}")}
     message.update({key: item[key] for key in KEPT if item.get(key) is not None})

@@ -40,6 +40,11 @@ def keep_made(core: Core, user_id: str, rows: list[dict[str, Any]], name: str, s
         path.unlink(missing_ok=True)
 
 
+def keep_fetched(core: Core, user_id: str, received: Path, name: str, licence: str) -> Dataset:
+    """A file that was fetched from the hub. Raises `DataError` for what cannot be trained on; nothing is kept then."""
+    return _keep(core, user_id, received, name, "huggingface", licence, None, [])
+
+
 def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capability: str | None) -> Dataset:
     """Examines a data set again with other fixes and remembers them: its rows are prepared with them from now on."""
     with core.db.read() as session:
@@ -126,7 +131,7 @@ def _keep(
     fixes: list[str],
 ) -> Dataset:
     dataset_id = new_id()
-    read_as = name if source == "upload" else f"{name}.jsonl"
+    read_as = name if source in ("upload", "huggingface") else f"{name}.jsonl"
     settings = settings_of(fixes)
     checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", settings=settings, capability=capability)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})

@@ -30,7 +30,7 @@ def from_openai(core: Core, user_id: str, job: dict[str, Any], dataset_id: str |
         settings["learning_rate"] = float(f"{plan.choices.settings.learning_rate * read.rate_times:.4g}")
     if settings:
         tile = next(tile for tile in plan.tiles if tile.category == "config")
-        change = PlanModification(type="custom_value", value=settings)
+        change = PlanModification(type="custom_value", value=settings, nlp_prompt=None)
         edited = planning.edit_tile(core, user_id, contract, plan, tile, change)
         contract, plan = edited.contract, edited.plan
     return ImportedPlan(contract, plan, read.notes)

@@ -112,7 +112,7 @@ def finish(core: Core, user_id: str, set_id: str) -> PairSet:
     if not rows:
         raise BadInputError("nothing_compared", "No pair has a better answer yet.", "Compare some pairs first.")
     meta = json.loads((folder / META).read_text("utf-8"))
-    kept = datasets.keep_made(core, user_id, rows, meta["name"], "upload", "")
+    kept = datasets.keep_made(core, user_id, rows, meta["name"], "synthetic", "")
     labelled = len(labelling.labels())
     return PairSet(id=set_id, generation_method=meta["method"], total=len(labelling.pairs()), labelled=labelled, dataset_id=kept.id)
 

@@ -64,6 +64,15 @@ class Settings(Noun):
     fruitless_limit: int = Field(default=3, ge=1)
     """Automatic restarts without a new checkpoint before a run is given up."""
 
+    search: str = "huggingface,arxiv"
+    """Where data is looked for when somebody searches; empty: nowhere but in the catalogue."""
+    arxiv_url: str = "https://export.arxiv.org/api/query"
+    web_search: Literal["off", "searxng", "brave"] = "off"
+    """Who searches the web: an instance of SearXNG, or Brave's API."""
+    web_search_url: str | None = None
+    web_search_key_env: str = "BRAVE_API_KEY"
+    """Name of the environment variable that holds the key."""
+
     llm: Literal["off", "claude", "openai"] = "off"
     """Who reads requests: the offline parser alone, Claude, or a model behind an OpenAI-compatible endpoint (Ollama, vLLM)."""
     llm_model: str = "claude-opus-4-8"

@@ -14,12 +14,14 @@ from kriptik.server.routes import (
     plans,
     reports,
     resume,
+    search,
     system,
     trials,
 )
 
 ROUTERS = (
     plans.router,
+    search.router,
     making.router,
     data.router,
     jobs.router,
