@@ -20,7 +20,7 @@ MOST_COMPARED = 2_000_000
 """Rows up to which near-duplicates are looked for; a signature takes 240 bytes."""
 LOOKED_AT = 4_000
 """Characters of a row that count for similarity."""
-BATCH, SEED = 512, 1
+BATCH, LOOKED_UP, SEED = 64, 4_096, 1
 
 
 class NearIndex:
@@ -52,8 +52,8 @@ class NearIndex:
             _values, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
             earlier = first[inverse]
             later = np.flatnonzero(earlier != np.arange(len(keys)))
-            for start in range(0, len(later), BATCH * 8):
-                some = later[start : start + BATCH * 8]
+            for start in range(0, len(later), LOOKED_UP):
+                some = later[start : start + LOOKED_UP]
                 alike = (table[some] == table[earlier[some]]).sum(axis=1) >= (SIMILAR - 0.2) * BINS
                 for row, other in zip(some[alike].tolist(), earlier[some[alike]].tolist(), strict=True):
                     if (row, other) not in seen and similarity(load(row), load(other)) >= SIMILAR:
