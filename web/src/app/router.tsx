@@ -31,6 +31,7 @@ const routes = [
       return token ? { token } : {};
     },
   }),
+  createRoute({ getParentRoute: () => root, path: "/label/$setId", component: lazyRouteComponent(() => import("./pages/LabelPage"), "LabelPage") }),
   createRoute({ getParentRoute: () => root, path: "/settings", component: lazyRouteComponent(() => import("./pages/SettingsPage"), "SettingsPage") }),
   createRoute({
     getParentRoute: () => root, path: "/sign-in", component: lazyRouteComponent(() => import("./pages/SignInPage"), "SignInPage"),
