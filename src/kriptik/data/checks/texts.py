@@ -32,8 +32,11 @@ _TAG = re.compile(
 )
 _ESCAPE = re.compile(r"\\n(?=\\n|[A-Z0-9\-*•\"' ]|$)|\\r\\n|\\u[0-9a-fA-F]{4}|\\\"|\\x[0-9a-f]{2}")
 _FORMULA = re.compile(r"\\(?:frac|sqrt|text|times|begin|left|cdot|nabla|neq|nu)\b")
-_SPACED = re.compile(r"(?:(?<!\S)[^\W\d_] ){7,}|[^\S\n]{12,}(?=\S)|(?:\n[^\S\n]*){6,}\n|\u00a0{4,}")
-_ONE_LETTERS = re.compile(r" \w \w \w \w ")
+_SPACED = re.compile(r"[^\S\n]{12,}(?=\S)|(?:\n[^\S\n]*){6,}\n|\u00a0{4,}")
+_SPACED_WORDS = re.compile(r"(?:(?<!\S)[^\W\d_] ){7,}|(?:(?<!\S)[^\s|=_*#.-] ){16,}")
+_ONE_LETTERS = re.compile(r" \S \S \S \S ")
+_CODE_SPAN = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_LETTER_ESCAPE = re.compile(r"(?<!\\)\\u00[89a-f][0-9a-f]|(?<!\\)\\u(?:0[1-9a-f]|1[ef]|20)[0-9a-f]{2}", re.IGNORECASE)
 _CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{5}|[^\\s]{90}")
 _LONG_WORD = re.compile(r"[^\s]{90,}")
 _WORD = re.compile(r"[a-z]{4,}")
@@ -81,21 +84,32 @@ def markup(text: str) -> Span | None:
 
 
 def escapes(text: str) -> Span | None:
-    """Escapes that should have been characters. Where real line breaks are as many, the written ones are meant."""
+    """Escapes that should have been characters, outside code. Where real line breaks are as many, written ones are meant."""
     if "\\" not in text:
         return None
-    found = _ESCAPE.search(text)
-    if found is None or _CODE.search(text) or _FORMULA.search(text):
+    prose = _without_code(text)
+    if found := _LETTER_ESCAPE.search(prose):
+        return found.span()
+    found = _ESCAPE.search(prose)
+    if found is None or _CODE.search(prose) or _FORMULA.search(prose):
         return None
-    return found.span() if not found.group().startswith(("\\n", "\\r")) or text.count("\n") < text.count("\\n") else None
+    return found.span() if not found.group().startswith(("\\n", "\\r")) or prose.count("\n") <= prose.count("\\n") else None
 
 
 def spacing(text: str) -> Span | None:
-    """S p a c e d words and long runs of blanks inside lines; tables and code are let pass."""
+    """S p a c e d words and long runs of blanks inside lines, outside code; blanks in tables are let pass."""
     if "      " not in text and "\n\n\n" not in text and "\u00a0\u00a0" not in text and not _ONE_LETTERS.search(text):
         return None
-    found = _SPACED.search(text)
-    return found.span() if found and not _CODE.search(text) and "|" not in text else None
+    prose = _without_code(text)
+    if found := _SPACED_WORDS.search(prose):
+        return found.span()
+    found = _SPACED.search(prose)
+    return found.span() if found and not _CODE.search(prose) and "|" not in text else None
+
+
+def _without_code(text: str) -> str:
+    """The text with code between marks blotted out, so that places stay the same."""
+    return _CODE_SPAN.sub(lambda found: "x" * len(found.group()), text) if "`" in text else text
 
 
 def open_code(text: str) -> Span | None:
