@@ -28,11 +28,16 @@ def repair_text(text: str) -> str:
     """Undoes a wrong encoding (ftfy), and takes out control and invisible characters and replacement marks. Again while either
     brings something to light for the other."""
     for _ in range(ROUNDS):
-        mended = INVISIBLE.sub("", ftfy.fix_text(text, _FIX)).replace("\ufffd", "")
+        visible = INVISIBLE.sub(_unless_c1, text)  # a mark in the midst keeps ftfy from seeing one damage; C1 is part of it
+        mended = INVISIBLE.sub("", ftfy.fix_text(visible, _FIX)).replace("\ufffd", "")
         if mended == text:
             break
         text = mended
     return text
+
+
+def _unless_c1(found: re.Match[str]) -> str:
+    return found.group() if "\x80" <= found.group() <= "\x9f" else ""
 
 
 def strip_html(text: str) -> str:
