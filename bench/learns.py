@@ -146,13 +146,13 @@ def said(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def run(folder: Path, method: str, objective: str, **settings: Any) -> None:
+def run(folder: Path, method: str, aim: str, **settings: Any) -> None:
     """One run of the product's own loop, with LoRA, on at most `ROWS` rows."""
     from kriptik.spec.job import LoraSettings
 
     file = folder / "train.jsonl"
     file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:ROWS]), encoding="utf-8")
-    trained(job_of(folder, method, objective, lora=LoraSettings(**LORA), **settings))
+    trained(job_of(folder, method, aim, lora=LoraSettings(**LORA), **settings))
 
 
 def base_of(folder: Path) -> Path:

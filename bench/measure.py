@@ -141,14 +141,14 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def job_of(folder: Path, method: str, objective: str, capability: str = "chat", adaptation: str = "lora", **settings: Any) -> Any:
-    """One stage on train.jsonl as the planner would hand it to a worker; `settings` are those of the stage."""
+def job_of(folder: Path, method: str, aim: str, capability: str = "chat", adaptation: str = "lora", **settings: Any) -> Any:
+    """One stage on train.jsonl as the planner would hand it to a worker: `aim` is its objective, `settings` those of the stage."""
     from kriptik.spec.catalogue import Point
     from kriptik.spec.job import DataRef, ModelRef, Stage, StageSettings, TrainJob
 
     stage = Stage(
         index=0, name="train", method=method, settings=StageSettings(**{"checkpoint_every_s": 1e6, **settings}),
-        point=Point(adaptation=adaptation, objective=objective, strategy="single"),
+        point=Point(adaptation=adaptation, objective=aim, strategy="single"),
     )
     cache = os.environ.get("KRIPTIK_HOME") or str(Path.home() / ".kriptik")
     data = DataRef(train_path=str(folder / "train.jsonl"), train_rows=1, sha256="bench")
