@@ -148,7 +148,8 @@ def _files(about: dict[str, Any]) -> list[tuple[str, int | None, str | None]]:
     for one in about.get("siblings") or ():
         name = one.get("rfilename") if isinstance(one, dict) else None
         if isinstance(name, str) and name.lower().endswith(FORMATS) and ".." not in name.split("/"):
-            lfs = one.get("lfs") if isinstance(one.get("lfs"), dict) else {}
+            said = one.get("lfs")
+            lfs: dict[str, Any] = said if isinstance(said, dict) else {}
             digest = lfs.get("sha256") or lfs.get("oid")
             found.append((name, _count(one.get("size")), str(digest) if digest else None))
     return found
