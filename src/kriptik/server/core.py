@@ -43,7 +43,7 @@ class Core:
     writer: Writer = field(init=False)
     hard_stops: HardStops = field(default_factory=HardStops)
     look_s: float = 0.0
-    """How long the reconciler's last round over all runs took: the reserve allows for it."""
+    """How long the reconciler's last round took where many runs are at work: the reserve allows for it. Else 0."""
     quotes: Quotes = field(default_factory=Quotes)
 
     def __post_init__(self) -> None:

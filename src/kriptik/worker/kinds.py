@@ -177,6 +177,8 @@ def _verify(work: Work) -> str:
 
 def _choice(result: ProbeResult) -> str:
     """How an update will be cut, and what that saves against the plan's way, which comes first among those tried."""
+    if not result.tried:
+        return "as planned"
     chosen, first = result.chosen, result.tried[0]
     found = next(one for one in result.tried if all(chosen[name] == one[name] for name in ("microBatch", "recompute")))
     way = f"{chosen['microBatch']} at once" + (", activations computed again" if chosen["recompute"] else "")

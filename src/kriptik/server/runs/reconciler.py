@@ -47,6 +47,8 @@ ROOM_EVERY_S = 2
 """How often the server's disk is looked at."""
 MANY, A_BREATH_S = 20, 0.02
 """With more runs than this at work every look at one is followed by as long a pause: answering goes on meanwhile."""
+MOST_LOOK_S = 10.0
+"""A round that took longer was held up by something else: the reserve of every budget does not grow with that."""
 BUDGET_EVENT_S = 0.05
 """Each run at work lengthens the time between two words about a budget by so much."""
 PACK_BLOCKS = 20
@@ -121,7 +123,7 @@ class Reconciler:
                 log.exception("run %s: this tick failed", run_id)
             if self._count > MANY:
                 time.sleep(min(A_BREATH_S, time.monotonic() - at))
-        self._core.look_s = time.monotonic() - began
+        self._core.look_s = min(MOST_LOOK_S, time.monotonic() - began) if self._count > MANY else 0.0
         for session_id in session_ids:
             try:
                 sessions.tick(self._core, session_id)
