@@ -211,7 +211,7 @@ def plans():
                 found.append((objective, [*first, *((point, n) for n in range(kills))]))
     dice = random.Random(SEED)
     while len(found) < 160:
-        kills = [(dice.choice(POINTS[:5] + POINTS[6:]), dice.randint(0, 4)) for _ in range(dice.randint(1, 4))]
+        kills = [(dice.choice(POINTS[:5] + POINTS[6:]), dice.randint(0, 1)) for _ in range(dice.randint(1, 4))]
         found.append((dice.choice(("squares", "rolled")), kills))
     if not NIGHT:  # each point, and some of the mixed
         each = [dice.choice([plan for plan in found if plan[1][-1][0] == point]) for point in POINTS]
