@@ -77,7 +77,7 @@ def test_the_penalty_pulls_a_lopsided_router_back():
         term.backward()
         optimizer.step()
         values.append(piece.seen["balance"])
-    assert values[0] > 2.5 and sum(values[-10:]) / 10 < 1.3
+    assert values[0] > 2.5 and sum(values[-10:]) / 10 < 1.5
 
 
 def test_what_is_saved_is_put_back_on_the_dense_model(tmp_path):

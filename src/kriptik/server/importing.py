@@ -12,10 +12,11 @@ from kriptik.spec.plan import PlanModification, TrainingImplementationPlan
 
 @dataclass(frozen=True)
 class ImportedPlan:
-    """A plan, its contract, and what became of each field of the job."""
+    """A plan as it would be without the job's own settings, its contract, the edit that puts them in, what became of each field."""
 
     contract: TrainingContract
     plan: TrainingImplementationPlan
+    edit: planning.Edited | None
     notes: list[str]
 
 
@@ -28,9 +29,9 @@ def from_openai(core: Core, user_id: str, job: dict[str, Any], dataset_id: str |
     settings: dict[str, Any] = dict(read.settings)
     if read.rate_times is not None:
         settings["learning_rate"] = float(f"{plan.choices.settings.learning_rate * read.rate_times:.4g}")
+    edit = None
     if settings:
         tile = next(tile for tile in plan.tiles if tile.category == "config")
         change = PlanModification(type="custom_value", value=settings, nlp_prompt=None)
-        edited = planning.edit_tile(core, user_id, contract, plan, tile, change)
-        contract, plan = edited.contract, edited.plan
-    return ImportedPlan(contract, plan, read.notes)
+        edit = planning.edit_tile(core, user_id, contract, plan, tile, change)
+    return ImportedPlan(contract, plan, edit, read.notes)

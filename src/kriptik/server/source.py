@@ -9,7 +9,7 @@ from pathlib import Path
 
 import kriptik
 
-LEFT_OUT = frozenset({"static", "server", "store", "cli", "__pycache__"})
+LEFT_OUT = frozenset({"static", "server", "store", "cli", "pipeline", "__pycache__"})
 """Folders that no worker needs."""
 
 

@@ -20,7 +20,7 @@ CPU_GB = 0.7
 NF4_BYTES = 0.62
 INT8_BYTES = 1.06
 KEPT_GB = 4.0
-NOT_TWICE = frozenset({"lora_moe"})
+NOT_TWICE = frozenset({"lora_moe", "moe"})
 """Adaptations whose forward counts what it does, and so is not done again."""
 SHARDED = frozenset({"fsdp", "deepspeed", "megatron", "nd", "pipeline"})
 

@@ -47,7 +47,8 @@ def download_file(core: CoreDep, person: PersonDep, job_id: str, path: str) -> F
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
         raise NotFoundError("no_such_file", "This run has no such file.", "See the run's list of files.")
     if (kind := SHOWN.get(file.suffix)) is not None:
-        return FileResponse(file, media_type=kind, content_disposition_type="inline", headers={"X-Content-Type-Options": "nosniff"})
+        safe = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(file, filename=file.name, media_type=kind, content_disposition_type="inline", headers=safe)
     return FileResponse(file, filename=file.name, content_disposition_type="attachment", media_type="application/octet-stream")
 
 

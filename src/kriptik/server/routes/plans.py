@@ -154,6 +154,9 @@ def import_plan(core: CoreDep, person: PersonDep, body: JobImport) -> ImportedJo
     """An OpenAI fine-tuning job as contract and plan; `notes` says what became of its fields."""
     made = importing.from_openai(core, person.id, body.job, body.dataset_id, body.budget_max_usd)
     stored = _store(core, made.contract, made.plan)
+    if made.edit is not None:
+        _save(core, made.edit, made.plan)
+        stored = Planned(contract=made.edit.contract, plan=made.edit.plan)
     return ImportedJob(contract=stored.contract, plan=stored.plan, notes=made.notes)
 
 

@@ -6,12 +6,19 @@ same name is an orphan too.
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from kriptik.providers.provider import Provider
 from kriptik.providers.provider import Resource as Found
 from kriptik.server.core import Core
 from kriptik.server.runs import doubles, messages, naming
+from kriptik.spec.budget import cost
 from kriptik.spec.errors import KriptikError
+from kriptik.store import ledger
+from kriptik.store.tables import Stream
 
 log = logging.getLogger("kriptik.reconciler")
 
@@ -52,7 +59,7 @@ def of_provider(core: Core, provider: Provider) -> list[Orphan]:
 
 
 def end(core: Core, orphan: Orphan) -> None:
-    """Notes it as a machine of its run, from where it is metered and ended; one of no known run is ended here. Tells the owner."""
+    """Notes it as a machine of its run, from where it is metered and ended; else it is ended here. Tells the owner."""
     with core.db.write() as session:
         if doubles.wanted(session, orphan.resource):
             return
@@ -62,6 +69,21 @@ def end(core: Core, orphan: Orphan) -> None:
     else:
         log.warning("ending the orphan %s at %s", orphan.resource.name, orphan.provider)
         core.providers[orphan.provider].terminate(orphan.resource.id)
+    now = core.clock()
     with core.db.write() as session:
-        messages.orphan(session, core.owner_id, orphan.provider, orphan.resource.name, orphan.resource.id, core.clock())
+        told = messages.orphan(session, core.owner_id, orphan.provider, orphan.resource.name, orphan.resource.id, now)
+        if told and not noted:
+            _book(session, core, orphan, now)
     core.bus.wake(f"user:{core.owner_id}")
+
+
+def _book(session: Session, core: Core, orphan: Orphan, now: datetime) -> None:
+    """The whole life of a machine that no row can stand for goes to the run that its name speaks of, as far as that is known."""
+    found = orphan.resource
+    said = naming.parts(core.install, found.name)
+    stream = session.scalars(select(Stream.id).where(Stream.id.ilike(f"%{said[0]}"))).first() if said else None
+    amount = cost(found.price_per_hour, found.created_at, now)
+    if stream is None or amount <= 0:
+        return
+    note = f"{found.name}: found at {orphan.provider} without a run that wanted it ({found.id})"
+    ledger.post(session, stream, "compute", amount, now, note, f"provider:{orphan.provider}")
