@@ -38,6 +38,7 @@ def measured(tmp_path, rows, words_each):
     return size, grown
 
 
+@pytest.mark.slow
 def test_longer_rows_take_no_more_memory(tmp_path):
     (tmp_path / "short").mkdir()
     (tmp_path / "long").mkdir()

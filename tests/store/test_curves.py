@@ -114,6 +114,7 @@ def test_whole_points_come_in_their_order_with_who_made_them(db):
     assert found[0]["at"] == NOW.isoformat() and found[0]["loss"] == 1.5 and found[0]["type"] == "metrics"
 
 
+@pytest.mark.slow
 def test_a_long_curve_is_read_quickly(db):
     """A tenth of what the bench asks for, in less than the time that the whole may take."""
     count = 100_000

@@ -18,7 +18,7 @@ FLOORS = {
 }
 
 
-@pytest.mark.parametrize("name", list(FLOORS))
+@pytest.mark.parametrize("name", [pytest.param("development.txt", marks=pytest.mark.slow), "validation.txt", "blind.txt"])
 def test_fields_are_read(name, capsys):
     found, _ = score(OfflineParser(), name)
     with capsys.disabled():
