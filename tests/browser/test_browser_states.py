@@ -19,6 +19,8 @@ SCREENS = os.environ.get("KRIPTIK_SCREENS")
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 WIDTHS = (1280, 360)
+EVERY = int(os.environ.get("KRIPTIK_EVERY_STATE", "1"))
+"""Every so many-th state; `make web-test` and `make screens` take all."""
 TOO_WIDE = """() => [...document.querySelectorAll("body *")].filter((node) => node.getBoundingClientRect().right > innerWidth + 1
   && !node.closest("[class*=overflow], .truncate, .visually-hidden, details:not([open])"))
   .map((node) => node.outerHTML.slice(0, 99))"""
@@ -125,7 +127,7 @@ def keep(page, name, width, height):
     page.set_viewport_size({"width": width, "height": height})
 
 
-@pytest.mark.parametrize("name", states.STATES)
+@pytest.mark.parametrize("name", list(states.STATES)[::EVERY])
 def test_state(visit, world, name):
     reach = states.STATES[name]
     home = world.empty if reach in states.ON_EMPTY else world.narrow if reach in states.ON_NARROW else world.server
