@@ -26,6 +26,7 @@ import harness  # noqa: E402
 from kriptik.providers.local import LocalProvider  # noqa: E402
 from kriptik.server import planning  # noqa: E402
 from kriptik.spec.catalogue import MethodStatus  # noqa: E402
+from kriptik.store import trials  # noqa: E402
 
 PRICE = "6.0"
 REAL_PRICE = "36"
@@ -127,6 +128,12 @@ def real(tmp_path_factory, lora_trains):
             test_allowance_usd="5",
         )  # fmt: skip
         yield made
+        with made.core.db.read() as session:
+            tried = list(trials.live(session))
+        for one in tried:
+            made.api("DELETE", f"/test/sessions/{one}")
+        with contextlib.suppress(AssertionError):  # what is left is named below
+            harness.until(lambda: not [r for r in provider.list_own("kt-") if r.status == "running"], 30)
         made.stop()
     alive = [r.name for r in provider.list_own("kt-") if r.status == "running"]
     for name in alive:
