@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import TimeoutError
 
 PROMPT = "Quick fine-tune SmolLM2 for our customer support, budget $5"
 EDIT = "use 12 epochs and rank 8"
@@ -87,7 +86,9 @@ def test_by_keyboard_alone(visit, real, rows):
     tab_to(page, "Add your data")
     page.keyboard.press("Enter")
     tab_to(page, "choose a file")
-    dialog_by_enter(page).set_files(rows)
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(rows)
     page.get_by_role("region", name="Data: pipes.jsonl").wait_for()
     tab_to(page, "What you want to train")
     page.keyboard.type(PROMPT)
@@ -126,19 +127,6 @@ def test_by_keyboard_alone(visit, real, rows):
     tab_to(page, "End", exact=True)
     page.keyboard.press("Enter")
     page.get_by_text("Session ready").wait_for(state="detached")
-
-
-def dialog_by_enter(page):
-    """The system's own dialog. A browser forgets a press after 5 s; on a busy machine it is pressed again, as a person would."""
-    for last in (False, False, True):
-        try:
-            with page.expect_file_chooser(timeout=8_000) as chooser:
-                page.keyboard.press("Enter")
-            return chooser.value
-        except TimeoutError:
-            if last:
-                raise
-    return None
 
 
 def tab_to(page, name, most=120, exact=False):

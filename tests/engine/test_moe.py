@@ -61,6 +61,7 @@ def test_use_is_told_by_noise_level_and_balance_is_near_even(tmp_path):
 
 
 def test_the_penalty_pulls_a_lopsided_router_back():
+    torch.manual_seed(0)  # the layer's weights are drawn
     layer = moe.Experts(torch.nn.Sequential(torch.nn.Linear(8, 8)), 8, 4, 1, moe.Level(), by_noise=False).train()
     with torch.no_grad():
         layer.router[0] += 1.0
@@ -77,7 +78,7 @@ def test_the_penalty_pulls_a_lopsided_router_back():
         term.backward()
         optimizer.step()
         values.append(piece.seen["balance"])
-    assert values[0] > 2.5 and sum(values[-10:]) / 10 < 1.5
+    assert values[0] > 2.5 and sum(values[-10:]) / 10 < 1.3
 
 
 def test_what_is_saved_is_put_back_on_the_dense_model(tmp_path):
