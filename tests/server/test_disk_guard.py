@@ -144,4 +144,5 @@ def test_what_is_tested_or_judged_best_is_kept(server):
     assert kept == {"s0-000020-g1", "s0-000030-g1", "s0-000050-g1", "s0-000060-g1"}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == kept
     server.api("DELETE", f"/test/sessions/{session_id}")
-    until(lambda: not server.provider.alive())
+    until(lambda: server.api("GET", f"/test/sessions/{session_id}")["state"] == "ended")
+    assert not server.provider.alive()

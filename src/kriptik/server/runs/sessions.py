@@ -194,6 +194,8 @@ def _set(core: Core, seen: SessionView, state: str, error: str | None = None, co
     with core.db.write() as session:
         row = _row(session, seen.row.id)
         assert row is not None
+        if state == "ready" and row.state != "starting":
+            return  # ended meanwhile
         row.state = state
         if state in ("ended", "failed"):
             row.ended_at = seen.now
