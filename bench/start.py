@@ -17,31 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from measure import divided, faq
-from sft_speed import ALPHA, RANK, RATE, SEQUENCE, SEQUENCES, base_folder
+from sft_speed import ALPHA, RANK, RATE, base_folder
 
 BARE = """
 import json, sys
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
-base, rows, rank, alpha, rate, length, batch = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
+base, rows, rank, alpha, rate, size = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
     LoraConfig(r=int(rank), lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
 ids = []
 for line in open(rows):
     ids += tokenizer.apply_chat_template(json.loads(line)["messages"], return_dict=False)
-size = int(length * batch)
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
-at = torch.tensor(ids[:size]).view(int(batch), -1)
+at = torch.tensor([ids[:int(size)]])
 model(input_ids=at, labels=at).loss.backward()
 optimizer.step()
 """
 
 
-def bare(folder: Path) -> float:
-    """Seconds from the start of the process to the end of its first step."""
-    sizes = map(str, (RANK, ALPHA, RATE, SEQUENCE, SEQUENCES))
+def bare(folder: Path, tokens: float) -> float:
+    """Seconds from the start of the process to the end of its first step, which sees as many tokens as ours did."""
+    sizes = map(str, (RANK, ALPHA, RATE, tokens))
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", BARE, str(base_folder(folder)), str(folder / "train.jsonl"), *sizes], check=True)
     return time.perf_counter() - began
@@ -83,14 +82,14 @@ def _until_first_step(client: Any, job: str, began: float) -> dict[str, float]:
         if body.get("type") in ("eval", "sample") and body.get("step") == 0:
             marks["base_measured"] = at
         if body.get("type") == "metrics":
-            marks["step"] = at
+            marks["step"], marks["tokens"] = at, float(body["tokens"])
             break
     verification = marks["verification_to"] - marks["verification_from"]
     measured = marks.get("base_measured", marks["stage"]) - marks["stage"]
     return {
         "start": marks["step"] - began - verification - measured, "to_verification": marks["verification_from"] - began,
         "verification": verification, "load": marks["stage"] - marks["verification_to"], "base_measured": measured,
-        "first_step": marks["step"] - marks.get("base_measured", marks["stage"]),
+        "first_step": marks["step"] - marks.get("base_measured", marks["stage"]), "tokens": marks["tokens"],
     }  # fmt: skip
 
 
@@ -110,9 +109,9 @@ def main() -> int:
         divided(folder, [{"messages": talk} for talk in talks])
         base_folder(folder)
         for number in range(asked.rounds):
-            sides["bare"].append(bare(folder))
             parts = ours(folder, number)
             sides["ours"].append(parts["start"])
+            sides["bare"].append(bare(folder, parts["tokens"]))
             print(f"bare {sides['bare'][-1]:.1f} s   ours " + "   ".join(f"{k} {v:.1f}" for k, v in parts.items()), flush=True)
     bare_s, ours_s = (statistics.median(sides[name]) for name in ("bare", "ours"))
     print(f"ours {ours_s:.1f} s, bare {bare_s:.1f} s: {ours_s / bare_s:.2f} x")

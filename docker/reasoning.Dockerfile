@@ -11,12 +11,16 @@ RUN /opt/kriptik/bin/pip install --no-cache-dir --no-compile --constraint /src/r
 # Base models to put into the image, by hub id, so that a start needs no network but the server: --build-arg MODELS="org/a org/b"
 ARG MODELS=""
 RUN mkdir -p /opt/models && for one in $MODELS; do HF_HOME=/opt/models /opt/kriptik/bin/hf download "$one" || exit 1; done
+# vLLM for rollouts, in an environment of its own (several GB): --build-arg VLLM=0.33.0
+ARG VLLM=""
+RUN mkdir -p /opt/vllm && if [ -n "$VLLM" ]; then python -m venv /opt/vllm && /opt/vllm/bin/pip install --no-cache-dir "vllm==$VLLM"; fi
 
 FROM $BASE
 RUN useradd --uid 1000 --create-home kriptik && mkdir /workspace && chown kriptik /workspace
 COPY --from=build /opt/kriptik /opt/kriptik
 COPY --from=build --chown=kriptik /opt/models /opt/models
+COPY --from=build /opt/vllm /opt/vllm
 USER kriptik
 WORKDIR /workspace
-ENV PATH=/opt/kriptik/bin:$PATH PYTHONUNBUFFERED=1 KRIPTIK_WORK_DIR=/workspace HF_HOME=/opt/models
+ENV PATH=/opt/kriptik/bin:$PATH PYTHONUNBUFFERED=1 KRIPTIK_WORK_DIR=/workspace HF_HOME=/opt/models KRIPTIK_VLLM=/opt/vllm/bin/python
 ENTRYPOINT ["python", "-m", "kriptik.worker.pod"]

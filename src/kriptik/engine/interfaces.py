@@ -398,6 +398,9 @@ class Objective:
     def retire(self, bundle: Bundle) -> None:
         """End of a stage that another follows, after `Adaptation.finish`: undo `dress` and `equip`."""
 
+    def leave(self) -> None:
+        """This process is done with the stage, however it ended: what was started besides (a server) goes."""
+
     def start(self, session: "Session") -> None:
         """Once per stage and process, after the strategy has started and before state is restored."""
 

@@ -23,6 +23,7 @@ from kriptik.engine.cursor import rows_of
 from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Session, UpdatePlan
 from kriptik.engine.rng import reseed
+from kriptik.engine.rows import lengths_of
 from kriptik.engine.schedule import learning_rate
 from kriptik.engine.snapshot import Place, take
 from kriptik.engine.stage import Run, load, open_stage, refuse_unfit
@@ -31,10 +32,14 @@ from kriptik.spec.job import ProbeResult, TrainJob
 
 LEAST_S = 15.0
 SHARE = 0.05
-"""The timed part takes at most the larger of 15 s and 5 % of the estimated training."""
+"""What is measured takes about the larger of 15 s and 5 % of the estimated training: loading comes before, and an update that was
+begun is finished."""
+CUTS, UPDATES = 0.35, 0.65
+"""Parts of that time after which no other cut, and no further update, is begun. The rest is for held-out rows, a prompt and a
+checkpoint."""
 TYPICAL = 4
 LEARN_STEPS = 4
-EVAL_ROWS = 16
+EVAL_ROWS, EVAL_CHUNK = 16, 4
 FOLDER = ".probe"
 """Beside the run's checkpoints, so that the very disk is measured; gone afterwards."""
 
@@ -102,11 +107,11 @@ class _Bench:
         longest = max(self.plans, key=self._tokens)
         mean_tokens = statistics.fmean(map(self._tokens, self.plans))
         asked = Cut.of(self.session.settings)
-        tried = compared(asked, self.session, lambda cut: self._update(longest, cut), lambda first: self._limit(first, began))
+        tried = compared(asked, self.session, lambda cut: self._update(longest, cut), lambda first: self._limit(first, began, CUTS))
         fastest = min(range(len(tried)), key=lambda at: list(tried.values())[at].seconds)
         cut, first = list(tried)[self.session.runtime.share(fastest)], next(iter(tried.values()))
         recompute.settle(self.session.bundle.trainee, self.session.adaptation, cut.recompute)
-        self.until = self._limit(first, began, 1.0)
+        self.until = self._limit(first, began, UPDATES)
         timed = [self._update(plan, cut) for plan in self.plans[:TYPICAL] if self._time_left()] or [tried[cut]]
         last = self._update(longest, cut).loss
         for _ in range(LEARN_STEPS - 1):
@@ -115,6 +120,7 @@ class _Bench:
         rates = [one.seconds / max(1, one.tokens) for one in timed]
         spread = 1.65 * statistics.stdev(rates) / statistics.fmean(rates) / math.sqrt(len(rates)) if len(rates) > 1 else 0.25
         checkpoint_s, checkpoint_bytes = self._checkpoint()
+        self.until = self._limit(first, began, 1.0)
         supervised, eos = self._supervised()
         (peak,) = self.session.runtime.all_sum([_peak_gb()])
         result = ProbeResult(
@@ -138,8 +144,8 @@ class _Bench:
         )
         return result, cut
 
-    def _limit(self, first: Timed, began: float, share: float = 0.5) -> float:
-        """When this much of the time for measuring is over, by the first update's speed."""
+    def _limit(self, first: Timed, began: float, share: float) -> float:
+        """When this part of the time for measuring is over, by the first update's speed."""
         every = statistics.fmean(map(self._tokens, self.plans)) * sum(self.run.totals)
         return began + share * max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * every)
 
@@ -176,12 +182,15 @@ class _Bench:
         rows = self.session.eval_rows
         if rows is None:
             return 0.0
-        some = rows.encoded[:EVAL_ROWS]
-        began = time.perf_counter()
-        with self.session.quiet():
-            self.session.objective.evaluate(some, self.session)
-        share = sum(row.length for row in some) / max(1, sum(row.length for row in rows.encoded))
-        return (time.perf_counter() - began) / share
+        lengths = lengths_of(rows.encoded)
+        seconds, seen = 0.0, 0
+        while seen < min(EVAL_ROWS, len(lengths)) and (seen == 0 or self._time_left()):
+            some = rows.encoded[seen : seen + EVAL_CHUNK]
+            began = time.perf_counter()
+            with self.session.quiet():
+                self.session.objective.evaluate(some, self.session)
+            seconds, seen = seconds + time.perf_counter() - began, seen + len(some)
+        return seconds * sum(lengths) / max(1, sum(lengths[:seen]))
 
     def _samples(self) -> float:
         """Seconds for all prompts, from the first."""

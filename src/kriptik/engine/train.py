@@ -60,7 +60,10 @@ def train(
             return RunOutcome(wanted.state, saved, index, 0)
         if index == first:
             _agree(run, found, threads, say)
-        outcome = loop.run_stage()
+        try:
+            outcome = loop.run_stage()
+        finally:
+            loop.session.objective.leave()
         if outcome is not None:
             return outcome
         saved = loop.saved[0] if loop.saved else None

@@ -4,8 +4,9 @@
 "dr_grpo" (Liu et al. 2025, "Understanding R1-Zero-Like Training": neither division; a constant length instead) or "dapo" (Yu et al.
 2025, "DAPO": mean over all tokens). Other settings (`settings.objective`): `group_size` (8), `clip` (0.2), `clip_high` (as `clip`),
 `beta` (weight of the KL to the model before; 0), `unbiased_kl` (false; the KL × the ratio, DeepSeek-V3.2), `iterations` over one
-set of answers (1), `minibatches` it is cut into (1), `temperature` (1), `max_new_tokens` (64), `reward` and its options (see
-`text/rewards.py`), `doctor`, how many answers are sampled before the start to see that there is something to learn (64; 0: none).
+set of answers (1), `minibatches` it is cut into (1), `temperature` (1), `max_new_tokens` (64), `rollouts` ("transformers", or
+"vllm", see `text/vllm.py`), `reward` and its options (see `text/rewards.py`), `doctor`, how many answers are sampled first
+to see that there is something to learn (64; 0: none).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
 from kriptik.engine.rng import reseed
-from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of
+from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of, rollouts_of
+from kriptik.engine.text.rollouts import trust
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
 
@@ -49,7 +51,7 @@ class Grpo(Objective):
                 f"Losses: {', '.join(LOSSES)}; groups of 2 or more; a temperature above 0.",
             )
         self.doctor = int(options.get("doctor", 64))
-        self.rewards = rewards_of(options)
+        self.rewards, self.rollouts = rewards_of(options), rollouts_of(options)
 
     @property
     def updates_per_refill(self) -> int:
@@ -64,6 +66,10 @@ class Grpo(Objective):
     def equip(self, bundle: Bundle) -> None:
         """See Objective."""
         self.rewards.equip(bundle)
+
+    def leave(self) -> None:
+        """See Objective."""
+        self.rollouts.end()
 
     def start(self, session: Session) -> None:
         """See Objective. Raises WorkerError where the KL has nothing to be measured against."""
@@ -112,13 +118,15 @@ class Grpo(Objective):
         advantage = micro.extra["advantage"][:, None]
         ratio = (now - micro.extra.get("past", now.detach())).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip_high)
-        gain = torch.minimum(ratio * advantage, clipped * advantage)
+        gain = torch.minimum(ratio * advantage, clipped * advantage) * micro.extra.get("trust", 1.0)
         metrics: Metrics = {"reward": micro.extra["reward"].mean() * micro.weight}
         if self.beta > 0:
             apart = micro.extra["reference"] - now
             kl = apart.exp() - apart - 1
             gain = gain - self.beta * (kl * ratio if self.unbiased else kl)
             metrics["kl"] = _mean(kl.detach(), mask) * micro.weight
+        if "gap" in micro.extra:
+            metrics["sampler_gap"] = _mean(micro.extra["gap"], mask) * micro.weight
         metrics["clipped"] = _mean((ratio * advantage > clipped * advantage).float(), mask) * micro.weight
         if self.kind == "grpo":
             return -((gain * mask).sum(1) / mask.sum(1).clamp_min(1)).sum(), metrics
@@ -126,11 +134,11 @@ class Grpo(Objective):
 
     def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
         """See Objective: one greedy answer per prompt; the 'loss' of a row is minus its reward."""
-        return greedy_scores(encoded, session, self.rewards, self.longest)
+        return greedy_scores(self.rollouts, encoded, session, self.rewards, self.longest)
 
     def _answered(self, prompts: list[Encoded], session: Session) -> list[tuple[Encoded, float, float]]:
         """(answer, reward, advantage), the group of a prompt in a row."""
-        made = answered(prompts, session, count=self.group, longest=self.longest, temperature=self.temperature)
+        made = answered(self.rollouts, prompts, session, count=self.group, longest=self.longest, temperature=self.temperature)
         worth = self.rewards.of(made, session)
         found: list[tuple[Encoded, float, float]] = []
         for start in range(0, len(made), self.group):
@@ -154,17 +162,27 @@ class Grpo(Objective):
         """One forward's worth of answers, with log-probabilities of the weights that gave them."""
         micro = session.modality.collate(session.bundle, [[one] for one, _, _ in answers], session.job.seed, session.epoch)
         micro.extra["temperature"] = self.temperature
+        made = [one for one, _, _ in answers]
+        elsewhere = any("log_probs" in one.fields for one in made)
+        if self.updates_per_refill > 1 or self.beta > 0 or elsewhere:  # else these weights are those of the update, which has them
+            self._as_sampled(micro, made, session)
+        device = micro.extra["targets"].device
+        micro.extra["advantage"] = torch.tensor([one for _, _, one in answers], device=device)
+        micro.extra["reward"] = torch.tensor([one for _, one, _ in answers], device=device)
+        if self.kind != "dapo":
+            micro.weight = float(len(answers))
+        return micro
+
+    def _as_sampled(self, micro: MicroBatch, answers: list[Encoded], session: Session) -> None:
+        """What policy and reference say of the answers, before the first update on them."""
         with session.quiet():
-            past, mask = self._log_probs(session.runtime.forward(micro), micro)
+            past, _ = self._log_probs(session.runtime.forward(micro), micro)
             if self.updates_per_refill > 1:
                 micro.extra["past"] = past
             if self.beta > 0:
                 with session.adaptation.reference(session.bundle):
                     micro.extra["reference"] = self._log_probs(session.runtime.forward(micro), micro)[0]
-        micro.extra["advantage"] = torch.tensor([one for _, _, one in answers], device=past.device)
-        micro.extra["reward"] = torch.tensor([one for _, one, _ in answers], device=past.device)
-        micro.weight = float(mask.sum()) if self.kind == "dapo" else float(len(answers))
-        return micro
+        micro.extra |= trust(answers, past)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

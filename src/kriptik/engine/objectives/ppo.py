@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
 from kriptik.engine.text.heads import VALUE, TextOutput, add_value_head, take_value_head
 from kriptik.engine.text.preference import number
-from kriptik.engine.text.rewards import PART, answered, greedy_scores, rewards_of
+from kriptik.engine.text.rewards import PART, answered, greedy_scores, rewards_of, rollouts_of
+from kriptik.engine.text.rollouts import trust
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
 
@@ -50,7 +51,8 @@ class Ppo(Objective):
         self.longest = int(number(settings, "max_new_tokens", 64))
         if min(self.turns, self.minibatches, self.longest) < 1 or self.temperature <= 0 or self.target == 0:
             raise WorkerError("bad_ppo", "PPO's counts, temperature and KL target must be above 0.", "Change its settings.")
-        self.rewards = rewards_of({"reward": "reward_model", **settings.objective})
+        options = {"reward": "reward_model", **settings.objective}
+        self.rewards, self.rollouts = rewards_of(options), rollouts_of(options)
 
     @property
     def updates_per_refill(self) -> int:
@@ -72,6 +74,10 @@ class Ppo(Objective):
         take_value_head(bundle, VALUE)
         bundle.parts.pop(PART, None)
 
+    def leave(self) -> None:
+        """See Objective."""
+        self.rollouts.end()
+
     def start(self, session: Session) -> None:
         """See Objective. Raises WorkerError where the KL has nothing to be measured against."""
         if not session.adaptation.has_reference(session.bundle):
@@ -85,7 +91,7 @@ class Ppo(Objective):
     def refill(self, plan: UpdatePlan, session: Session) -> list[Update]:
         """See Objective: answers, scores, what policy, reference and value head say of every token, advantages, returns."""
         prompts = [session.rows.encoded[row] for bins in session.mine(plan) for one in bins for row in one]
-        made = answered(prompts, session, count=1, longest=self.longest, temperature=self.temperature)
+        made = answered(self.rollouts, prompts, session, count=1, longest=self.longest, temperature=self.temperature)
         worth, size = self.rewards.of(made, session), session.settings.micro_batch
         told = self._normalised(worth, session)
         parts: list[list[MicroBatch]] = []
@@ -106,18 +112,20 @@ class Ppo(Objective):
         gain, held = ratio * extra["advantage"], ratio.clamp(1 - self.clip, 1 + self.clip) * extra["advantage"]
         near = extra["value"] + (values - extra["value"]).clamp(-self.value_clip, self.value_clip)
         errors = torch.maximum((values - extra["return"]).square(), (near - extra["return"]).square()) / 2
-        surrogate, value = -(torch.minimum(gain, held) * mask).sum(), (errors * mask).sum()
+        surrogate, value = -(torch.minimum(gain, held) * extra.get("trust", 1.0) * mask).sum(), (errors * mask).sum()
         metrics: Metrics = {
             "reward": extra["score"].mean() * micro.weight,
             "kl": ((extra["past"] - extra["reference"]) * mask).sum() / len(mask) * micro.weight,
             "value_loss": value.detach(),
             "clipped": ((held < gain) * mask).sum(),
         }
+        if "gap" in extra:
+            metrics["sampler_gap"] = (extra["gap"] * mask).sum()
         return surrogate + self.value_coef * value, metrics
 
     def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
         """See Objective: one greedy answer per prompt; the 'loss' of a row is minus its score."""
-        return greedy_scores(encoded, session, self.rewards, self.longest)
+        return greedy_scores(self.rollouts, encoded, session, self.rewards, self.longest)
 
     def state(self) -> dict[str, Any]:
         """See Objective."""
@@ -152,7 +160,7 @@ class Ppo(Objective):
         rewards = token_rewards(past, reference, mask, told_score, self.kl_coef)
         advantage, returns = advantages(rewards, values, mask, self.gamma, self.decay)
         told = {"past": past, "reference": reference, "value": values, "score": score, "advantage": advantage, "return": returns}
-        micro.extra |= told
+        micro.extra |= told | trust([one for one, _, _ in answers], past)
         micro.weight = float(mask.sum())
         return micro
 

@@ -20,7 +20,9 @@ from kriptik.engine.text.chat import render
 from kriptik.engine.text.forms import asked_of, pad_id, scored
 from kriptik.engine.text.heads import plain, value_head
 from kriptik.engine.text.judges import Judge
+from kriptik.engine.text.rollouts import Rollouts
 from kriptik.engine.text.verifiers import verifier
+from kriptik.engine.text.vllm import Vllm
 from kriptik.spec.errors import WorkerError
 
 PART = "reward"
@@ -171,22 +173,33 @@ def scores(model: Any, tokenizer: Any, conversations: list[list[int]]) -> list[f
         return found[1](hidden[torch.arange(len(made), device=device), places]).tolist()
 
 
-def answered(prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float) -> list[Encoded]:
-    """`count` answers per prompt by the model as it is, those of a prompt in a row; at temperature 0 the likeliest."""
+def answered(
+    rollouts: Rollouts, prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float
+) -> list[Encoded]:
+    """`count` answers per prompt by the model as it is. See `Rollouts.of`."""
     if not prompts:
         return []
-    settings = {"count": count, "max_new_tokens": longest, "temperature": temperature}
     with session.runtime.generation(), session.quiet():
-        return session.modality.generate(session.bundle, prompts, settings)
+        return rollouts.of(prompts, session, count=count, longest=longest, temperature=temperature)
 
 
-def greedy_scores(encoded: Sequence[Encoded], session: Session, rewards: Rewards, longest: int) -> RowScores:
+def greedy_scores(rollouts: Rollouts, encoded: Sequence[Encoded], session: Session, rewards: Rewards, longest: int) -> RowScores:
     """Held-out prompts answered greedily; the 'loss' of a row is minus its reward."""
     worth: list[float] = []
     for start in range(0, len(encoded), TOGETHER):
-        made = answered(encoded[start : start + TOGETHER], session, count=1, longest=longest, temperature=0.0)
+        made = answered(rollouts, encoded[start : start + TOGETHER], session, count=1, longest=longest, temperature=0.0)
         worth += rewards.of(made, session)
     return RowScores([-one for one in worth], [1.0] * len(worth), {"reward": sum(worth) / max(1, len(worth))})
+
+
+def rollouts_of(options: dict[str, Any]) -> Rollouts:
+    """What the settings ask for. Raises WorkerError for something unknown."""
+    name = str(options.get("rollouts", "transformers"))
+    if name == "vllm":
+        return Vllm(options)
+    if name != "transformers":
+        raise WorkerError("unknown_rollouts", f"Nothing called '{name}' samples answers.", "Known: transformers, vllm.")
+    return Rollouts()
 
 
 def rewards_of(options: dict[str, Any]) -> Rewards:

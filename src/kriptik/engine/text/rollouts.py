@@ -1,4 +1,7 @@
-"""Answers sampled by transformers: prompts together, padded on the left; what a prompt says is read once for all its answers."""
+"""Where answers of the model being trained come from: this process, by transformers, or a server beside it (`text/vllm.py`).
+
+By transformers prompts go together, padded on the left; what a prompt says is read once for all its answers.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +10,25 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from kriptik.engine.interfaces import Bundle, Encoded
+from kriptik.engine.interfaces import Bundle, Encoded, Session
 from kriptik.engine.text.forms import pad_id
+
+MOST_TRUST = 2.0
+
+
+class Rollouts:
+    """Answers by the model as it is, through `Modality.generate` here; subclasses ask elsewhere."""
+
+    def of(self, prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float) -> list[Encoded]:
+        """`count` answers per prompt, those of a prompt in a row; at temperature 0 the likeliest. Inside `Runtime.generation`.
+
+        `fields["log_probs"]`, where present: what the sampler held each token's log-probability to be, at this temperature.
+        """
+        settings = {"count": count, "max_new_tokens": longest, "temperature": temperature}
+        return session.modality.generate(session.bundle, prompts, settings)
+
+    def end(self) -> None:
+        """End of the stage: what was started besides goes."""
 
 
 def sampled(bundle: Bundle, prompts: Sequence[Encoded], settings: dict[str, Any]) -> list[Encoded]:
@@ -32,7 +52,36 @@ def sampled(bundle: Bundle, prompts: Sequence[Encoded], settings: dict[str, Any]
         top_k=0 if temperature > 0 else None,
         pad_token_id=pad,
     )
-    return [_answer(prompts[at // count], line, tokenizer.eos_token_id) for at, line in enumerate(made[:, longest:].tolist())]
+    lines = [_said(line, tokenizer.eos_token_id) for line in made[:, longest:].tolist()]
+    return [completion(prompts[at // count], said) for at, said in enumerate(lines)]
+
+
+def completion(prompt: Encoded, said: list[int], log_probs: list[float] | None = None) -> Encoded:
+    """A row of form 'completion' out of a prompt and the tokens of an answer to it."""
+    whole = prompt.fields["ids"] + said
+    learnt = [False] * prompt.length + [True] * len(said)
+    fields = {"ids": whole, "learnt": learnt, "cut": 0, "row": prompt.fields.get("row")}
+    if log_probs is not None:
+        fields["log_probs"] = log_probs
+    return Encoded(prompt.row, len(whole), float(len(said)), fields)
+
+
+def trust(answers: Sequence[Encoded], past: Tensor) -> dict[str, Tensor]:
+    """`trust` and `gap`, each as `past` [rows, tokens], for answers that another program sampled; else nothing.
+
+    Its log-probabilities differ from `past`, the trainer's own, by rounding, so that answers are a little off-policy: `trust` is
+    the ratio of the two policies, at most 2 (truncated importance sampling, Yao et al. 2025, "Your Efficient RL Framework Secretly
+    Brings You Off-Policy RL Training"), `gap` how far apart they are.
+    """
+    if not answers or "log_probs" not in answers[0].fields:
+        return {}
+    lines = [torch.tensor(one.fields["log_probs"], dtype=past.dtype, device=past.device) for one in answers]
+    apart = past - torch.nn.utils.rnn.pad_sequence(lines, batch_first=True)
+    return {"trust": apart.exp().clamp(max=MOST_TRUST), "gap": apart.abs()}
+
+
+def _said(line: list[int], end: int | None) -> list[int]:
+    return line[: line.index(end) + 1] if end is not None and end in line else line
 
 
 def _read(model: Any, ids: Tensor, mask: Tensor, count: int) -> DynamicCache | None:
@@ -46,11 +95,3 @@ def _read(model: Any, ids: Tensor, mask: Tensor, count: int) -> DynamicCache | N
         model(**read, past_key_values=cache, use_cache=True, logits_to_keep=1)
     cache.batch_repeat_interleave(count)
     return cache
-
-
-def _answer(prompt: Encoded, line: list[int], end: int | None) -> Encoded:
-    said = line[: line.index(end) + 1] if end is not None and end in line else line
-    whole = prompt.fields["ids"] + said
-    learnt = [False] * prompt.length + [True] * len(said)
-    fields = {"ids": whole, "learnt": learnt, "cut": 0, "row": prompt.fields.get("row")}
-    return Encoded(prompt.row, len(whole), float(len(said)), fields)
