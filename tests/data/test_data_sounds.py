@@ -1,11 +1,13 @@
-"""Recordings of a data set: bad ones refused, odd ones converted, long ones cut, each with a word on it, before anything is trained."""
+"""Recordings of a data set: bad ones refused, odd ones converted, long ones cut, each with a word on it, before training."""
 
 import io
 import json
 import struct
 import zipfile
+from itertools import pairwise
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 
@@ -107,8 +109,6 @@ def test_ten_hours_that_a_header_tells_of_are_not_believed(tmp_path):
 
 def test_every_recording_is_brought_to_the_same_loudness():
     for loud in (0.02, 0.2, 0.9):
-        import pyloudnorm
-
         made = waves.levelled(tone(seconds=2, loud=loud), RATE)
         assert abs(pyloudnorm.Meter(RATE).integrated_loudness(made) - waves.LOUDNESS) < 0.1
 
@@ -168,7 +168,7 @@ def test_speech_is_cut_at_its_pauses():
     samples = waves.levelled(spoken(words=12), RATE)
     places = waves.phrases(samples, RATE, 4.0, 0.3)
     assert len(places) >= 4 and all((b - a) / RATE < 4.5 for a, b in places)
-    for (_, end), (start, _) in zip(places, places[1:], strict=False):
+    for (_, end), (start, _) in pairwise(places):
         gap = samples[end - 800 : start + 800]
         assert start >= end - 1 and np.abs(gap).mean() < np.abs(samples).mean()
 

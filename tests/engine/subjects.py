@@ -10,10 +10,11 @@ import diffusers
 import tiny
 import tiny_diffusion
 import tiny_encoder
+import tiny_sound
 import torch
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, MusicgenForConditionalGeneration
 
 from kriptik.engine.adaptations import moe
 from kriptik.engine.adapters import attach
@@ -162,7 +163,41 @@ class Image:
         return made.images.float()
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image)}
+class Music:
+    """MusicGen."""
+
+    modality = "music"
+    precisions = frozenset({None, "fp32"})
+    rows = {"supervised": tiny_sound.tone_rows}
+    counts = (12, 6)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 3}
+    rates = {"lora": 2e-2, "dora": 2e-2}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_sound.tiny_musicgen(folder)
+
+    def trained(self, run, job):
+        """Logits of the whole model around the trained decoder."""
+        return self._logits(run.bundle.pipeline.model)
+
+    def adapter(self, job, folder):
+        """Logits of the library's model with the adapter on it, as PEFT reads both."""
+        base = MusicgenForConditionalGeneration.from_pretrained(job.base_model.path)
+        return self._logits(PeftModel.from_pretrained(base, folder))
+
+    def whole(self, job, folder):
+        """Logits of the saved model."""
+        return self._logits(MusicgenForConditionalGeneration.from_pretrained(folder))
+
+    def _logits(self, model):
+        codes = torch.arange(2 * 2 * 9).reshape(4, 9) % tiny_sound.CODES
+        with torch.no_grad():
+            return model.eval()(input_ids=torch.tensor([[5, 9, 1], [7, 1, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]),
+                                decoder_input_ids=codes).logits
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music)}
 
 
 def _logits(model):

@@ -41,6 +41,7 @@ PACKAGES = {
     "text": ("torch", "transformers", "peft"),
     "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
     "image": ("torch", "transformers", "peft", "diffusers"),
+    "music": ("torch", "transformers", "peft", "soundfile"),
 }
 """What a proof names the versions of."""
 JUDGE = {}
@@ -49,6 +50,7 @@ ROLLOUT = {"max_new_tokens": 8}
 SMALL = {
     "denoise": {"resolution": 16, "sample_steps": 2, "prior_images": 4, "class_prompt": "a red disc",
                 "instance_prompt": "a <subject> disc"},
+    "codec_lm": {"heard_clips": 2, "heard_seconds": 0.3},
     "grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT},
     "ppo": ROLLOUT,
 }
@@ -147,6 +149,8 @@ def better(point, before, after):
     if objective == "kto":
         return after["custom"]["margin"] > before["custom"]["margin"] + 0.01 and after["loss"] < before["loss"]
     if objective == "contrastive" and after["custom"]["mrr"] <= before["custom"]["mrr"] + 0.05:
+        return False
+    if objective == "codec_lm" and not (after["custom"]["code_accuracy"] > before["custom"]["code_accuracy"] + 0.05 > 0.05):
         return False
     return after["loss"] < ENOUGH.get(point.adaptation, 0.95) * before["loss"]
 

@@ -82,7 +82,8 @@ def _of_table(table: Member, by_path: dict[str, str], columns: Sequence[str]) ->
         if isinstance(named, str) and isinstance(text, str):
             inside = by_path.get(str(home / named)) or by_path.get(named) or by_path.get(PurePosixPath(named).name)
             if inside is not None:
-                times = [_seconds(record.value.get(column), table.name, record.place.row) if column else None for column in (start, end)]
+                cells = [record.value.get(column) if column else None for column in (start, end)]
+                times = [_seconds(cell, table.name, record.place.row) for cell in cells]
                 found.setdefault(inside, []).append(Said(clean(text).strip(), *times))
     return found
 
@@ -95,8 +96,8 @@ def _seconds(value: object, name: str, row: int) -> float | None:
     except (TypeError, ValueError):
         number = float("nan")
     if not 0 <= number < 1e7:
-        step = "Give start and end in seconds."
-        raise DataError("bad_time", f"Row {row} of {name} has '{str(value)[:40]}' for a time.", step, fields={"row": row, "file": name})
+        what, step = f"Row {row} of {name} has '{str(value)[:40]}' for a time.", "Give start and end in seconds."
+        raise DataError("bad_time", what, step, fields={"row": row, "file": name})
     return number
 
 

@@ -2,8 +2,8 @@
 
 In a zip, texts come from tables, lists or text files (`beside.py`): a description of music, or the words that are spoken. What a
 file is, its content says, not its name. Every usable recording becomes FLAC of 16 bits. Music is cut into parts of `CLIP_S`, which
-keep their text; speech at its pauses (`speech`), or where a table says so: no model here hears words, so parts of a longer recording
-have a text only where the table gives one for each.
+keep their text; speech at its pauses (`speech`), or where a table says so: no model here hears words, so parts of a longer
+recording have a text only where the table gives one for each.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ from kriptik.data.text import hash64
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
 
-FORMATS = {"WAV": ".wav", "WAVEX": ".wav", "RF64": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3", "MPEG": ".mp3", "AIFF": ".aif"}
+FORMATS = {
+    "WAV": ".wav", "WAVEX": ".wav", "RF64": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3", "MPEG": ".mp3", "AIFF": ".aif",
+}  # fmt: skip
 """libsndfile's names of containers, and the suffix that goes with each."""
 OTHER_SUFFIXES = frozenset({".m4a", ".aac", ".wma"})
 """Sounds by their names which are not read here; they are named as such."""
@@ -122,7 +124,7 @@ def look(path: Path, name: str) -> Sound:
             raise _refused("sound_format", f"{name} is of a kind that is not read here.", "Save it as WAV or FLAC.") from error
         raise _refused("sound_damaged", f"{name} is no recording that can be read.", "Send it again.") from error
     if len(samples) > most:
-        raise _refused("sound_long", f"{name} lasts longer than it says, over {most / rate / 60:,.0f} minutes.", "Cut it into parts.")
+        raise _refused("sound_long", f"{name} lasts longer than it says.", "Cut it into parts.")
     notes = ["sound_renamed"] * (FORMATS[kind] != SAME_SUFFIX.get(suffix, suffix))
     return _settled(samples, rate, name, notes)
 

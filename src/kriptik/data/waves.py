@@ -1,5 +1,6 @@
 """Sound as numbers: resampling, loudness, silences, how clean it is, its outline. Pure; samples are float32 [frames, channels]."""
 
+from itertools import pairwise
 from math import gcd
 
 import numpy as np
@@ -42,7 +43,7 @@ def outline(samples: np.ndarray, count: int = PEAKS) -> list[int]:
     """The largest sample of `count` equal parts, from 0 to 100: a waveform as a page draws it."""
     loud = np.abs(samples).max(1)
     edges = np.linspace(0, len(loud), min(count, len(loud)) + 1).astype(int)
-    return [round(float(min(1.0, loud[a:b].max())) * 100) for a, b in zip(edges, edges[1:], strict=False)]
+    return [round(float(min(1.0, loud[a:b].max())) * 100) for a, b in pairwise(edges)]
 
 
 def clipped(samples: np.ndarray) -> float:

@@ -26,6 +26,7 @@ ADAPTATIONS = {
 }
 OBJECTIVES = {
     "causal_lm": "kriptik.engine.objectives.causal_lm:CausalLm",
+    "codec_lm": "kriptik.engine.objectives.codec_lm:CodecLm",
     "contrastive": "kriptik.engine.objectives.contrastive:Contrastive",
     "denoise": "kriptik.engine.objectives.denoise:Denoise",
     "dpo": "kriptik.engine.objectives.dpo:Dpo",
@@ -46,6 +47,7 @@ STRATEGIES = {
 MODALITIES = {
     "embedding": "kriptik.engine.modalities.embedding:Embedding",
     "image": "kriptik.engine.modalities.image:Image",
+    "music": "kriptik.engine.modalities.music:Music",
     "text": "kriptik.engine.modalities.text:Text",
 }
 

@@ -50,8 +50,9 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
         path = Path(row.path)
+    settings = settings_of(fixes, capability)
     checked = prepare.check(
-        path, name=path.name, work=core.data_dir / "incoming", settings=settings_of(fixes, capability), capability=capability, forgive=True
+        path, name=path.name, work=core.data_dir / "incoming", settings=settings, capability=capability, forgive=True
     )
     with core.db.write() as session:
         row = datasets.get(session, user_id, dataset_id)

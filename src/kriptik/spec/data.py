@@ -28,8 +28,8 @@ checked      {"prompt": [message, …]} and how an answer is checked: "tests" (c
              expression) or "task" (an entry of reasoning-gym); "answer", where one is known
 pairs        {"query": str, "positive": str} and "negatives": [str, …] where there are any
 images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
-sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording that
-             it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
+sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
+             that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

@@ -140,7 +140,7 @@ KINDS: dict[str, Kind] = {
     "sound_renamed": Kind("info", "{n} {recordings} {are} of another kind than the name says", "read by content"),
     "sound_cut": Kind("info", "{n} {recordings} {are} long", "cut into parts, which stay together in the split"),
     "sound_no_text": Kind("info", "{n} {recordings} {have} no text"),
-    "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked: no model here can tell voices apart"),
+    "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked: nothing here tells voices apart"),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),
     "few_rows": Kind("warning", "{n} usable {rows}: {detail}"),
