@@ -14,7 +14,12 @@ import tiny_sound
 import torch
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, MusicgenForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    MusicgenForConditionalGeneration,
+    SpeechT5ForTextToSpeech,
+)
 
 from kriptik.engine.adaptations import moe
 from kriptik.engine.adapters import attach
@@ -22,6 +27,7 @@ from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.text import quantised
 from kriptik.engine.text.heads import SCORE, plain, value_head
+from kriptik.spec.consent import VoiceConsent
 
 
 class Text:
@@ -44,6 +50,8 @@ class Text:
     sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 2}
     rates = {}
     """Learning rates where those of the suite do not fit."""
+    changes = {}
+    """Fields of the job that this modality asks for."""
     positions = {"longlora": 48}
     """Context of the base where that of `tiny_model` would leave nothing to stretch."""
 
@@ -86,6 +94,7 @@ class Embedding:
     counts = (32, 16)
     sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 4}
     rates = {"lora": 2e-2, "dora": 2e-2}
+    changes = {}
     texts = ("json hash", "braces digest", "random list value", "a")
 
     def base(self, folder, adaptation):
@@ -125,6 +134,7 @@ class Image:
     counts = (8, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
+    changes = {}
     families = {"textual_inversion": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):
@@ -172,6 +182,7 @@ class Music:
     counts = (12, 6)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 3}
     rates = {"lora": 2e-2, "dora": 2e-2}
+    changes = {}
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -197,7 +208,44 @@ class Music:
                                 decoder_input_ids=codes).logits
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music)}
+class Voice:
+    """SpeechT5, which has learnt another voice before."""
+
+    modality = "voice"
+    precisions = frozenset({None, "fp32"})
+    rows = {"supervised": tiny_sound.speech_rows, "transcribed_speech": tiny_sound.speech_rows}
+    counts = (12, 4)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
+    rates = {"lora": 4e-2, "dora": 4e-2, "full": 3e-3}
+    changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_sound.tiny_speecht5(folder)
+
+    def trained(self, run, job):
+        """A spectrogram by the trained model."""
+        return self._spectrogram(run.bundle.pipeline.model)
+
+    def adapter(self, job, folder):
+        """A spectrogram by the base with the adapter by PEFT."""
+        base = SpeechT5ForTextToSpeech.from_pretrained(job.base_model.path)
+        return self._spectrogram(PeftModel.from_pretrained(base, folder).get_base_model())
+
+    def whole(self, job, folder):
+        """A spectrogram by the saved model."""
+        return self._spectrogram(SpeechT5ForTextToSpeech.from_pretrained(folder))
+
+    def _spectrogram(self, model):
+        torch.manual_seed(3)  # the dropout of its first layers never sleeps
+        labels = torch.linspace(-3, 1, 12 * tiny_sound.BANDS).reshape(1, 12, tiny_sound.BANDS)
+        speaker = torch.linspace(-1, 1, 32)[None]
+        asked = {"input_ids": torch.tensor([[4, 5, 6, 7, 2]]), "decoder_input_values": labels[:, 1::2]}
+        with torch.no_grad():
+            return model.eval()(**asked, speaker_embeddings=speaker).spectrogram
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music, Voice)}
 
 
 def _logits(model):

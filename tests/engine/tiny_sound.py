@@ -4,9 +4,16 @@
 one code for everything, and then a loss falls on nothing.
 """
 
+import atexit
+import io
+import random
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
+import sentencepiece
 import soundfile
 import torch
 from sklearn.cluster import KMeans
@@ -19,6 +26,13 @@ from transformers import (
     MusicgenForCausalLM,
     MusicgenForConditionalGeneration,
     MusicgenProcessor,
+    SpeechT5Config,
+    SpeechT5FeatureExtractor,
+    SpeechT5ForTextToSpeech,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+    SpeechT5Processor,
+    SpeechT5Tokenizer,
 )
 
 RATE = 4000
@@ -92,3 +106,110 @@ def tiny_musicgen(folder, *, fitted=True):
     model.save_pretrained(folder)
     MusicgenProcessor(EncodecFeatureExtractor(feature_size=1, sampling_rate=RATE), tokenizer).save_pretrained(folder)
     return Path(folder)
+
+
+VOICE_RATE, BANDS = 8000, 20
+SYLLABLES = {"ba": 500.0, "di": 1500.0, "gu": 900.0, "mo": 2400.0}
+
+
+def syllables(words, rate=VOICE_RATE, pitch=120.0, seed=0):
+    """A buzz at a pitch, coloured by one resonance per syllable: words that can be heard in a spectrum."""
+    dice, parts = np.random.default_rng(seed), []
+    for word in words:
+        times = np.arange(round(0.12 * rate)) / rate
+        tones = np.arange(1, int(rate / 2 / pitch)) * pitch
+        loud = 1 / (1 + ((tones - SYLLABLES[word]) / 150) ** 2)
+        buzz = (loud[:, None] * np.sin(2 * np.pi * tones[:, None] * times)).sum(0)
+        parts.append(0.2 * buzz * np.hanning(len(times)) ** 0.3)
+    sound = np.concatenate(parts)
+    return (sound + 0.001 * dice.standard_normal(len(sound))).astype(np.float32)
+
+
+def speech_rows(folder, count, seed=0, rate=VOICE_RATE, pitch=120.0):
+    """Sentences of a few syllables under `folder`/media, and their rows."""
+    media = Path(folder) / "media"
+    media.mkdir(parents=True, exist_ok=True)
+    dice, rows = random.Random(seed), []
+    for number in range(count):
+        words = [dice.choice(list(SYLLABLES)) for _ in range(dice.randint(3, 5))]
+        name = f"media/v{seed}-{number}.flac"
+        soundfile.write(Path(folder) / name, syllables(words, rate, pitch, seed * 1000 + number), rate)
+        rows.append({"audio": name, "text": " ".join(words)})
+    return rows
+
+
+def _teach(model, tokenizer, extractor, steps, size=6):
+    """Plain training by the library's own loss on a voice of twice the pitch."""
+    dice, optimizer = random.Random(5), torch.optim.AdamW(model.parameters(), 4e-3)
+    print_ = torch.nn.functional.normalize(torch.randn(1, model.config.speaker_embedding_dim), dim=1)
+    model.config.use_guided_attention_loss = False
+    model.train()
+    for step in range(steps):
+        words = [[dice.choice(list(SYLLABLES)) for _ in range(dice.randint(3, 5))] for _ in range(size)]
+        texts = tokenizer([" ".join(one) for one in words], padding=True, return_tensors="pt")
+        sounds = [syllables(one, pitch=240.0, seed=step) for one in words]
+        mels = [extractor(audio_target=one, sampling_rate=VOICE_RATE)["input_values"][0] for one in sounds]
+        mels = [torch.from_numpy(one[: len(one) // 2 * 2]) for one in mels]
+        labels = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=-100.0)
+        model(**texts, labels=labels, speaker_embeddings=print_.expand(size, -1)).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.config.use_guided_attention_loss = True
+    model.eval()
+
+
+def letters(folder):
+    """A character tokenizer as SpeechT5 has it."""
+    sink = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["ba di gu mo hello voice"] * 4 + ["abcdefghijklmnopqrstuvwxyz"] * 4), model_writer=sink,
+        model_type="char", vocab_size=32, hard_vocab_limit=False, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
+    )
+    file = Path(folder) / "spm_char.model"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(sink.getvalue())
+    return SpeechT5Tokenizer(str(file))
+
+
+@cache
+def taught_speecht5(steps):
+    """A base that has learnt another, higher voice, so that there is something to adapt."""
+    folder = Path(mkdtemp(prefix="tiny-speecht5-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return _speecht5(folder / "base", steps)
+
+
+def tiny_speecht5(folder, *, vocoder=True, steps=80, **changes):
+    """Writes the folder; the same bytes every time."""
+    if changes:
+        _speecht5(Path(folder), steps, **changes)
+    else:
+        shutil.copytree(taught_speecht5(steps), folder)
+    if not vocoder:
+        shutil.rmtree(Path(folder) / "vocoder")
+    return Path(folder)
+
+
+def _speecht5(folder, steps, **changes):
+    tokenizer = letters(folder.with_name(f"{folder.name}-letters"))
+    extractor = SpeechT5FeatureExtractor(num_mel_bins=BANDS, sampling_rate=VOICE_RATE, fmax=3900)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = SpeechT5Config(
+            vocab_size=len(tokenizer), hidden_size=48, encoder_layers=1, encoder_attention_heads=4, encoder_ffn_dim=96,
+            decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=96, num_mel_bins=BANDS, speaker_embedding_dim=32,
+            speech_decoder_prenet_units=32, speech_decoder_postnet_units=32, speech_decoder_postnet_layers=2,
+            encoder_layerdrop=0.0, decoder_layerdrop=0.0, max_text_positions=64, max_speech_positions=256, positional_dropout=0.1,
+        )
+        config.update(changes)
+        model = SpeechT5ForTextToSpeech(config)
+        _teach(model, tokenizer, extractor, steps)
+        model.save_pretrained(folder)
+        SpeechT5HifiGan(SpeechT5HifiGanConfig(
+            model_in_dim=BANDS, sampling_rate=VOICE_RATE, upsample_initial_channel=16, upsample_rates=[4, 4, 4, 2],
+            upsample_kernel_sizes=[8, 8, 8, 4], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3]],
+            normalize_before=False,
+        )).save_pretrained(folder / "vocoder")
+    SpeechT5Processor(extractor, tokenizer).save_pretrained(folder)
+    return folder

@@ -36,6 +36,7 @@ OBJECTIVES = {
     "ppo": "kriptik.engine.objectives.ppo:Ppo",
     "reward": "kriptik.engine.objectives.reward:Reward",
     "simpo": "kriptik.engine.objectives.simpo:Simpo",
+    "speech": "kriptik.engine.objectives.speech:Speech",
 }
 STRATEGIES = {
     "single": "kriptik.engine.strategies.single:Single",
@@ -49,6 +50,7 @@ MODALITIES = {
     "image": "kriptik.engine.modalities.image:Image",
     "music": "kriptik.engine.modalities.music:Music",
     "text": "kriptik.engine.modalities.text:Text",
+    "voice": "kriptik.engine.modalities.voice:Voice",
 }
 
 
