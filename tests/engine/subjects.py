@@ -215,8 +215,8 @@ class Voice:
     precisions = frozenset({None, "fp32"})
     rows = {"supervised": tiny_sound.speech_rows, "transcribed_speech": tiny_sound.speech_rows}
     counts = (12, 4)
-    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
-    rates = {"lora": 4e-2, "dora": 4e-2, "full": 3e-3}
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 12}
+    rates = {"lora": 1e-2, "dora": 1e-2, "full": 3e-3}
     changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
 
     def base(self, folder, adaptation):

@@ -112,15 +112,15 @@ VOICE_RATE, BANDS = 8000, 20
 SYLLABLES = {"ba": 500.0, "di": 1500.0, "gu": 900.0, "mo": 2400.0}
 
 
-def syllables(words, rate=VOICE_RATE, pitch=120.0, seed=0):
+def syllables(words, rate=VOICE_RATE, pitch=120.0, seed=0, width=150.0, loud=0.2):
     """A buzz at a pitch, coloured by one resonance per syllable: words that can be heard in a spectrum."""
     dice, parts = np.random.default_rng(seed), []
     for word in words:
         times = np.arange(round(0.12 * rate)) / rate
         tones = np.arange(1, int(rate / 2 / pitch)) * pitch
-        loud = 1 / (1 + ((tones - SYLLABLES[word]) / 150) ** 2)
-        buzz = (loud[:, None] * np.sin(2 * np.pi * tones[:, None] * times)).sum(0)
-        parts.append(0.2 * buzz * np.hanning(len(times)) ** 0.3)
+        weights = 1 / (1 + ((tones - SYLLABLES[word]) / width) ** 2)
+        buzz = (weights[:, None] * np.sin(2 * np.pi * tones[:, None] * times)).sum(0)
+        parts.append(loud * buzz * np.hanning(len(times)) ** 0.3)
     sound = np.concatenate(parts)
     return (sound + 0.001 * dice.standard_normal(len(sound))).astype(np.float32)
 
@@ -139,7 +139,7 @@ def speech_rows(folder, count, seed=0, rate=VOICE_RATE, pitch=120.0):
 
 
 def _teach(model, tokenizer, extractor, steps, size=6):
-    """Plain training by the library's own loss on a voice of twice the pitch."""
+    """Plain training by the library's own loss on a voice of twice the pitch, softer and less clear."""
     dice, optimizer = random.Random(5), torch.optim.AdamW(model.parameters(), 4e-3)
     print_ = torch.nn.functional.normalize(torch.randn(1, model.config.speaker_embedding_dim), dim=1)
     model.config.use_guided_attention_loss = False
@@ -147,7 +147,7 @@ def _teach(model, tokenizer, extractor, steps, size=6):
     for step in range(steps):
         words = [[dice.choice(list(SYLLABLES)) for _ in range(dice.randint(3, 5))] for _ in range(size)]
         texts = tokenizer([" ".join(one) for one in words], padding=True, return_tensors="pt")
-        sounds = [syllables(one, pitch=240.0, seed=step) for one in words]
+        sounds = [syllables(one, pitch=240.0, seed=step, width=500.0, loud=0.04) for one in words]
         mels = [extractor(audio_target=one, sampling_rate=VOICE_RATE)["input_values"][0] for one in sounds]
         mels = [torch.from_numpy(one[: len(one) // 2 * 2]) for one in mels]
         labels = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=-100.0)

@@ -9,7 +9,7 @@ from kriptik.engine.media.result import leave
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import TrainJob
 
-SPEAKER = "speaker_embedding.safetensors"
+SPEAKER, NAME = "speaker_embedding.safetensors", "speaker_embedding"
 LIMITS = (
     "The voice's print (speaker_embedding.safetensors, `speaker_embedding`) is made from its spectrum, not by a speaker model.",
     "Speaker similarity and word error rate were not measured: the weights of models that could are not part of the product.",
@@ -23,7 +23,7 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) 
 
     def adapter(folder: Path) -> None:
         adaptation.save(bundle, folder)
-        save_file({"speaker_embedding": kit.speaker.contiguous()}, folder / SPEAKER)
+        save_file({NAME: kit.speaker.contiguous()}, folder / SPEAKER)
 
     def whole(folder: Path) -> None:
         merged = adaptation.merged(bundle)
@@ -33,7 +33,7 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) 
         finally:
             merged.config.use_guided_attention_loss = False
         kit.processor.save_pretrained(folder)
-        save_file({"speaker_embedding": kit.speaker.contiguous()}, folder / SPEAKER)
+        save_file({NAME: kit.speaker.contiguous()}, folder / SPEAKER)
         if kit.vocoder is not None:
             kit.vocoder.save_pretrained(folder / "vocoder", safe_serialization=True)
 

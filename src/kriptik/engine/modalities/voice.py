@@ -7,12 +7,14 @@ voice is trained without the recorded consent of the person it belongs to.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kriptik.engine.base import find_base
@@ -33,6 +35,7 @@ TARGETS = (
 )
 VOCODER = "microsoft/speecht5_hifigan"
 MASKED = -100.0
+KEPT = "made/speaker_embedding.safetensors"
 LISTENED = 64
 """Recordings of which the voice's print is the mean."""
 SAMPLE_SEED = 20
@@ -176,7 +179,10 @@ class Voice(Modality):
         return key, len(cache.read(key)["mel"])
 
     def _speaker(self, kit: "Kit") -> Tensor:
-        """The mean print of the first recordings that are trained on."""
+        """The mean print of the first recordings that are trained on. It stays with the run, for whoever has no recordings."""
+        kept = Path(self.job.run_dir) / KEPT
+        if kept.is_file():
+            return load_file(kept)[speecht5_result.NAME]
         if self.job.data is None:
             raise DataError("data_missing", "There are no recordings of the voice.", "Attach a data set.")
         rows = islice(open_rows(Path(self.job.data.train_path)), LISTENED)
@@ -184,7 +190,12 @@ class Voice(Modality):
             voices.print_of(kit.spectrogram(opened(self._root() / str(row.get("audio")), index, kit.rate)[0]), kit.width)
             for index, row in enumerate(rows)
         ]
-        return nn.functional.normalize(torch.stack(found).mean(0), dim=0)
+        speaker = nn.functional.normalize(torch.stack(found).mean(0), dim=0)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(f".{os.getpid()}.part")
+        save_file({speecht5_result.NAME: speaker}, part)
+        part.replace(kept)
+        return speaker
 
     def _vocoder(self, folder: Path) -> nn.Module | None:
         """The base's own, or the hub's; None where there is neither."""

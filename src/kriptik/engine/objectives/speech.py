@@ -1,8 +1,8 @@
 """Spectrogram prediction: distance of each frame, before and after the model's last layers, and where speech ends (SpeechT5).
 
 The loss is the library's own, a mean over frames; the modality provides `speech`: a forward gives it as `loss`, a micro-batch's
-weight is its frames, and `heard` makes speech and measures it. Settings (`settings.objective`): `heard_clips` (3), how many held-out
-sentences are spoken at each evaluation (0: none); `reference`: one print of the voice for all rows, instead of each row's own.
+weight is its frames, and `heard` makes speech and measures it. Settings (`settings.objective`): `heard_clips` (3), how many
+held-out sentences are spoken at each evaluation (0: none); `reference`: one print of the voice for all rows, not each row's own.
 """
 
 from collections.abc import Sequence
