@@ -195,6 +195,20 @@ def test_the_same_source_gives_the_same_bytes_and_equal_clips_count_once(tmp_pat
     assert checked.report.kind == "sounds" and checked.report.usable == 6
 
 
+def test_pairs_of_recordings_come_from_a_table(tmp_path):
+    table = "prompt,chosen,rejected\n" + "".join(f"a tone {n},{n}.wav,{(n + 1) % 6}.wav\n" for n in range(6)) + "none,1.wav,1.wav\n"
+    source = packed(tmp_path / "set.zip", {**GOOD, "pairs.csv": table})
+    made = prepare.prepare(source, tmp_path / "made", name="set.zip")
+    rows = [json.loads(line) for line in (tmp_path / "made" / "train.jsonl").read_text().splitlines()]
+    assert made.report.kind == "sound_pairs" and made.report.usable == 6 == len(rows), "pairs that share a clip are on one side"
+    assert next(one for one in made.report.findings if one.code == "same_answers").count == 1
+    assert all((tmp_path / "made" / row[side]).is_file() for row in rows for side in ("chosen_audio", "rejected_audio"))
+    lost = packed(tmp_path / "lost.zip", {**GOOD, "pairs.csv": table.replace("5.wav", "9.wav")})
+    with pytest.raises(DataError) as error:
+        prepare.prepare(lost, tmp_path / "none", name="lost.zip")
+    assert error.value.code == "no_such_media" and error.value.fields["row"] == 6
+
+
 def test_covers_beside_songs_are_left_out(tmp_path):
     files = {**GOOD, "cover.png": b"\x89PNG"}
     made = prepare.prepare(packed(tmp_path / "set.zip", files), tmp_path / "made", name="set.zip")

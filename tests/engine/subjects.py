@@ -178,7 +178,7 @@ class Music:
 
     modality = "music"
     precisions = frozenset({None, "fp32"})
-    rows = {"supervised": tiny_sound.tone_rows}
+    rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows}
     counts = (12, 6)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 3}
     rates = {"lora": 2e-2, "dora": 2e-2}

@@ -64,6 +64,13 @@ def tone_rows(folder, count, seed=0, seconds=0.6, rate=RATE):
     return rows
 
 
+def pair_rows(folder, count, seed=0, seconds=0.6):
+    """Pairs of recordings: one as described, one of another tone."""
+    good = tone_rows(folder, count, seed, seconds)
+    other = tone_rows(folder, count, seed + 2, seconds)  # two further: the same shape, the next tone
+    return [{"chosen_audio": a["audio"], "rejected_audio": b["audio"], "text": a["text"]} for a, b in zip(good, other, strict=True)]
+
+
 def codec(fitted=True):
     """An EnCodec of some 20,000 weights, 50 frames a second, two codebooks."""
     config = EncodecConfig(

@@ -33,6 +33,7 @@ NEEDS: dict[RowKind, RowNeed] = {
     "prompts": "prompts",
     "checked": "prompts_with_check",
     "pairs": "pairs",
+    "sound_pairs": "preferences",
 }
 DROPPED = "dropped"
 _AROUND = 40

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
 from kriptik.data import archive, doctor, formats, images, sounds, split, text
+from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
@@ -206,7 +207,11 @@ def _gather_media(
     rows.doctor.note("files_left_out", count=min(len(heard), len(seen)))
     rows.near = None
     rows.files.append(None)
-    if len(heard) >= len(seen):
+    pairs = pairs_of(heard, tables) if heard and not speech else []
+    if pairs and len(heard) >= len(seen):
+        rows.kind, rows.format, rows.found = "sound_pairs", "sound_pairs", ["chosen_audio", "rejected_audio", "text"]
+        _take_media(rows, ((one, one.units) for one in sounds.take_pairs(heard, pairs, folder)))
+    elif len(heard) >= len(seen):
         rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
         _take_media(rows, ((one, one.units) for one in sounds.take(heard, tables, folder, speech=speech)))
         if speech and len(rows.traits):

@@ -17,7 +17,7 @@ import numpy as np
 
 from kriptik.data import waves
 from kriptik.data.archive import Member
-from kriptik.data.beside import Said, said_of
+from kriptik.data.beside import Pair, Said, said_of
 from kriptik.data.record import Place
 from kriptik.data.text import hash64
 from kriptik.spec.data import Row
@@ -98,6 +98,30 @@ def take(sounds: list[Member], tables: list[Member], folder: Path, *, speech: bo
             notes = ()
         if not clips:
             yield Taken(place, member.name, problem="sound_silent")
+
+
+def take_pairs(sounds: list[Member], pairs: list[Pair], folder: Path) -> Iterator[Taken]:
+    """Each pair of recordings in order of its table; of long ones only the beginning is compared."""
+    by_name = {one.name: one for one in sounds}
+    for pair in pairs:
+        shown = f"{pair.better} over {pair.worse}"
+        try:
+            sides = [look(by_name[name].path, name) for name in (pair.better, pair.worse)]
+        except DataError as error:
+            yield Taken(pair.place, shown, problem=error.code)
+            continue
+        short = [replace(one, samples=one.samples[: int(CLIP_S * one.rate)]) for one in sides]
+        notes = dict.fromkeys(code for one in sides for code in one.notes)
+        if any(len(one.samples) < len(whole.samples) for one, whole in zip(short, sides, strict=True)):
+            notes["sound_pair_cut"] = None
+        better, worse = (_written(one, folder) for one in short)
+        if better == worse:
+            yield Taken(pair.place, shown, problem="same_answers")
+            continue
+        facts = {"seconds": round(short[0].seconds, 3), "rate": short[0].rate, "peaks": waves.outline(short[0].samples)}
+        row: Row = {"chosen_audio": better, "rejected_audio": worse, "text": pair.text, **facts}
+        units = sum(round(one.seconds * UNITS_PER_SECOND) for one in short)
+        yield Taken(pair.place, shown, row, max(1, units), tuple(notes) if pair.text else (*notes, "sound_no_text"))
 
 
 def look(path: Path, name: str) -> Sound:
@@ -195,15 +219,21 @@ def _kept(place: Place, name: str, clip: Sound, text: str, origin: str, folder: 
         if clip.seconds > PHRASE_S[1] * 2:
             return Taken(place, name, notes=tuple(notes), problem="sound_long_phrase")
         notes += ["sound_noisy"] * (waves.noise_ratio(clip.samples, clip.rate) < NOISY_DB)
+    file = _written(clip, folder)
+    facts: dict[str, Any] = {"seconds": round(clip.seconds, 3), "rate": clip.rate, "peaks": waves.outline(clip.samples)}
+    row: Row = {"audio": file, "text": text, "origin": origin, **facts}
+    return Taken(place, name, row, max(1, round(clip.seconds * UNITS_PER_SECOND)), tuple(notes))
+
+
+def _written(clip: Sound, folder: Path) -> str:
+    """The clip's file, relative to `folder`, under a name that its content gives."""
     content = flac(clip.samples, clip.rate)
     file = f"{MEDIA}/{hashlib.sha256(content).hexdigest()[:32]}.flac"
     target = folder / file
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         target.write_bytes(content)
-    facts: dict[str, Any] = {"seconds": round(clip.seconds, 3), "rate": clip.rate, "peaks": waves.outline(clip.samples)}
-    row: Row = {"audio": file, "text": text, "origin": origin, **facts}
-    return Taken(place, name, row, max(1, round(clip.seconds * UNITS_PER_SECOND)), tuple(notes))
+    return file
 
 
 def _refused(code: str, sentence: str, step: str) -> DataError:

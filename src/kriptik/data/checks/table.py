@@ -139,6 +139,7 @@ KINDS: dict[str, Kind] = {
     "sound_resampled": Kind("info", "{n} {recordings} {have} more than 48,000 samples a second", "brought to 48,000"),
     "sound_renamed": Kind("info", "{n} {recordings} {are} of another kind than the name says", "read by content"),
     "sound_cut": Kind("info", "{n} {recordings} {are} long", "cut into parts, which stay together in the split"),
+    "sound_pair_cut": Kind("info", "{n} {rows} {have} recordings of more than 30 seconds", "their beginnings are compared"),
     "sound_no_text": Kind("info", "{n} {recordings} {have} no text"),
     "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked: nothing here tells voices apart"),
     # amount

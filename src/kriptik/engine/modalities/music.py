@@ -1,6 +1,7 @@
 """Music: MusicGen of transformers, a language model over the codes of a codec, taught by recordings with descriptions.
 
-Rows: {"audio": a path beside the rows' own file, "text": description}. What is trained is the decoder; text encoder, its projection
+Rows: {"audio": a path beside the rows' own file, "text": description}, or pairs, {"chosen_audio", "rejected_audio", "text"}, of which
+the better one is learnt where no preference is asked for. What is trained is the decoder; text encoder, its projection
 and the codec stay as they are, so what they make of rows is kept on disk. Settings (`settings.objective`): `clip_seconds` (30), the
 longest part of a recording that is learnt; `caption_dropout`, the share of descriptions left out (0.1, for guidance when sampling);
 `sample_seconds` (8), `sample_guidance` (3), `sample_temperature` (1) for sounds on the way.
@@ -36,7 +37,7 @@ SHOWN_S = 10.0
 class Music(Modality):
     """Sounds from a description."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"codes"})
+    provides: ClassVar[frozenset[str]] = frozenset({"codes", "tokens"})
     sample_suffix: ClassVar[str] = ".wav"
 
     def load(self) -> Bundle:
@@ -66,39 +67,61 @@ class Music(Modality):
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: the recording's codes and the description's states go into the cache; the row keeps their names."""
-        file = row.get("audio")
+        if form == "preference":
+            both = [self._encode(bundle, row, row.get(side), index, settings) for side in ("chosen_audio", "rejected_audio")]
+            fields = {"documents": [one.fields for one in both], "distinct": max(one.fields["distinct"] for one in both)}
+            return Encoded(index, sum(one.length for one in both), 1.0, fields)
+        return self._encode(bundle, row, row.get("audio") or row.get("chosen_audio"), index, settings)
+
+    def _encode(self, bundle: Bundle, row: dict[str, Any], file: Any, index: int, settings: StageSettings) -> Encoded:
+        """One recording with the row's description."""
         if not isinstance(file, str) or not file:
             raise DataError("bad_row", f"Row {index + 1} names no recording.", "Give every row an audio.", fields={"row": index})
         codes, key = self._codes(bundle, file, index, settings)
-        frames = codes.shape[1]
-        fields = {"codes": key, "distinct": len(codes.unique()), "text": self._told(bundle, str(row.get("text") or "").strip()),
-                  "silence": self._told(bundle, ""), "said": str(row.get("text") or "").strip(), "audio": file}
+        said, frames = str(row.get("text") or "").strip(), codes.shape[1]
+        fields = {"codes": key, "distinct": len(codes.unique()), "text": self._told(bundle, said),
+                  "silence": self._told(bundle, ""), "said": said, "audio": file}
         return Encoded(index, frames + len(codes) - 1, float(frames * len(codes)), fields)
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
-        """See Modality: codes with each codebook one step behind the one before it, as the model makes them."""
+        """See Modality: codes with each codebook one step behind the one before it, as the model makes them.
+
+        Of pairs both recordings, the better one first; their descriptions are never left out.
+        """
         rows = [row for one in bins for row in one]
+        documents = [document for row in rows for document in row.fields.get("documents", [row.fields])]
         cache, device = self._cache(bundle), next(bundle.trainee.parameters()).device
         config = bundle.pipeline.model.decoder.config
         behind = _behind(config)
-        codes = [cache.read(row.fields["codes"])["codes"].long() for row in rows]
+        codes = [cache.read(one["codes"])["codes"].long() for one in documents]
         steps = max(one.shape[1] for one in codes) + max(behind)
-        labels = torch.full((len(rows), len(behind), steps), IGNORED)
+        labels = torch.full((len(documents), len(behind), steps), IGNORED)
         for place, one in enumerate(codes):
             for book, late in enumerate(behind):
                 labels[place, book, late : late + one.shape[1]] = one[book]
-        first = torch.full((len(rows), len(behind), 1), int(config.pad_token_id))
+        first = torch.full((len(documents), len(behind), 1), int(config.pad_token_id))
         given = torch.cat([first, labels[..., :-1].masked_fill(labels[..., :-1] == IGNORED, int(config.pad_token_id))], dim=2)
         share = float(self.job.stages[0].settings.objective.get("caption_dropout", 0.1))  # type: ignore[arg-type]
-        text = states_of([cache.read(_said(row, share, seed, epoch)) for row in rows], device)
+        names = [one["text"] for one in documents]
+        if len(documents) == len(rows) and "documents" not in rows[0].fields:
+            names = [_said(row, share, seed, epoch) for row in rows]
+        text = states_of([cache.read(name) for name in names], device)
         states = text["states"].to(next(bundle.trainee.parameters()).dtype)
         inputs = {"input_ids": given.to(device), "encoder_hidden_states": states, "encoder_attention_mask": text["mask"],
                   "use_cache": False}
         rest(bundle)
+        labels = labels.to(device)
+        extra = {"labels": labels, "targets": labels, "counts": [int((one != IGNORED).sum()) for one in labels]}
         return MicroBatch(
-            inputs, {"labels": labels.to(device)}, sum(row.weight for row in rows), [row.row for row in rows],
-            sum(row.length for row in rows),
+            inputs, extra, sum(row.weight for row in rows), [row.row for row in rows], sum(row.length for row in rows)
         )
+
+    def token_log_probs(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """See Modality: one line per recording, its codebooks one after another."""
+        labels = micro.extra["labels"]
+        logits = output.logits.float().view(*labels.shape, -1)
+        found = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        return found.flatten(1), (labels != IGNORED).flatten(1)
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> bytes:
         """See Modality."""
@@ -130,7 +153,7 @@ class Music(Modality):
 
     def thumbnail(self, row: dict[str, Any]) -> bytes | None:
         """See Modality: at most `SHOWN_S` seconds, 16 kHz."""
-        return wav(opened(self._root() / str(row.get("audio")), 0, 16_000, 1, SHOWN_S), 16_000)
+        return wav(opened(self._root() / str(row.get("audio") or row.get("chosen_audio")), 0, 16_000, 1, SHOWN_S), 16_000)
 
     def export(self, bundle: Bundle, adaptation: Adaptation, run_dir: Path) -> Exported:
         """See Modality."""

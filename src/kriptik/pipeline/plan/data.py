@@ -50,8 +50,12 @@ PLAIN_NEEDS: dict[str, RowNeed] = {
     "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "voice": "transcribed_speech",
 }  # fmt: skip
 """Modality → what a method that asks for plain supervised rows needs there."""
-MEDIA_KINDS = {"image": "images", "music": "sounds", "voice": "sounds"}
-"""Modality → the one kind of captioned rows that it takes."""
+MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
+    ("image", "captioned_media"): frozenset({"images"}),
+    ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
+    ("music", "preferences"): frozenset({"sound_pairs"}),
+}
+"""(modality, need) → the kinds of rows that serve it there, where they are other than for text."""
 
 
 def requirements(capability: str, method: str) -> list[DataRequirement]:
@@ -152,8 +156,7 @@ def mismatch(choices: Choices, rows: Rows | None) -> str | None:
         kinds = ROW_KINDS.get(need)
         if kinds is None:
             return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds rows of text."
-        if need == "captioned_media" and modality in MEDIA_KINDS:
-            kinds = frozenset({MEDIA_KINDS[modality]})
+        kinds = MEDIA_KINDS.get((modality, need), kinds)
         if rows.kind not in kinds:
             return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds {rows.kind} rows."
     return None
