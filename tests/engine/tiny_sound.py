@@ -65,10 +65,15 @@ def tone_rows(folder, count, seed=0, seconds=0.6, rate=RATE):
 
 
 def pair_rows(folder, count, seed=0, seconds=0.6):
-    """Pairs of recordings: one as described, one of another tone."""
-    good = tone_rows(folder, count, seed, seconds)
-    other = tone_rows(folder, count, seed + 2, seconds)  # two further: the same shape, the next tone
-    return [{"chosen_audio": a["audio"], "rejected_audio": b["audio"], "text": a["text"]} for a, b in zip(good, other, strict=True)]
+    """Pairs of recordings: a clean one, and the same with much noise."""
+    rows = []
+    for number, good in enumerate(tone_rows(folder, count, seed, seconds)):
+        sound, rate = soundfile.read(Path(folder) / good["audio"], dtype="float32")
+        noise = np.random.default_rng(seed * 1000 + number).standard_normal(len(sound))
+        worse = good["audio"].replace(".flac", "-noisy.flac")
+        soundfile.write(Path(folder) / worse, (0.3 * sound + 0.2 * noise).clip(-1, 1), rate)
+        rows.append({"chosen_audio": good["audio"], "rejected_audio": worse, "text": good["text"]})
+    return rows
 
 
 def codec(fitted=True):
