@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 
+def standard(real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """Both [frames, size] in units in which the real ones have mean 0 and deviation 1: no feature counts for its scale alone."""
+    mean, deviation = real.mean(0), real.std(0)
+    deviation = deviation.clamp(min=1e-6 * float(deviation.max()) + 1e-12)
+    return (real - mean) / deviation, (made - mean) / deviation
+
+
 def frechet(real: Tensor, made: Tensor) -> float:
     """Fréchet distance of two normal distributions fitted to features [frames, size].
 

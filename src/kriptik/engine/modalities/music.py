@@ -142,7 +142,8 @@ class Music(Modality):
         kit, seed = bundle.pipeline, derive(self.job.seed, "heard")
         made = self._made(bundle, [row.fields["said"] for row in encoded], seconds, seed, settings)
         real = [opened(self._root() / row.fields["audio"], row.row, kit.rate, kit.channels, seconds) for row in encoded]
-        features = [torch.cat([self._features(bundle, one) for one in several]) for several in (real, made)]
+        found = [torch.cat([self._features(bundle, one) for one in several]) for several in (real, made)]
+        features = hearing.standard(*found)
         distinct = len(torch.cat([self._encoded(bundle, one)[0] for one in made]).unique())
         return {"frechet_codec": hearing.frechet(*features), "kernel_codec": hearing.kernel(*features),
                 "distinct_codes": float(distinct)}
