@@ -126,7 +126,7 @@ def test_the_adapter_makes_the_same_sound_on_the_librarys_model(tmp_path):
     tuned = PeftModel.from_pretrained(base, Path(job.run_dir) / "result" / "adapter").eval()
     whole = MusicgenForConditionalGeneration.from_pretrained(Path(job.run_dir) / "result" / "model").eval()
     for model in (tuned.get_base_model(), whole):
-        run.bundle.pipeline.model = model
+        run.bundle.pipeline.model, run.bundle.trainee = model, model.decoder
         again = run.modality.imagine(run.bundle, "a pulsing high tone", 5, job.stages[0].settings)
         sounds = [soundfile.read(io.BytesIO(one))[0] for one in (mine, again)]
         assert np.abs(sounds[0] - sounds[1]).max() < 1e-3

@@ -20,7 +20,7 @@ from kriptik.engine.media import hearing, musicgen_result
 from kriptik.engine.media.cache import Cache
 from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.recordings import opened, wav
-from kriptik.engine.media.states import awake, rest, states_of
+from kriptik.engine.media.states import awake, bare, rest, states_of
 from kriptik.engine.rng import derive, reseed, row_generator
 from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
@@ -167,7 +167,7 @@ class Music(Modality):
         awake(bundle, PARTS)
         asked = kit.processor(text=prompts, padding=True, return_tensors="pt").to(kit.model.device)
         reseed(seed, "imagine")
-        bundle.trainee.eval()
+        before, kit.model.decoder = kit.model.decoder, bare(bundle.trainee).eval()
         try:
             with torch.no_grad():
                 made = kit.model.generate(
@@ -178,6 +178,7 @@ class Music(Modality):
                     max_new_tokens=max(2 * kit.model.decoder.num_codebooks, round(seconds * kit.frame_rate)),
                 )
         finally:
+            kit.model.decoder = before
             bundle.trainee.train(training)
         return [one.float().cpu() for one in made]
 

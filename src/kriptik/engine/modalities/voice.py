@@ -23,6 +23,7 @@ from kriptik.engine.media import speecht5_result, voices
 from kriptik.engine.media.cache import Cache
 from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.recordings import opened, wav
+from kriptik.engine.media.states import bare
 from kriptik.engine.rng import derive, reseed
 from kriptik.engine.rows import open_rows
 from kriptik.spec.errors import DataError, WorkerError
@@ -156,13 +157,13 @@ class Voice(Modality):
     def _spoken(self, bundle: Bundle, text: str, seed: int) -> Tensor:
         """[frames, bands], by the library's own generation; the same for the same seed (its dropout never sleeps)."""
         kit, training = bundle.pipeline, bundle.trainee.training
-        first = next(kit.model.parameters())
+        model: Any = bare(bundle.trainee).eval()
+        first = next(model.parameters())
         ids = kit.processor.tokenizer(text, truncation=True, max_length=kit.model.config.max_text_positions, return_tensors="pt")
         reseed(seed, "imagine")
-        bundle.trainee.eval()
         try:
             with torch.no_grad():
-                made = kit.model.generate_speech(
+                made = model.generate_speech(
                     ids["input_ids"].to(first.device), kit.speaker[None].to(first.device, first.dtype),
                     attention_mask=ids["attention_mask"].to(first.device),
                 )
