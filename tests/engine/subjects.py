@@ -180,7 +180,7 @@ class Music:
     precisions = frozenset({None, "fp32"})
     rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows}
     counts = (12, 6)
-    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 3}
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 2e-2, "dora": 2e-2}
     changes = {}
 

@@ -1,4 +1,4 @@
-"""Music models: the loss and the delayed codes are the library's own; samples are real WAV; what the codec cannot hear is refused."""
+"""Music models: loss and delayed codes are the library's own; samples are real WAV; what the codec cannot hear is refused."""
 
 import io
 from pathlib import Path
@@ -31,8 +31,9 @@ def job_in(folder, *, adaptation="lora", count=6, rows=None, fitted=True, sample
     chosen = {"micro_batch": 2, "packing": False, "learning_rate": 2e-2, "lora": LoraSettings(rank=4, alpha=8), **settings}
     prompts = [SamplePrompt(messages=[{"role": "user", "content": "a steady low tone"}])] * samples
     return tiny.tiny_job(
-        folder, rows=rows or tiny_sound.tone_rows(folder, count), eval_rows=tiny_sound.tone_rows(folder, 6, 9), adaptation=adaptation,
-        objective="codec_lm", settings=StageSettings(**chosen, objective=told), modality="music", capability="music_generation",
+        folder, rows=rows or tiny_sound.tone_rows(folder, count), eval_rows=tiny_sound.tone_rows(folder, 6, 9),
+        adaptation=adaptation, objective="codec_lm", settings=StageSettings(**chosen, objective=told),
+        modality="music", capability="music_generation",
         samples=prompts,
     )
 

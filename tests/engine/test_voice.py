@@ -33,8 +33,9 @@ def job_in(folder, *, adaptation="lora", count=6, rows=None, vocoder=True, sampl
     chosen = {"micro_batch": 2, "packing": False, "learning_rate": 1e-2, "lora": LoraSettings(rank=4, alpha=8), **settings}
     prompts = [SamplePrompt(messages=[{"role": "user", "content": "ba di gu"}])] * samples
     return tiny.tiny_job(
-        folder, rows=rows or tiny_sound.speech_rows(folder, count), eval_rows=tiny_sound.speech_rows(folder, 3, 9), adaptation=adaptation,
-        objective="speech", settings=StageSettings(**chosen, objective=told), modality="voice", capability="voice_cloning",
+        folder, rows=rows or tiny_sound.speech_rows(folder, count), eval_rows=tiny_sound.speech_rows(folder, 3, 9),
+        adaptation=adaptation, objective="speech", settings=StageSettings(**chosen, objective=told),
+        modality="voice", capability="voice_cloning",
         samples=prompts, consent=consent,
     )
 

@@ -90,7 +90,8 @@ def test_recordings_without_words_are_refused_before_anything_is_spent(server):
 
 
 def test_music_is_planned_on_what_trains_and_needs_no_consent(server):
-    plan = ask(server, "Quick LoRA of MusicGen small on our jingles, budget $2", server.api("POST", "/data", 201, files=recordings()))
+    dataset = server.api("POST", "/data", 201, files=recordings())
+    plan = ask(server, "Quick LoRA of MusicGen small on our jingles, budget $2", dataset)
     assert plan["choices"]["capability"] == "music_generation" and plan["choices"]["baseModel"] == "facebook/musicgen-small"
     assert plan["approvable"], plan["whyNotApprovable"]
     assert any("commercial" in one for one in plan["warnings"]), "its licence is no secret"

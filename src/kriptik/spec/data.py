@@ -30,7 +30,7 @@ pairs        {"query": str, "positive": str} and "negatives": [str, …] where t
 images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
 sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
              that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
-sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}, and seconds, rate, peaks of the better one
+sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

@@ -1,7 +1,7 @@
 """Music: MusicGen of transformers, a language model over the codes of a codec, taught by recordings with descriptions.
 
-Rows: {"audio": a path beside the rows' own file, "text": description}, or pairs, {"chosen_audio", "rejected_audio", "text"}, of which
-the better one is learnt where no preference is asked for. What is trained is the decoder; text encoder, its projection
+Rows: {"audio": a path beside the rows' own file, "text": description}, or pairs, {"chosen_audio", "rejected_audio", "text"}, of
+which the better one is learnt where no preference is asked for. What is trained is the decoder; text encoder, its projection
 and the codec stay as they are, so what they make of rows is kept on disk. Settings (`settings.objective`): `clip_seconds` (30), the
 longest part of a recording that is learnt; `caption_dropout`, the share of descriptions left out (0.1, for guidance when sampling);
 `sample_seconds` (8), `sample_guidance` (3), `sample_temperature` (1) for sounds on the way.

@@ -116,7 +116,7 @@ class ApproveRequest(Noun):
 
     budget_authorization: dict[str, Any]
     voice_consent: dict[str, Any] | None = None
-    """Of the person whose voice is learnt: speaker, statement, givenBy. Asked for by plans that clone a voice, kept with the run."""
+    """Of the person whose voice is learnt: speaker, statement, givenBy. Plans that clone a voice ask for it; the run keeps it."""
 
 
 class Approved(Noun):
