@@ -193,9 +193,12 @@ class Music:
         return self._logits(run.bundle.pipeline.model)
 
     def adapter(self, job, folder):
-        """Logits of the library's model with the adapter on it, as PEFT reads both."""
+        """Logits of the library's model with the adapter on it, as PEFT reads both; PEFT does not know experts."""
         base = MusicgenForConditionalGeneration.from_pretrained(job.base_model.path)
-        return self._logits(PeftModel.from_pretrained(base, folder))
+        if (folder / "adapter_config.json").is_file():
+            return self._logits(PeftModel.from_pretrained(base, folder))
+        base.decoder = attach(base.decoder, folder)
+        return self._logits(base)
 
     def whole(self, job, folder):
         """Logits of the saved model."""

@@ -31,7 +31,11 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) 
             model.decoder = before
         bundle.pipeline.processor.save_pretrained(folder)
 
-    return leave(bundle, adaptation, run_dir, job, whole, adapter)
+    made = leave(bundle, adaptation, run_dir, job, whole, adapter)
+    if made.adapter_path is not None and not isinstance(bundle.trainee, PeftModel):
+        card = run_dir / made.adapter_path / "README.md"
+        card.write_text(card.read_text(encoding="utf-8") + "- It goes on the model's decoder: `attach(model.decoder, folder)`.\n")
+    return made
 
 
 def for_the_whole(folder: Path) -> None:
