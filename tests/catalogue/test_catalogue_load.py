@@ -182,6 +182,8 @@ TRAINABLE = {
     "text": {"llama", "qwen2", "qwen3", "mistral"},
     "embedding": {"bert_embedding", "xlm_roberta_embedding", "qwen3_embedding", "mistral_embedding"},
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
+    "music": {"musicgen"},
+    "voice": {"speecht5"},
 }
 """Families that the engine has a loader for, by modality."""
 

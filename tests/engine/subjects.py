@@ -10,10 +10,16 @@ import diffusers
 import tiny
 import tiny_diffusion
 import tiny_encoder
+import tiny_sound
 import torch
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    MusicgenForConditionalGeneration,
+    SpeechT5ForTextToSpeech,
+)
 
 from kriptik.engine.adaptations import moe
 from kriptik.engine.adapters import attach
@@ -21,6 +27,7 @@ from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.text import quantised
 from kriptik.engine.text.heads import SCORE, plain, value_head
+from kriptik.spec.consent import VoiceConsent
 
 
 class Text:
@@ -43,6 +50,8 @@ class Text:
     sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 2}
     rates = {}
     """Learning rates where those of the suite do not fit."""
+    changes = {}
+    """Fields of the job that this modality asks for."""
     positions = {"longlora": 48}
     """Context of the base where that of `tiny_model` would leave nothing to stretch."""
 
@@ -85,6 +94,7 @@ class Embedding:
     counts = (32, 16)
     sizes = {"micro_batch": 4, "accumulation": 2, "epochs": 4}
     rates = {"lora": 2e-2, "dora": 2e-2}
+    changes = {}
     texts = ("json hash", "braces digest", "random list value", "a")
 
     def base(self, folder, adaptation):
@@ -124,6 +134,7 @@ class Image:
     counts = (8, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
+    changes = {}
     families = {"textual_inversion": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):
@@ -162,7 +173,82 @@ class Image:
         return made.images.float()
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image)}
+class Music:
+    """MusicGen."""
+
+    modality = "music"
+    precisions = frozenset({None, "fp32"})
+    rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows}
+    counts = (12, 6)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 2e-2, "dora": 2e-2}
+    changes = {}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_sound.tiny_musicgen(folder)
+
+    def trained(self, run, job):
+        """Logits of the whole model around the trained decoder."""
+        return self._logits(run.bundle.pipeline.model)
+
+    def adapter(self, job, folder):
+        """Logits of the library's model with the adapter on it, as PEFT reads both; PEFT does not know experts."""
+        base = MusicgenForConditionalGeneration.from_pretrained(job.base_model.path)
+        if (folder / "adapter_config.json").is_file():
+            return self._logits(PeftModel.from_pretrained(base, folder))
+        base.decoder = attach(base.decoder, folder)
+        return self._logits(base)
+
+    def whole(self, job, folder):
+        """Logits of the saved model."""
+        return self._logits(MusicgenForConditionalGeneration.from_pretrained(folder))
+
+    def _logits(self, model):
+        codes = torch.arange(2 * 2 * 9).reshape(4, 9) % tiny_sound.CODES
+        with torch.no_grad():
+            return model.eval()(input_ids=torch.tensor([[5, 9, 1], [7, 1, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]),
+                                decoder_input_ids=codes).logits
+
+
+class Voice:
+    """SpeechT5, which has learnt another voice before."""
+
+    modality = "voice"
+    precisions = frozenset({None, "fp32"})
+    rows = {"supervised": tiny_sound.speech_rows, "transcribed_speech": tiny_sound.speech_rows}
+    counts = (12, 4)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 12}
+    rates = {"lora": 1e-2, "dora": 1e-2, "full": 3e-3}
+    changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_sound.tiny_speecht5(folder)
+
+    def trained(self, run, job):
+        """A spectrogram by the trained model."""
+        return self._spectrogram(run.bundle.pipeline.model)
+
+    def adapter(self, job, folder):
+        """A spectrogram by the base with the adapter by PEFT."""
+        base = SpeechT5ForTextToSpeech.from_pretrained(job.base_model.path)
+        return self._spectrogram(PeftModel.from_pretrained(base, folder).get_base_model())
+
+    def whole(self, job, folder):
+        """A spectrogram by the saved model."""
+        return self._spectrogram(SpeechT5ForTextToSpeech.from_pretrained(folder))
+
+    def _spectrogram(self, model):
+        torch.manual_seed(3)  # the dropout of its first layers never sleeps
+        labels = torch.linspace(-3, 1, 12 * tiny_sound.BANDS).reshape(1, 12, tiny_sound.BANDS)
+        speaker = torch.linspace(-1, 1, 32)[None]
+        asked = {"input_ids": torch.tensor([[4, 5, 6, 7, 2]]), "decoder_input_values": labels[:, 1::2]}
+        with torch.no_grad():
+            return model.eval()(**asked, speaker_embeddings=speaker).spectrogram
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music, Voice)}
 
 
 def _logits(model):

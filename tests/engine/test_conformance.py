@@ -41,6 +41,8 @@ PACKAGES = {
     "text": ("torch", "transformers", "peft"),
     "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
     "image": ("torch", "transformers", "peft", "diffusers"),
+    "music": ("torch", "transformers", "peft", "soundfile"),
+    "voice": ("torch", "transformers", "peft", "soundfile"),
 }
 """What a proof names the versions of."""
 JUDGE = {}
@@ -49,8 +51,10 @@ ROLLOUT = {"max_new_tokens": 8}
 SMALL = {
     "denoise": {"resolution": 16, "sample_steps": 2, "prior_images": 4, "class_prompt": "a red disc",
                 "instance_prompt": "a <subject> disc"},
+    "codec_lm": {"heard_clips": 2, "heard_seconds": 0.3},
     "grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT},
     "ppo": ROLLOUT,
+    "speech": {"heard_clips": 2},
 }
 """What an objective is told beside its recipe, so that a tiny model can do it."""
 
@@ -112,6 +116,7 @@ def job_of(folder, method, points, capability):
         capability=capability.id,
         modality=subject.modality,
         precision=points[0].base_precision or "fp32",
+        **subject.changes,
     )
 
 
@@ -147,6 +152,10 @@ def better(point, before, after):
     if objective == "kto":
         return after["custom"]["margin"] > before["custom"]["margin"] + 0.01 and after["loss"] < before["loss"]
     if objective == "contrastive" and after["custom"]["mrr"] <= before["custom"]["mrr"] + 0.05:
+        return False
+    if objective == "codec_lm" and not (after["custom"]["code_accuracy"] > before["custom"]["code_accuracy"] + 0.05 > 0.05):
+        return False
+    if objective == "speech" and after["custom"]["spectrum_similarity"] <= before["custom"]["spectrum_similarity"]:
         return False
     return after["loss"] < ENOUGH.get(point.adaptation, 0.95) * before["loss"]
 

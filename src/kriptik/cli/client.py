@@ -66,8 +66,10 @@ class Client:
         """A plain-English edit → {plan, changes}."""
         return self.post(f"/plans/{plan_id}/modify-with-ai", {"nlpModification": words})
 
-    def approve(self, plan_id: str, max_budget: float, notify: float = 80, freeze: float = 95) -> dict[str, Any]:
-        """Authorises the charges and starts the run → {approvedPlan, jobId}."""
+    def approve(
+        self, plan_id: str, max_budget: float, notify: float = 80, freeze: float = 95, consent: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Authorises the charges and starts the run → {approvedPlan, jobId}. `consent`: of the person whose voice is learnt."""
         authorization = {
             "maxBudget": max_budget,
             "notifyAtPercent": notify,
@@ -75,7 +77,8 @@ class Client:
             "notificationChannels": ["in_app"],
             "termsAccepted": True,
         }
-        return self.post(f"/plans/{plan_id}/approve", {"budgetAuthorization": authorization})
+        said = {"voiceConsent": consent} if consent else {}
+        return self.post(f"/plans/{plan_id}/approve", {"budgetAuthorization": authorization, **said})
 
     def upload(self, path: Path) -> dict[str, Any]:
         """Sends a data file; it is checked before anything else happens. Returns the dataset with its report."""

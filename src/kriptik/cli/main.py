@@ -92,6 +92,8 @@ def train(
     freeze_at: Annotated[float, typer.Option(help="Freeze at this percent of the budget.")] = 95,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without asking.")] = False,
     detach: Annotated[bool, typer.Option(help="Do not watch.")] = False,
+    speaker: Annotated[str | None, typer.Option(help="Whose voice is learnt; only for voices.")] = None,
+    statement: Annotated[str | None, typer.Option(help="What the speaker says that the voice may be used for.")] = None,
     as_json: Json = False,
 ) -> None:
     """Plan, approve with a budget, train, watch."""
@@ -101,7 +103,8 @@ def train(
         console.print(show.plan_view(made["plan"]))
     if not yes:
         typer.confirm(f"Authorize charges up to {show.money(budget)}, frozen at {freeze_at:.0f} %?", abort=True)
-    approved = client.approve(made["plan"]["id"], budget, notify_at, freeze_at)
+    consent = {"speaker": speaker or "", "statement": statement or ""} if speaker or statement else None
+    approved = client.approve(made["plan"]["id"], budget, notify_at, freeze_at, consent)
     if as_json:
         console.print_json(data={"planId": made["plan"]["id"], "jobId": approved["jobId"]})
     else:

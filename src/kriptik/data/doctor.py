@@ -33,6 +33,7 @@ NEEDS: dict[RowKind, RowNeed] = {
     "prompts": "prompts",
     "checked": "prompts_with_check",
     "pairs": "pairs",
+    "sound_pairs": "preferences",
 }
 DROPPED = "dropped"
 _AROUND = 40
@@ -246,6 +247,8 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     several = catalogue.data_requirements.get(capability or "", [])
     if kind == "images":
         return next((one for one in several if one.type == "image"), catalogue.row_requirements["subject_images"])
+    if kind == "sounds":
+        return next((one for one in several if one.type == "audio"), catalogue.row_requirements["transcribed_speech"])
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])
 
 

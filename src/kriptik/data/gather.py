@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
-from kriptik.data import archive, doctor, formats, images, split, text
+from kriptik.data import archive, doctor, formats, images, sounds, split, text
+from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
@@ -119,22 +120,29 @@ class Gathered:
 
 @contextmanager
 def gathered(
-    source: Path, name: str, work: Path, examination: doctor.Doctor, near: bool, media: Path | None = None
+    source: Path,
+    name: str,
+    work: Path,
+    examination: doctor.Doctor,
+    near: bool,
+    media: Path | None = None,
+    *,
+    speech: bool = False,
 ) -> Iterator[Gathered]:
     """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
 
-    Pictures are left under `media`, else nowhere.
+    Pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice (`sounds.py`).
     Raises DataError for a source that is no data at all, and where no row is usable.
     """
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
-        if images.is_picture(name):
-            _gather_pictures(rows, images.take([archive.Member(source, name)], [], media or Path(temporary)))
+        if images.is_picture(name) or sounds.is_sound(name):
+            _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), speech=speech)
         elif archive.is_zip(source, name):
-            with archive.unpacked(source, Path(temporary), also=images.SUFFIXES) as content:
+            with archive.unpacked(source, Path(temporary), also=images.SUFFIXES | sounds.SUFFIXES) as content:
                 if content.others:
-                    _gather_pictures(rows, images.take(content.others, content.members, media or Path(temporary)))
+                    _gather_media(rows, content.others, content.members, media or Path(temporary), speech=speech)
                 for member in () if content.others else content.members:
                     _gather(rows, read_records(member.path, member.name, member.name), member.name)
                 rows.doctor.note("files_left_out", count=len(content.left_out))
@@ -189,20 +197,40 @@ def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> No
             _take(rows, made.row, record, layout.columns, made.notes, own)
 
 
-def _gather_pictures(rows: Gathered, taken: Iterator[images.Taken]) -> None:
-    """Takes the pictures of a set in. No text is compared: what is the same picture, its content says."""
-    rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
-    rows.columns = {name: name for name in rows.found}
+def _gather_media(
+    rows: Gathered, files: list[archive.Member], tables: list[archive.Member], folder: Path, *, speech: bool
+) -> None:
+    """Takes pictures or recordings in; of an archive with both, those that are more. No text is compared: what is the same, the
+    content says."""
+    heard = [one for one in files if sounds.is_sound(one.name)]
+    seen = [one for one in files if not sounds.is_sound(one.name)]
+    rows.doctor.note("files_left_out", count=min(len(heard), len(seen)))
     rows.near = None
     rows.files.append(None)
-    for one in taken:
+    pairs = pairs_of(heard, tables) if heard and not speech else []
+    if pairs and len(heard) >= len(seen):
+        rows.kind, rows.format, rows.found = "sound_pairs", "sound_pairs", ["chosen_audio", "rejected_audio", "text"]
+        _take_media(rows, ((one, one.units) for one in sounds.take_pairs(heard, pairs, folder)))
+    elif len(heard) >= len(seen):
+        rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
+        _take_media(rows, ((one, one.units) for one in sounds.take(heard, tables, folder, speech=speech)))
+        if speech and len(rows.traits):
+            rows.doctor.note("speakers_unchecked")
+    else:
+        rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
+        _take_media(rows, ((one, one.patches) for one in images.take(seen, tables, folder)))
+    rows.columns = {name: name for name in rows.found}
+
+
+def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Taken, int]]) -> None:
+    for one, weight in taken:
         rows.read += 1
         for code in (*one.notes, *([one.problem] if one.problem else [])):
             rows.doctor.note(code, one.place, one.shown)
         if one.row is not None:
             rows.spool.add(one.row)
             rows.traits.append(split.traits(one.row))
-            rows.tokens.append(one.patches)
+            rows.tokens.append(weight)
             rows.numbers.append(one.place.row)
             rows.sources.append(0)
             if len(rows.preview) < PREVIEW:

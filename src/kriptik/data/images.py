@@ -1,21 +1,18 @@
 """Pictures of a data set: opened, refused or converted with a word on it, one by one, and what is said of each.
 
-In a zip, captions come from a table (`file_name`/`image` and `text`/`caption` columns, as in Hugging Face's image folders) or from
-a text file of the picture's own name; a picture without one has an empty caption. What a file is, its content says, not its name.
+In a zip, captions come from tables, lists or text files (`beside.py`); a picture without one has an empty caption. What a file is,
+its content says, not its name.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from kriptik.data.archive import Member
-from kriptik.data.cells import plain
-from kriptik.data.readers import read_records
+from kriptik.data.beside import said_of
 from kriptik.data.record import Place
-from kriptik.data.text import clean
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
 
@@ -29,7 +26,6 @@ LEAST_SIDE = 64
 PATCH = 16
 MOST_PATCHES = 4096
 IMAGE_COLUMNS = ("file_name", "image", "file", "filename", "picture", "photo", "image_path", "path")
-CAPTION_COLUMNS = ("caption", "text", "prompt", "description", "label", "title")
 MEDIA = "media"
 ORIENTATION = 0x0112
 """The EXIF tag of how the camera was held."""
@@ -70,7 +66,7 @@ def is_picture(name: str) -> bool:
 
 def take(pictures: list[Member], tables: list[Member], folder: Path) -> Iterator[Taken]:
     """Each picture in order of name; usable ones are written to `folder`/media under a name that their content gives."""
-    captions = _captions(pictures, tables)
+    captions = {name: said[-1].text for name, said in said_of(pictures, tables, IMAGE_COLUMNS).items()}
     for number, member in enumerate(sorted(pictures, key=lambda one: one.name), 1):
         place = Place(number, member.name)
         try:
@@ -145,42 +141,3 @@ def _png(picture: Any) -> bytes:
     sink = io.BytesIO()
     picture.save(sink, format="PNG")
     return sink.getvalue()
-
-
-def _captions(pictures: list[Member], tables: list[Member]) -> dict[str, str]:
-    """Picture's name in the archive → caption."""
-    stems = {str(PurePosixPath(one.name).with_suffix("")): one.name for one in pictures}
-    by_path: dict[str, str] = {}
-    for one in pictures:
-        by_path.setdefault(PurePosixPath(one.name).name, one.name)
-        by_path[one.name] = one.name
-    found: dict[str, str] = {}
-    for table in tables:
-        beside = stems.get(str(PurePosixPath(table.name).with_suffix("")))
-        if beside is not None and table.path.suffix == ".txt":
-            texts = (record.value for record in read_records(table.path, table.name, table.name))
-            found[beside] = " ".join(clean(str(text)).strip() for text in texts if isinstance(text, str))
-        elif table.path.suffix not in (".txt", ".md", ".markdown"):
-            found |= _of_table(table, by_path)
-    return found
-
-
-def _of_table(table: Member, by_path: dict[str, str]) -> dict[str, str]:
-    records = read_records(table.path, table.name, table.name)
-    first = next(records, None)
-    if first is None or not isinstance(first.value, dict):
-        return {}
-    names = {plain(str(name)): str(name) for name in first.value}
-    image = next((names[one] for one in IMAGE_COLUMNS if one in names), None)
-    caption = next((names[one] for one in CAPTION_COLUMNS if one in names), None)
-    if image is None or caption is None:
-        what = f"{table.name} names no picture or no caption; its columns: {', '.join(names.values())[:200]}."
-        raise DataError("no_usable_columns", what, "Name the columns file_name and text.")
-    home, found = PurePosixPath(table.name).parent, {}
-    for record in chain([first], records):
-        named, said = (record.value.get(column) for column in (image, caption)) if isinstance(record.value, dict) else (None, None)
-        if isinstance(named, str) and isinstance(said, str):
-            inside = by_path.get(str(home / named)) or by_path.get(named) or by_path.get(PurePosixPath(named).name)
-            if inside is not None:
-                found[inside] = clean(said).strip()
-    return found

@@ -22,6 +22,8 @@ from kriptik.spec.errors import DataError
 
 __all__ = ["PREVIEW", "Checked", "PrepareSettings", "check", "file_sha256", "prepare"]
 PREPARED, RECIPE = "prepared.json", "recipe.json"
+VOICE = "voice_cloning"
+"""The capability for which recordings are prepared as speech."""
 
 
 class PrepareSettings(Noun):
@@ -34,6 +36,8 @@ class PrepareSettings(Noun):
     max_tokens: int = Field(default=1024, ge=8)
     """From this (guessed) length a row counts as too long."""
     near_duplicates: bool = True
+    speech: bool = False
+    """Recordings are of a voice: cut at pauses, checked for noise, and left out where nobody says what is spoken."""
     fixes: list[str] = []
     """Names of fixes, as findings offer them; their order does not matter."""
 
@@ -76,7 +80,7 @@ def check(
     """
     settings = settings or PrepareSettings()
     examination = doctor.Doctor(settings.max_tokens, settings.fixes)
-    with gathered(source, name, work, examination, settings.near_duplicates) as rows:
+    with gathered(source, name, work, examination, settings.near_duplicates, speech=settings.speech) as rows:
         if not forgive:
             _refuse_unreadable(rows, settings)
         report, _plan = _report(rows, seed, settings, capability)
@@ -112,7 +116,7 @@ def prepare(
         work, made = Path(temporary), Path(temporary) / "made"
         made.mkdir()
         examination = doctor.Doctor(settings.max_tokens, settings.fixes)
-        with gathered(source, name, work, examination, settings.near_duplicates, made) as rows:
+        with gathered(source, name, work, examination, settings.near_duplicates, made, speech=settings.speech) as rows:
             _refuse_unreadable(rows, settings)
             report, plan = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
@@ -210,7 +214,7 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
 
 def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
-    if rows.kind == "images":
+    if rows.kind in ("images", "sounds", "sound_pairs"):
         return set(), frozenset()
     survey, examination = rows.doctor.survey, rows.doctor
     labels = split.find_labels(rows.traits)

@@ -66,6 +66,10 @@ def traits(row: Row) -> Traits:
 
 def sides_of(row: Row) -> tuple[list[str], list[str]]:
     """What is asked and what is answered in a row, as texts. A plain text counts as asked."""
+    if "chosen_audio" in row:
+        return [row["chosen_audio"]], [row["rejected_audio"]]
+    if "audio" in row:  # clips of one recording belong together; the same description says nothing
+        return [row["origin"]], []
     if "text" in row:
         return [row["text"]], []
     if "image" in row:  # the same caption says nothing of whether two pictures belong together; the name is the content's hash
@@ -81,6 +85,10 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
 def exact_form(row: Row) -> str:
     """The form in which two rows are the same row: every text with its role; white space, case and punctuation between words
     aside. Signs inside words stay, since they carry the meaning of "2+2" and of code."""
+    if "chosen_audio" in row:
+        return "\x1e".join([row["chosen_audio"], row["rejected_audio"], _plain(row["text"])])
+    if "audio" in row:
+        return row["audio"]
     if "text" in row:
         return _plain(row["text"])
     if "image" in row:

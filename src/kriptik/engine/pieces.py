@@ -26,6 +26,7 @@ ADAPTATIONS = {
 }
 OBJECTIVES = {
     "causal_lm": "kriptik.engine.objectives.causal_lm:CausalLm",
+    "codec_lm": "kriptik.engine.objectives.codec_lm:CodecLm",
     "contrastive": "kriptik.engine.objectives.contrastive:Contrastive",
     "denoise": "kriptik.engine.objectives.denoise:Denoise",
     "dpo": "kriptik.engine.objectives.dpo:Dpo",
@@ -35,6 +36,7 @@ OBJECTIVES = {
     "ppo": "kriptik.engine.objectives.ppo:Ppo",
     "reward": "kriptik.engine.objectives.reward:Reward",
     "simpo": "kriptik.engine.objectives.simpo:Simpo",
+    "speech": "kriptik.engine.objectives.speech:Speech",
 }
 STRATEGIES = {
     "single": "kriptik.engine.strategies.single:Single",
@@ -46,7 +48,9 @@ STRATEGIES = {
 MODALITIES = {
     "embedding": "kriptik.engine.modalities.embedding:Embedding",
     "image": "kriptik.engine.modalities.image:Image",
+    "music": "kriptik.engine.modalities.music:Music",
     "text": "kriptik.engine.modalities.text:Text",
+    "voice": "kriptik.engine.modalities.voice:Voice",
 }
 
 

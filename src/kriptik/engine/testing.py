@@ -105,7 +105,7 @@ def _said(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tu
 
 
 def _drawn(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
-    """(nothing to read, a picture's file in the run's folder, no tokens)."""
+    """(nothing to read, the file of a picture or a sound in the run's folder, no tokens)."""
     modality = models.run.modality
     content = modality.imagine(bundle, text, request.seed, models.job.stages[-1].settings)
     name = f"samples/test-{hashlib.sha256(content).hexdigest()[:24]}{modality.sample_suffix}"
@@ -122,7 +122,7 @@ def _placed(models: Models, bundle: Bundle, text: str, request: TestRequest) -> 
     return json.dumps([round(one, 6) for one in vector]), None, tokens
 
 
-ANSWERS = {"image": _drawn, "embedding": _placed}
+ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "voice": _drawn}
 """By modality; all others answer in text."""
 
 

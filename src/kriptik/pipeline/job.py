@@ -90,6 +90,8 @@ def sample_of(row: dict[str, object]) -> SamplePrompt | None:
     if isinstance(caption, str) and caption:
         return SamplePrompt(messages=[{"role": "user", "content": caption}])
     text = row.get("text")
+    if "audio" in row or "chosen_audio" in row:
+        return SamplePrompt(messages=[{"role": "user", "content": text}]) if isinstance(text, str) and text else None
     if isinstance(text, str) and len(text.split()) >= 8:
         words = text.split(" ")
         cut = min(len(words) // 2, 40)

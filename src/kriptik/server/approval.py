@@ -12,8 +12,9 @@ from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
 from kriptik.server.wiring import missing_for_runpod
 from kriptik.spec.budget import BudgetAuthorization
+from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.contract import TrainingContract
-from kriptik.spec.errors import ConflictError, KriptikError
+from kriptik.spec.errors import BadInputError, ConflictError, KriptikError
 from kriptik.spec.job import DataRef, SamplePrompt
 from kriptik.spec.plan import PlanStatus, TrainingImplementationPlan
 from kriptik.store import plans
@@ -28,21 +29,41 @@ def must_be_open(plan: TrainingImplementationPlan) -> None:
         raise ConflictError("plan_rejected", "This plan was rejected.", "Make a new plan.")
 
 
-def approve(core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization) -> tuple[TrainingImplementationPlan, str]:
-    """The approved plan and the id of its run. Rows are prepared before anything is decided: bad data costs nothing."""
+def approve(
+    core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization, consent: VoiceConsent | None = None
+) -> tuple[TrainingImplementationPlan, str]:
+    """The approved plan and the id of its run. Rows are prepared before anything is decided: bad data costs nothing.
+
+    422 `consent_missing` for a voice without `consent`.
+    """
     with core.db.read() as session:
         _contract, plan = plans.get(session, user_id, plan_id)
     must_be_open(plan)
     must_be_trainable(core, plan)
+    consent = consent_for(core, plan, consent)
     folder = core.data_dir / "prepared" / plan.id
     data, samples = planning.prepare_rows(core, user_id, plan, folder)
     try:
         with core.db.write() as session:
-            return _decide(session, core, user_id, plan, authorization, data, samples)
+            return _decide(session, core, user_id, plan.model_copy(update={"voice_consent": consent}), authorization, data, samples)
     except KriptikError:
         if plan.job_id is None and not _approved_meanwhile(core, plan.id):
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def consent_for(core: Core, plan: TrainingImplementationPlan, consent: VoiceConsent | None) -> VoiceConsent | None:
+    """The consent as it is recorded now; None where no voice is learnt. 422 `consent_missing` for a voice without one."""
+    if planning.modality(plan) != "voice":
+        return None
+    if consent is None:
+        raise BadInputError(
+            "consent_missing",
+            "A voice is learnt only with the recorded consent of the person it belongs to.",
+            "Send voiceConsent: the speaker's name, and in the speaker's own words what the voice may be used for.",
+            fields={"voiceConsent": "is missing"},
+        )
+    return consent.model_copy(update={"recorded_at": core.clock()})
 
 
 def must_be_trainable(core: Core, plan: TrainingImplementationPlan) -> None:
@@ -105,6 +126,7 @@ def _decide(
         update={
             "status": PlanStatus.APPROVED,
             "budget_authorization": authorization,
+            "voice_consent": plan.voice_consent,
             "job_id": job.id,
             "approved_at": now,
             "updated_at": now,
@@ -134,6 +156,7 @@ def facts(plan: TrainingImplementationPlan, samples: list[SamplePrompt]) -> RunF
         time_hours=plan.estimate.time_hours.document(),
         cost_usd=plan.estimate.cost_usd.document(),
         samples=samples,
+        consent=plan.voice_consent,
     )
 
 

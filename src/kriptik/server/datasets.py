@@ -50,8 +50,9 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
         path = Path(row.path)
+    settings = settings_of(fixes, capability)
     checked = prepare.check(
-        path, name=path.name, work=core.data_dir / "incoming", settings=settings_of(fixes), capability=capability, forgive=True
+        path, name=path.name, work=core.data_dir / "incoming", settings=settings, capability=capability, forgive=True
     )
     with core.db.write() as session:
         row = datasets.get(session, user_id, dataset_id)
@@ -60,8 +61,8 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
         return as_noun(row)
 
 
-def settings_of(fixes: list[str]) -> prepare.PrepareSettings:
-    """How rows are prepared with these fixes. Raises `BadInputError` for one that does not exist."""
+def settings_of(fixes: list[str], capability: str | None = None) -> prepare.PrepareSettings:
+    """How rows are prepared with these fixes, for what is to be trained. Raises `BadInputError` for one that does not exist."""
     if unknown := sorted(set(fixes) - FIXES):
         raise BadInputError(
             "unknown_fix",
@@ -69,7 +70,7 @@ def settings_of(fixes: list[str]) -> prepare.PrepareSettings:
             "Use the names that the findings offer.",
             fields={"known": sorted(FIXES)},
         )
-    return prepare.PrepareSettings(fixes=fixes)
+    return prepare.PrepareSettings(fixes=fixes, speech=capability == prepare.VOICE)
 
 
 def keep_sample(core: Core, user_id: str, name: str) -> Dataset:
@@ -132,7 +133,7 @@ def _keep(
 ) -> Dataset:
     dataset_id = new_id()
     read_as = name if source in ("upload", "huggingface") else f"{name}.jsonl"
-    settings = settings_of(fixes)
+    settings = settings_of(fixes, capability)
     checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", settings=settings, capability=capability)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})
     home = core.data_dir / "sources" / dataset_id

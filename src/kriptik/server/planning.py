@@ -16,6 +16,7 @@ from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
+from kriptik.server.datasets import settings_of
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
@@ -178,7 +179,7 @@ def prepare_rows(
         folder,
         name=source.name,
         seed=SEED,
-        settings=prepare.PrepareSettings(fixes=DataReport.model_validate(dataset.report).fixes),
+        settings=settings_of(DataReport.model_validate(dataset.report).fixes, plan.choices.capability),
         capability=plan.choices.capability,
         licence=dataset.licence,
         source_name=dataset.name,

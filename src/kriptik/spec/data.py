@@ -13,10 +13,11 @@ from kriptik.spec.base import Noun
 from kriptik.spec.job import DataRef
 
 DataFormat = Literal[
-    "messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked", "pairs", "images"
+    "messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked", "pairs", "images",
+    "sounds", "sound_pairs",
 ]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
-RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images"]
+RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images", "sounds", "sound_pairs"]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
 text         {"text": str}
@@ -27,6 +28,9 @@ checked      {"prompt": [message, …]} and how an answer is checked: "tests" (c
              expression) or "task" (an entry of reasoning-gym); "answer", where one is known
 pairs        {"query": str, "positive": str} and "negatives": [str, …] where there are any
 images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
+sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
+             that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
+sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

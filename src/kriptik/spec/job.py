@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.catalogue import Point
+from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.export import ExportOrder
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
@@ -183,6 +184,8 @@ class TrainJob(Noun):
     export: ExportOrder | None = None
     """What an export worker is to write."""
     price_per_hour: Money | None = None
+    consent: VoiceConsent | None = None
+    """Of the person whose voice is learnt; no voice is trained without it."""
     carry: bool = False
     """The worker runs elsewhere: files are fetched and put by the server's routes, `run_dir` is the worker's own."""
 

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.budget import BudgetAuthorization
 from kriptik.spec.catalogue import TrainingPipeline
+from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.contract import Interval, MoneyRange
 from kriptik.spec.intent import TrainingIntent
 from kriptik.spec.job import StageSettings
@@ -181,6 +182,7 @@ class TrainingImplementationPlan(Noun):
     why_not_approvable: str | None = None
     user_modifications: list[ModificationRecord] = []
     budget_authorization: BudgetAuthorization | None = None
+    voice_consent: VoiceConsent | None = None
     job_id: str | None = None
     created_at: datetime
     updated_at: datetime

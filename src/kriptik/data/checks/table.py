@@ -123,6 +123,25 @@ KINDS: dict[str, Kind] = {
     "picture_converted": Kind("info", "{n} {pictures} {are} not plain RGB (grey, CMYK, transparent, 16 bits)", "converted"),
     "picture_renamed": Kind("info", "{n} {pictures} {are} of another kind than the name says", "read by content"),
     "picture_no_caption": Kind("info", "{n} {pictures} {have} no caption"),
+    # recordings
+    "sound_damaged": Kind("warning", "{n} {files} cannot be read as recordings", "left out"),
+    "sound_format": Kind("warning", "{n} {files} {are} of a kind of sound that is not read here", "left out; save as WAV or FLAC"),
+    "sound_rate": Kind("warning", "{n} {recordings} {have} fewer than 8,000 or more than 192,000 samples a second", "left out"),
+    "sound_long": Kind("warning", "{n} {recordings} {are} longer than 20 minutes (10 in stereo)", "left out; cut them into parts"),
+    "sound_short": Kind("warning", "{n} {recordings} {are} shorter than 0.3 seconds", "left out"),
+    "sound_silent": Kind("warning", "{n} {recordings} {are} silent", "left out"),
+    "sound_bad_part": Kind("warning", "{n} {recordings} {are} shorter than the times that a table gives", "left out"),
+    "sound_no_words": Kind("warning", "In {n} {recordings} nobody says what is spoken", "left out; a voice is learnt from words"),
+    "sound_long_phrase": Kind("warning", "{n} {recordings} {are} longer than 30 seconds in one piece", "left out"),
+    "sound_noisy": Kind("warning", "{n} {recordings} {have} noise less than 15 dB below the voice"),
+    "sound_clipped": Kind("warning", "{n} {recordings} {are} clipped: too loud when it was made"),
+    "sound_mixed": Kind("info", "{n} {recordings} {have} more than two channels", "mixed to one"),
+    "sound_resampled": Kind("info", "{n} {recordings} {have} more than 48,000 samples a second", "brought to 48,000"),
+    "sound_renamed": Kind("info", "{n} {recordings} {are} of another kind than the name says", "read by content"),
+    "sound_cut": Kind("info", "{n} {recordings} {are} long", "cut into parts, which stay together in the split"),
+    "sound_pair_cut": Kind("info", "{n} {rows} {have} recordings of more than 30 seconds", "their beginnings are compared"),
+    "sound_no_text": Kind("info", "{n} {recordings} {have} no text"),
+    "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked: nothing here tells voices apart"),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),
     "few_rows": Kind("warning", "{n} usable {rows}: {detail}"),
@@ -168,5 +187,5 @@ def words_of(code: str, count: int, fixed: str | None, detail: str, limit: int) 
     one = count == 1
     verbs = {name: one_form if one else name for name, one_form in VERBS.items()}
     text = f"{kind.words}; {tail}." if tail else f"{kind.words}."
-    nouns = {noun: noun[:-1] if one else noun for noun in ("rows", "pictures", "files")}
+    nouns = {noun: noun[:-1] if one else noun for noun in ("rows", "pictures", "recordings", "files")}
     return text.format(n=f"{count:,}", detail=detail, limit=f"{limit:,}", **nouns, **verbs)

@@ -38,15 +38,24 @@ ROW_KINDS: dict[str, frozenset[str]] = {
     "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
     "prompts_with_check": frozenset({"messages", "checked"}),
     "pairs": frozenset({"pairs", "messages"}),
-    "captioned_media": frozenset({"images"}),
+    "captioned_media": frozenset({"images", "sounds"}),
     "subject_images": frozenset({"images"}),
+    "transcribed_speech": frozenset({"sounds"}),
 }
 """Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
 
 The other needs are of media that is not read yet.
 """
-PLAIN_NEEDS: dict[str, RowNeed] = {"embedding": "pairs", "image": "captioned_media"}
+PLAIN_NEEDS: dict[str, RowNeed] = {
+    "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "voice": "transcribed_speech",
+}  # fmt: skip
 """Modality → what a method that asks for plain supervised rows needs there."""
+MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
+    ("image", "captioned_media"): frozenset({"images"}),
+    ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
+    ("music", "preferences"): frozenset({"sound_pairs"}),
+}
+"""(modality, need) → the kinds of rows that serve it there, where they are other than for text."""
 
 
 def requirements(capability: str, method: str) -> list[DataRequirement]:
@@ -147,6 +156,7 @@ def mismatch(choices: Choices, rows: Rows | None) -> str | None:
         kinds = ROW_KINDS.get(need)
         if kinds is None:
             return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds rows of text."
+        kinds = MEDIA_KINDS.get((modality, need), kinds)
         if rows.kind not in kinds:
             return f"The method needs {need.replace('_', ' ')}, and {rows.name} holds {rows.kind} rows."
     return None

@@ -16,7 +16,7 @@ from kriptik.spec.job import StageSettings
 UPDATES_PER_EPOCH = 40
 MOST_UPDATE_TOKENS = 32_768
 LEAST_UPDATE_TOKENS = 512
-PACKED = frozenset({"causal_lm", "codec_lm"})
+PACKED = frozenset({"causal_lm"})
 
 
 @dataclass(frozen=True)

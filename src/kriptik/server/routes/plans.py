@@ -11,6 +11,7 @@ from kriptik.server.core import Core
 from kriptik.server.problems import checked
 from kriptik.spec.base import Noun
 from kriptik.spec.budget import BudgetAuthorization
+from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import BudgetError, ConflictError, NotFoundError
 from kriptik.spec.plan import (
@@ -114,6 +115,8 @@ class ApproveRequest(Noun):
     """The authorisation; checked here so that each refusal has its own sentence."""
 
     budget_authorization: dict[str, Any]
+    voice_consent: dict[str, Any] | None = None
+    """Of the person whose voice is learnt: speaker, statement, givenBy. Plans that clone a voice ask for it; the run keeps it."""
 
 
 class Approved(Noun):
@@ -205,7 +208,8 @@ def approve_plan(core: CoreDep, person: PersonDep, plan_id: str, body: ApproveRe
     authorization = checked(BudgetAuthorization, body.budget_authorization)
     if not authorization.terms_accepted:
         raise BudgetError("terms_not_accepted", "The terms were not accepted.", "Set termsAccepted to true to authorize charges.")
-    plan, job_id = approval.approve(core, person.id, plan_id, authorization)
+    consent = checked(VoiceConsent, body.voice_consent) if body.voice_consent is not None else None
+    plan, job_id = approval.approve(core, person.id, plan_id, authorization, consent)
     core.bus.wake(job_id)
     return Approved(approved_plan=plan, job_id=job_id)
 

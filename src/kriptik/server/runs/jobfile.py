@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from kriptik.pipeline import budget
 from kriptik.server.core import Core
 from kriptik.server.runs import money
+from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.export import ExportOrder
 from kriptik.spec.job import ControlLink, DataRef, ModelRef, SamplePrompt, Stage, TrainJob, WorkKind
 from kriptik.store import ledger
@@ -35,6 +36,7 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         samples=[SamplePrompt.model_validate(s) for s in job.estimate.get("samples", [])],
         resume_from=generation.resume_from,
         allow_inexact=True,
+        consent=_consent(job),
         price_per_hour=overheads.price_per_hour,
         carry=carry,
         control=ControlLink(
@@ -46,6 +48,11 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
             reserve_s=overheads.reserve_s,
         ),
     )
+
+
+def _consent(job: Job) -> VoiceConsent | None:
+    found = job.estimate.get("consent")
+    return VoiceConsent.model_validate(found) if found else None
 
 
 def _world(job: Job) -> int:
@@ -70,6 +77,7 @@ def of_session(core: Core, job: Job, session_id: str, checkpoint_id: str | None,
         stages=[Stage.model_validate(s) for s in job.stages],
         resume_from=checkpoint_id,
         allow_inexact=True,
+        consent=_consent(job),
         probe=False,
         serve_idle_s=idle_s,
         control=ControlLink(

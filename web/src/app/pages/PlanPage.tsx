@@ -5,6 +5,7 @@ import { type Authorization, Authorize, problems } from "../../features/budget/A
 import { DataPicker } from "../../features/data/DataPicker";
 import { HaveNeed } from "../../features/data/DatasetCard";
 import { needOf } from "../../features/data/need";
+import { ConsentForm, lacking, NO_CONSENT } from "../../features/plan/Consent";
 import { Changes, Modify } from "../../features/plan/Modify";
 import { Options } from "../../features/plan/Options";
 import { Pipeline } from "../../features/plan/Pipeline";
@@ -43,11 +44,16 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
   const navigate = useNavigate();
   const [authorization, setAuthorization] = useState(() => startAuthorization(plan));
   const [authorized, setAuthorized] = useState(false);
+  const [consent, setConsent] = useState(NO_CONSENT);
+  const voice = plan.choices.capability === "voice_cloning";
   const locked = plan.status === "approved" || plan.status === "rejected";
   const approve = useMutation({
     mutationFn: () =>
       call(api.POST("/api/training/plans/{plan_id}/approve", {
-        params: { path: { plan_id: plan.id } }, body: { budgetAuthorization: { ...authorization, termsAccepted: true } },
+        params: { path: { plan_id: plan.id } }, body: {
+          budgetAuthorization: { ...authorization, termsAccepted: true },
+          ...(voice && { voiceConsent: { speaker: consent.speaker, statement: consent.statement } }),
+        },
       })),
     onSuccess: ({ jobId }) => void navigate({ to: "/jobs/$jobId", params: { jobId } }),
   });
@@ -58,7 +64,7 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
   };
   const custom = (tile: string, value: unknown) => edit(tile, { type: "custom_value", value, nlpPrompt: null });
   const missing = [
-    ...(plan.approvable ? [] : [plan.whyNotApprovable ?? "This plan does not train yet."]), ...(authorized ? [] : ["The charges are not authorized yet."]),
+    ...(plan.approvable ? [] : [plan.whyNotApprovable ?? "This plan does not train yet."]), ...(voice ? lacking(consent) : []), ...(authorized ? [] : ["The charges are not authorized yet."]),
   ];
   const extra: Partial<Record<Plan["tiles"][number]["category"], React.ReactNode>> = {
     data: <DataPicker compact picked={null} onPick={(data) => data && custom("data", data.id)} />,
@@ -107,6 +113,8 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
           </section>
         ))}
       </div>
+      {voice && !locked && <ConsentForm value={consent} onChange={setConsent} />}
+      {locked && plan.voiceConsent && <p className="card p-4 text-sm text-mid">The voice of {plan.voiceConsent.speaker}: “{plan.voiceConsent.statement}”</p>}
       <Options plan={plan} busy={state.busy} locked={locked} onPick={(option) => edit("budget", { type: "select_alternative", value: option.key, nlpPrompt: null })} />
       {approve.isError && <ErrorBox problem={toProblem(approve.error)} kept="Nothing was started or charged." />}
       {!locked && (

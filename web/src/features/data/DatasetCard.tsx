@@ -5,6 +5,7 @@ import { IconButton } from "../../ui/Button";
 import { Disclosure } from "../../ui/Disclosure";
 import { Icon, type IconName } from "../../ui/Icon";
 import type { Dataset } from "./client";
+import { peaksOf, Waveform } from "./Waveform";
 
 const LOOKS: Record<string, { tone: Tone; icon: IconName; word: string }> = {
   error: { tone: "fault", icon: "alert", word: "Must be fixed" },
@@ -57,7 +58,7 @@ function Report({ report }: { report: Schemas["DataReport"] }) {
         <Disclosure plain title="First rows, as the model will see them">
           <ul className="grid gap-2">
             {(report.preview ?? []).slice(0, 3).map((row, at) => (
-              <li key={at} className="max-h-40 overflow-auto rounded-control bg-ink-950 p-3 text-xs break-words whitespace-pre-wrap text-mid" tabIndex={0}>{rowText(row)}</li>
+              <li key={at} className="max-h-40 overflow-auto rounded-control bg-ink-950 p-3 text-xs break-words whitespace-pre-wrap text-mid" tabIndex={0}>{peaksOf(row).length > 0 && <Waveform peaks={peaksOf(row)} label={`Waveform of ${String(row.audio)}`} />}{rowText(row)}</li>
             ))}
           </ul>
         </Disclosure>

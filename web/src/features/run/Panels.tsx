@@ -7,6 +7,7 @@ import { Button } from "../../ui/Button";
 import { Card } from "../../ui/Card";
 import { Icon } from "../../ui/Icon";
 import { Bar } from "../../ui/Progress";
+import { Media } from "./Media";
 import type { RunLive } from "./reducer";
 
 const NEWEST = 5;
@@ -42,7 +43,7 @@ export function CurrentData({ run, jobId }: { run: RunLive; jobId: string }) {
     <Card title="Learning from now" aside={metrics && <span className="num text-xs text-low">{count(metrics.samplesProcessed)} of {count(metrics.totalSamples)} rows</span>}>
       {current ? (
         <>
-          {current.file && <img src={fileUrl(jobId, current.file)} alt={current.content} className="mb-3 max-h-48 rounded-control bg-ink-950 object-contain" />}
+          {current.file && <Media src={fileUrl(jobId, current.file)} label={current.content} look="row" />}
           <p tabIndex={0} role="group" aria-label="Current row" className="max-h-48 overflow-auto rounded-control bg-ink-950 p-3 text-sm leading-relaxed break-words whitespace-pre-wrap">{current.content}</p>
           <p className="num mt-2 text-xs break-words text-low">row {count(current.index)}{current.source && `, ${current.source}`}</p>
         </>
@@ -107,14 +108,14 @@ function farOut({ kind, loss, usualLoss, gradientNorm }: Schemas["Alarm"]): stri
   return `Gradient of ${gradientNorm?.toPrecision(3) ?? "?"}, far above what is usual`;
 }
 
-/** Pictures of earlier steps, in order: how the model came to draw what it draws now. */
+/** What was made at earlier steps, in order: how the model came to make what it makes now. */
 function Earlier({ asked, samples, jobId }: { asked: string; samples: Schemas["QualitySample"][]; jobId: string }) {
   if (!samples.length) return null;
   return (
     <ul aria-label="Earlier steps" className="mt-2 flex gap-2 overflow-x-auto">
       {samples.map((sample) => (
         <li key={`${sample.stage}-${sample.step}`} className="shrink-0">
-          <img src={fileUrl(jobId, sample.file ?? "")} alt={`${asked}, step ${sample.step}`} loading="lazy" className="size-20 rounded-control bg-ink-950 object-contain" />
+          <Media src={fileUrl(jobId, sample.file ?? "")} label={`${asked}, step ${sample.step}`} look="small" />
           <p className="num mt-1 text-xs text-low">step {sample.step}</p>
         </li>
       ))}
@@ -133,7 +134,7 @@ function Answer({ title, asked, sample, jobId, tuned = false }: AnswerProps) {
     <div className={`min-w-0 rounded-control border bg-ink-950 p-3 ${tuned ? "border-signal/40" : "border-edge"}`}>
       <p className={`mb-1 text-xs ${tuned ? "text-signal" : "text-low"}`}>{title}</p>
       {sample?.file
-        ? <img src={fileUrl(jobId, sample.file)} alt={`${title}: ${asked}`} className="w-full rounded-control object-contain [image-rendering:auto]" />
+        ? <Media src={fileUrl(jobId, sample.file)} label={`${title}: ${asked}`} />
         : <p className="text-sm break-words whitespace-pre-wrap text-mid">{sample?.output ?? "Not answered yet."}</p>}
     </div>
   );

@@ -1,0 +1,56 @@
+"""What a run on SpeechT5 leaves: PEFT's adapter, the whole model as transformers reads it, the voice's print, and the consent."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from kriptik.engine.interfaces import Adaptation, Bundle, Exported
+from kriptik.engine.media.result import leave
+from kriptik.spec.errors import WorkerError
+from kriptik.spec.job import TrainJob
+
+SPEAKER, NAME = "speaker_embedding.safetensors", "speaker_embedding"
+LIMITS = (
+    "The voice's print (speaker_embedding.safetensors, `speaker_embedding`) is made from its spectrum, not by a speaker model.",
+    "Speaker similarity and word error rate were not measured: the weights of models that could are not part of the product.",
+    "The speech is not watermarked; say where it is used that it is made.",
+)
+
+
+def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) -> Exported:
+    """See Modality.export. Raises WorkerError `disk_full`."""
+    kit = bundle.pipeline
+
+    def adapter(folder: Path) -> None:
+        adaptation.save(bundle, folder)
+        save_file({NAME: kit.speaker.contiguous()}, folder / SPEAKER)
+
+    def whole(folder: Path) -> None:
+        merged = adaptation.merged(bundle)
+        merged.config.use_guided_attention_loss = kit.guided
+        try:
+            merged.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        finally:
+            merged.config.use_guided_attention_loss = False
+        kit.processor.save_pretrained(folder)
+        save_file({NAME: kit.speaker.contiguous()}, folder / SPEAKER)
+        if kit.vocoder is not None:
+            kit.vocoder.save_pretrained(folder / "vocoder", safe_serialization=True)
+
+    made = leave(bundle, adaptation, run_dir, job, whole, adapter)
+    for path in (made.adapter_path, made.model_path):
+        if path is not None:
+            _say(run_dir / path / "README.md", bundle, job)
+    return made
+
+
+def _say(card: Path, bundle: Bundle, job: TrainJob) -> None:
+    """Adds the voice to the model's card."""
+    sentence = job.consent.sentence.replace("`", "'").replace("<", "‹") if job.consent else ""
+    lines = ["", "## The voice", f"- {sentence}", f"- Speech is made by {bundle.info['vocoder']}.", *(f"- {one}" for one in LIMITS)]
+    part = card.with_suffix(".part")
+    try:
+        part.write_text(card.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")
+        part.replace(card)
+    except OSError as error:
+        raise WorkerError("disk_full", f"The card could not be written: {error}.", "Free disk space, then retry.") from error

@@ -1,0 +1,38 @@
+"""Spectrogram prediction: distance of each frame, before and after the model's last layers, and where speech ends (SpeechT5).
+
+The loss is the library's own, a mean over frames; the modality provides `speech`: a forward gives it as `loss`, a micro-batch's
+weight is its frames, and `heard` makes speech and measures it. Settings (`settings.objective`): `heard_clips` (3), how many
+held-out sentences are spoken at each evaluation (0: none); `reference`: one print of the voice for all rows, not each row's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
+
+
+class Speech(Objective):
+    """Sum over frames of |spectrogram − target| (two times: before and after the postnet) and of the end mark's cross-entropy."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"speech"})
+    form: ClassVar[str] = "speech"
+    whole_evaluation: ClassVar[bool] = True
+
+    def loss(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Metrics]:
+        """See Objective."""
+        return output.loss.float() * micro.weight, {}
+
+    def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
+        """See Objective: loss per row, and how near to the voice a few sentences sound."""
+        scores = super().evaluate(encoded, session)
+        clips = encoded[: int(self.settings.objective.get("heard_clips", 3))]  # type: ignore[arg-type]
+        if clips:
+            modality: Any = session.modality
+            found: dict[str, float] = {}
+            with session.runtime.gather():
+                if session.runtime.rank == 0:
+                    found = modality.heard(session.bundle, clips, session.settings)
+            scores.custom |= session.runtime.share(found)
+        return scores
