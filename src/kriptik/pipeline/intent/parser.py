@@ -8,6 +8,7 @@ from kriptik.pipeline.intent.decide import best, chances
 from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.questions import question
 from kriptik.pipeline.intent.request import readable, signs
+from kriptik.pipeline.intent.terms import terms
 from kriptik.pipeline.intent.text import Reading, read_text
 from kriptik.pipeline.intent.tier import contradicts, tier
 from kriptik.spec.intent import TrainingIntent
@@ -62,6 +63,7 @@ class OfflineParser:
                 "provider": provider,
                 "data": mentions.data(reading, named),
                 "output": mentions.output(reading, named),
+                "terms": terms(reading),
             }
         )
 
