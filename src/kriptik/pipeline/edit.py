@@ -106,6 +106,8 @@ def edit_tile(
     )
     if isinstance(asks, Choices):
         work = _work_to(plan.choices, asks, case)
+        if tile == "budget":
+            work.picked = set(work.asked)
     else:
         work = apply_asks(plan.choices, asks, case)
     return _rebuilt(plan, _change(plan.choices, work, case), modification, tile, now)
@@ -232,6 +234,7 @@ def _change(before: Choices, work: Work, case: Case) -> Change:
         name
         for name in work.asked
         if name not in ("data_source", "data_rows", "dataset_id", "notify_at_percent", "freeze_at_percent")
+        and name not in work.picked
     ]
     custom = [*work.choices.custom_settings, *(n for n in own if n not in work.choices.custom_settings)]
     if work.reset:

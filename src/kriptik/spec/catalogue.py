@@ -13,9 +13,7 @@ BasePrecision = Literal["fp32", "bf16", "int8", "nf4"]
 MethodCategory = Literal["peft", "full", "alignment", "distributed", "specialised", "hybrid", "beyond"]
 MethodTier = Literal["consumer", "professional", "flagship", "research"]
 ModalityName = Literal["text", "image", "video", "music", "voice", "embedding", "vision_language"]
-ImageName = Literal[
-    "train-peft", "train-peft-quantized", "train-deepspeed", "train-alignment", "train-rlhf", "train-diffusion-moe"
-]
+ImageName = Literal["train-peft", "train-peft-quantized", "train-deepspeed", "train-alignment", "train-rlhf", "train-diffusion-moe"]
 RowNeed = Literal[
     "supervised",
     "preferences",
@@ -291,9 +289,11 @@ class Bar(Noun):
 
 
 class Scratch(Noun):
-    """How the least cost of training from nothing is reckoned: 6·N·D FLOP, D tokens per parameter times N."""
+    """How the compute of training from nothing is reckoned: 6·N·D FLOP, D tokens per parameter times N."""
 
     tokens_per_param: float = Field(gt=0)
+    like: str
+    """The model that was given so many."""
     utilisation: float = Field(gt=0, le=1)
     gpu: str
     source: str

@@ -97,6 +97,11 @@ class TrainingIntent(Noun):
     thinking_tokens: int = Field(0, ge=0)
     """What a language model thought over this request."""
 
+    @property
+    def meant(self) -> Capability | None:
+        """The capability to plan for: what the text determines, else the likeliest guess."""
+        return self.capability or (self.guesses[0] if self.guesses else None)
+
     def fields(self) -> dict[str, Any]:
         """The batch interface's view: snake_case, and nothing that the text did not determine."""
         own = {"question", "reader_note", "thinking_tokens", "terms", "guesses"}

@@ -3,8 +3,9 @@
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import Work, differing
 from kriptik.pipeline.plan import moves
-from kriptik.pipeline.plan.choose import allowed, choose, method_candidates, pinned, suits
+from kriptik.pipeline.plan.choose import allowed, choose, method_candidates, pinned
 from kriptik.pipeline.plan.known import excluded, members, method_title, model_of, models_for, pipeline_of, stage_points, uses
+from kriptik.pipeline.plan.models import suits
 from kriptik.pipeline.plan.options import options_of
 from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import Case
@@ -22,6 +23,7 @@ def edit_option(work: Work, ask: Ask, _asks: list[Ask]) -> None:
         raise BadInputError("no_such_option", f"This plan has no {ask.value} option.", "See the options that it lists.")
     for name in differing(work.choices, found.choices):
         work.asked[name] = ask.words
+        work.picked.add(name)
     work.choices = found.choices.model_copy(update={"custom_settings": work.choices.custom_settings})
 
 

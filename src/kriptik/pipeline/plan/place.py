@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.plan.cost import capacity_gb, fit, gpu_of, hours, need_of, price, stages_of
+from kriptik.pipeline.plan.cost import CLOUD_SETUP_H, FILLS_GPU, capacity_gb, fit, gpu_of, hours, need_of, price, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, entries, model_of, pipeline_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
@@ -21,6 +21,8 @@ CPU_MOST_B = 1.0
 """A CPU is proposed for models up to this size; larger ones only where the person asks for it."""
 PATIENCE_H = {"consumer": 24.0, "professional": 72.0, "flagship": 400.0, "research": 1000.0}
 LOCAL_PATIENCE_H = 8.0
+LEAST_CLOUD_H = Decimal(str(CLOUD_SETUP_H))
+"""No rented run is shorter."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,7 @@ def with_recipe(choices: Choices, rows: Rows | None) -> Choices:
 
 def recommended(choices: Choices, rows: Rows | None) -> StageSettings:
     """The recommended settings of the first stage, whatever was set by hand. Shared: take a copy to change one."""
-    return _fitted(
-        choices.base_model, choices.method, choices.capability, choices.gpu, choices.gpu_count, volume_of(choices, rows)
-    )
+    return _fitted(choices.base_model, choices.method, choices.capability, choices.gpu, choices.gpu_count, volume_of(choices, rows))
 
 
 @lru_cache(maxsize=16_384)
@@ -152,6 +152,14 @@ def forecast(choices: Choices, rows: Rows | None, site: Site) -> Forecast:
     )
 
 
+def _forecast_at(choices: Choices, where: Place, volume: Volume, rows: Rows | None, site: Site) -> Forecast:
+    """What the choices would take in a rented place, by the recipe of that place."""
+    if choices.custom_settings:
+        return forecast(at(choices, where, rows), rows, site)
+    what = (choices.base_model, choices.method, choices.capability)
+    return _recipe_forecast(*what, where.gpu, where.count, volume, site.machine, local=False)
+
+
 @lru_cache(maxsize=16_384)
 def _recipe_forecast(
     base_model: str,
@@ -163,21 +171,34 @@ def _recipe_forecast(
     machine: Machine | None,
     local: bool,
 ) -> Forecast:
-    trial = Choices.model_validate(
-        {
+    settings = _fitted(base_model, method, capability, gpu, count, volume)
+    trial = _SOME.model_copy(
+        update={
             "capability": capability,
-            "tier": "consumer",
             "base_model": base_model,
             "method": method,
             "gpu": gpu,
             "gpu_count": count,
             "provider": "local" if local else "elsewhere",
-            "data_source": "user_upload",
-            "budget_max_usd": 0,
+            "settings": settings,
         }
     )
-    settings = _fitted(base_model, method, capability, gpu, count, volume)
-    return _forecast(trial.model_copy(update={"settings": settings}), volume, Site(machine=machine))
+    return _forecast(trial, volume, Site(machine=machine))
+
+
+_SOME = Choices.model_validate(
+    {
+        "capability": "custom",
+        "tier": "consumer",
+        "base_model": "",
+        "method": "",
+        "gpu": "cpu",
+        "provider": "local",
+        "data_source": "user_upload",
+        "budget_max_usd": 0,
+    }
+)
+"""What a forecast does not look at."""
 
 
 def _forecast(choices: Choices, volume: Volume, site: Site) -> Forecast:
@@ -241,26 +262,16 @@ def _cheapest(
 ) -> Place:
     """Cheapest whole run among the places that fit and end in time; the fastest that fits where none ends in time."""
     patience = deadline_h * 0.9 if deadline_h else PATIENCE_H.get(choices.tier, 72.0)
-    home = capability_of(choices.capability)
-    prefer_home = choices.tier != "consumer" and limit.vram_gb is None
-    best: tuple[tuple[bool, bool, bool, Decimal | float], Place] | None = None
-    enough: set[str] = set()
-    for where in _places(provider, limit, least, site):
-        if where.gpu in enough or (limit.vram_gb is not None and gpu_of(where.gpu).vram_gb * where.count > limit.vram_gb * 1.02):
-            continue
-        trial = at(choices, where, rows)
-        need, time, most = forecast(trial, rows, site)
-        room = capacity_gb(trial, gpu_of(where.gpu), site)
-        if room is not None and need > room:
-            continue
-        per_hour = price(where.provider, where.gpu, where.count, site).per_hour
-        late = time > patience
-        if not late:
-            enough.add(where.gpu)  # more of the same GPU would cost more
-        over = cap is not None and per_hour * Decimal(str(most)) > cap
-        key = (late, over, prefer_home and where.gpu != home.gpu, time if late else per_hour * Decimal(str(time)))
-        if best is None or key < best[0]:
-            best = (key, where)
+    home = capability_of(choices.capability).gpu if choices.tier != "consumer" and limit.vram_gb is None else None
+    offers = [
+        (where, price(where.provider, where.gpu, where.count, site).per_hour)
+        for where in _places(provider, limit, least, site)
+        if limit.vram_gb is None or gpu_of(where.gpu).vram_gb * where.count <= limit.vram_gb * 1.02
+    ]
+    affordable = [(where, rate) for where, rate in offers if cap is None or rate * LEAST_CLOUD_H <= cap]
+    best = _best_offer(choices, affordable, patience, cap, home, rows, site)
+    if (best is None or best[0][0]) and len(affordable) < len(offers):
+        best = _best_offer(choices, offers, patience, cap, home, rows, site)
     if best is not None:
         return best[1]
     if limit.vram_gb is not None:
@@ -269,6 +280,37 @@ def _cheapest(
             gpu = max(smaller, key=lambda g: (g.vram_gb, g.tflops_bf16)).id
             return Place(provider or provider_for(gpu, site), gpu, limit.count or least)
     return Place(provider or provider_for("H100", site, 8), "H100", limit.count or 8)
+
+
+def _best_offer(
+    choices: Choices,
+    offers: list[tuple[Place, Decimal]],
+    patience: float,
+    cap: Decimal | None,
+    home: str | None,
+    rows: Rows | None,
+    site: Site,
+) -> tuple[tuple[bool, bool, bool, Decimal | float], Place] | None:
+    """The best of places with their dollars per hour, and why: under the cap, in time, on the usual GPU `home`, cheapest."""
+    best: tuple[tuple[bool, bool, bool, Decimal | float], Place] | None = None
+    enough: set[str] = set()
+    volume = volume_of(choices, rows)
+    for where, per_hour in offers:
+        if where.gpu in enough:
+            continue
+        need, time, most = _forecast_at(choices, where, volume, rows, site)
+        room = gpu_of(where.gpu).vram_gb * where.count * FILLS_GPU
+        if need > room:
+            continue
+        late = time > patience
+        if not late:
+            enough.add(where.gpu)  # more of the same GPU would cost more
+        over = cap is not None and per_hour * Decimal(str(most)) > cap
+        off_home = home is not None and where.gpu != home
+        key = (over, late, off_home, time if late else per_hour * Decimal(str(time)))
+        if best is None or key < best[0]:
+            best = (key, where)
+    return best
 
 
 def _places(provider: str | None, limit: HardwareLimit, least: int, site: Site) -> list[Place]:

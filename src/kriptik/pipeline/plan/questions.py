@@ -4,6 +4,8 @@ Whether it does is found by planning with each answer, not guessed: an answer th
 question with no such answer is not asked. Every choice is a plain-English edit, so that answering is editing.
 """
 
+from itertools import islice
+
 from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.data import SOURCES, row_needs
 from kriptik.pipeline.plan.site import Case
@@ -20,11 +22,11 @@ AXES = ("base_model", "method", "gpu", "gpu_count", "provider", "tier")
 
 def questions_of(choices: Choices, case: Case) -> list[PendingDecision]:
     """The open questions of a plan, those that change most first."""
-    found = [_data(choices), _tier(choices, case), _place(choices, case)]
-    return [question for question in found if question][:MOST]
+    asked = (ask(choices, case) for ask in (_data, _tier, _place))
+    return list(islice(filter(None, asked), MOST))
 
 
-def _data(choices: Choices) -> PendingDecision | None:
+def _data(choices: Choices, _case: Case) -> PendingDecision | None:
     """Rows change the amount, the time and the price of any plan."""
     if choices.dataset_id is not None:
         return None
