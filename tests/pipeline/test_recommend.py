@@ -49,7 +49,7 @@ wishes = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(wishes, st.sampled_from(SITES), st.sampled_from([None, FAQ, PAIRS]))
 def test_no_option_passes_a_limit_or_has_a_licence_that_was_ruled_out(wish, site, rows):
     try:
@@ -81,7 +81,7 @@ def test_no_option_passes_a_limit_or_has_a_licence_that_was_ruled_out(wish, site
     assert again == plan, "the same request, the same plan"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(wishes, st.sampled_from(SITES[:2]))
 def test_a_pick_is_an_edit_that_leaves_the_other_options(wish, site):
     try:

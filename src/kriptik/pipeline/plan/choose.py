@@ -79,9 +79,13 @@ def _lowered(asked: Choices, choices: Choices, intent: TrainingIntent, rows: Row
     """Why a lower tier was planned than the one asked for."""
     cap, deadline = intent.budget_max_usd, intent.deadline_hours
     most, hours = costs(asked, rows, site)[1], forecast(asked, rows, site).hours
-    over = cap is not None and most > Decimal(str(cap))
-    what = f"may cost up to ${most:,.0f}, past the ${cap:,.2f}" if over else f"takes about {hours:,.0f} h, past the {deadline:g} h"
-    return f"The {asked.tier} tier {what} you named: this is planned for the {choices.tier} tier, the best that stays below."
+    if cap is not None and most > Decimal(str(cap)):
+        what = f"may cost up to ${most:,.0f}, past the ${cap:,.2f} you named"
+    elif deadline is not None and hours > deadline:
+        what = f"takes about {hours:,.0f} h, past the {deadline:g} h you named"
+    else:
+        what = "does not fit the hardware"
+    return f"The {asked.tier} tier {what}: this is planned for the {choices.tier} tier, the best that stays below."
 
 
 def named_method(intent: TrainingIntent) -> str | None:
