@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.proof import status_of
-from kriptik.server import planning
+from kriptik.server import modelcheck, planning
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
 from kriptik.server.wiring import missing_for_runpod
@@ -34,6 +34,7 @@ def approve(core: Core, user_id: str, plan_id: str, authorization: BudgetAuthori
         _contract, plan = plans.get(session, user_id, plan_id)
     must_be_open(plan)
     must_be_trainable(core, plan)
+    modelcheck.must_be_had(core, plan)
     folder = core.data_dir / "prepared" / plan.id
     data, samples = planning.prepare_rows(core, user_id, plan, folder)
     try:

@@ -21,7 +21,7 @@ from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError, NotFoundError
-from kriptik.spec.intent import HardwareLimit, TrainingIntent
+from kriptik.spec.intent import HardwareLimit, OutputMention, TermsMention, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
 from kriptik.spec.notices import NotificationPreferences
 from kriptik.spec.plan import (
@@ -100,6 +100,7 @@ def from_selections(
     read = OfflineParser().parse(prompt) if prompt else TrainingIntent.model_validate({"is_training_request": True})
     limit = {"cpu_only": True} if gpu == "cpu" else {"gpu": gpu}
     hardware = HardwareLimit.model_validate(limit) if gpu else None
+    sale = "commercial" if selections.get("commercial") else None
     given = {
         "capability": selections["capability"],
         "base_model": model,
@@ -107,6 +108,10 @@ def from_selections(
         "hardware": hardware,
         "provider": selections.get("provider"),
         "budget_max_usd": selections.get("budget_max_usd"),
+        "quality_tier": selections.get("quality_tier"),
+        "deadline_hours": selections.get("deadline_hours"),
+        "output": _joined(read.output, license=sale, language=selections.get("language")),
+        "terms": _joined(read.terms, territory=selections.get("territory"), gated=selections.get("gated")),
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     body = read.model_dump() | {"is_training_request": True, "needs_clarification": False, "question": None}
@@ -117,6 +122,12 @@ def from_selections(
             "unknown_provider", f"There is no provider {given['provider']!r}.", "See the plan's choices."
         ) from error
     return _planned(core, user_id, prompt or _words_for(intent), intent, dataset)
+
+
+def _joined(read: OutputMention | TermsMention | None, **selected: object) -> dict[str, Any] | None:
+    """What was read with what was selected over it; None where neither says anything."""
+    chosen = {name: value for name, value in selected.items() if value is not None}
+    return ({**(read.model_dump() if read else {}), **chosen}) if read or chosen else None
 
 
 def again(
@@ -252,9 +263,7 @@ def _planned(
         now=now,
         assumed=notes,
     )
-    contract = make_contract(
-        plan, case, contract_id=contract_id, now=now, assumed=notes, thinking_tokens=intent.thinking_tokens
-    )
+    contract = make_contract(plan, case, contract_id=contract_id, now=now, assumed=notes, thinking_tokens=intent.thinking_tokens)
     return contract, plan
 
 
