@@ -53,7 +53,7 @@ wishes = st.builds(
 @given(wishes, st.sampled_from(SITES), st.sampled_from([None, FAQ, PAIRS]))
 def test_no_option_passes_a_limit_or_has_a_licence_that_was_ruled_out(wish, site, rows):
     try:
-        plan, case = plan_of(wish, site, rows)
+        plan, _case = plan_of(wish, site, rows)
     except BadInputError as refused:
         assert refused.code in ("no_model", "no_method", "no_place"), refused.code
         return

@@ -1,7 +1,7 @@
 """A hub, a viewer, arXiv and a web search on the loopback, speaking the real ones' wire formats.
 
 `files` are the repository's (name → bytes); `lie` changes what is sent for one; `refuse[path part]` is a status answered instead.
-`models` are base models (id → facts of /api/models); `granted` those whose terms the token's account accepted; `moved` renamed ones.
+`models` are base models (id → facts of /api/models); `granted` those whose terms were accepted; `moved` renamed ones.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ class DataHub:
         return 404, "application/json", b"{}"
 
     def model(self, name, headers):
-        name, _, asked = name.partition("/auth-check")
+        name, _, _asked = name.partition("/auth-check")
         if name in self.moved:
             return 307, "text/plain", f"/api/models/{self.moved[name]}".encode()
         signed = headers.get("authorization") == f"Bearer {self.token}" if self.token else "authorization" in headers

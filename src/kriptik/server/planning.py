@@ -16,6 +16,7 @@ from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
+from kriptik.server.datasets import SEED
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
@@ -33,7 +34,6 @@ from kriptik.spec.plan import (
 )
 from kriptik.store.tables import Dataset, User
 
-SEED = 0
 SAMPLES = 3
 HELD_OUT_READ = 200
 """Held-out rows looked at for sample prompts."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from kriptik.pipeline.plan.cost import gpu_of
 from kriptik.pipeline.plan.data import mismatch
 from kriptik.pipeline.plan.known import capability_of, entries, method_title, model_of, stage_points
-from kriptik.pipeline.plan.place import CPU_MOST_B, at, costs, forecast, place
+from kriptik.pipeline.plan.place import CPU_MOST_B, at, costs, forecast, least_gpus, place
 from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import Rows, Site
 from kriptik.spec.errors import BadInputError
@@ -47,7 +47,7 @@ class Fitted:
 def grade(choices: Choices, limits: Limits, rows: Rows | None, site: Site) -> int:
     """How far the choices keep to the limits."""
     taken = forecast(choices, rows, site)
-    if not fits_place(choices, taken.need_gb, site):
+    if not fits_place(choices, taken.need_gb, site) or choices.gpu_count < least_gpus(choices.method):
         return TOO_LARGE
     if limits.deadline is not None and taken.hours > limits.deadline:
         return FITS
