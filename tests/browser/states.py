@@ -196,12 +196,12 @@ def findings(visitor, world):
     visitor.page.get_by_label("Data file").set_input_files(
         {"name": "contacts.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
-    visitor.page.get_by_role("button", name=re.compile("^Fix:")).first.wait_for()
+    visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.wait_for()
 
 
 def findings_fixed(visitor, world):
     findings(visitor, world)
-    visitor.page.get_by_role("button", name=re.compile("^Fix:")).first.click()
+    visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.click()
     visitor.page.get_by_role("button", name=re.compile("^Take back")).first.wait_for()
     visitor.page.get_by_text("Fixed", exact=True).first.wait_for()
 
@@ -216,7 +216,8 @@ def labelling(visitor, world):
     """From rows with two answers to the page where people compare them."""
     data_picker(visitor, world)
     rows = [
-        {"prompt": f"How do I fix pipe {n}?", "chosen": f"Turn valve {n * 13} left.", "rejected": f"Pipe {n} is lost."} for n in range(12)
+        {"prompt": f"How do I fix pipe {n}?", "chosen": f"Turn valve {n * 13} left.", "rejected": f"Pipe {n} is lost."}
+        for n in range(12)
     ]
     body = "\n".join(json.dumps(row) for row in rows)
     visitor.page.get_by_label("Data file").set_input_files(

@@ -105,9 +105,7 @@ def edit_tile(
         else _custom(tile, modification.value, case)
     )
     if isinstance(asks, Choices):
-        work = _work_to(plan.choices, asks, case)
-        if tile == "budget":
-            work.picked = set(work.asked)
+        work = _taken(plan.choices, asks, case) if tile == "budget" else _work_to(plan.choices, asks, case)
     else:
         work = apply_asks(plan.choices, asks, case)
     return _rebuilt(plan, _change(plan.choices, work, case), modification, tile, now)
@@ -225,6 +223,15 @@ def _work_to(before: Choices, after: Choices, case: Case) -> Work:
     for name in _differing(before, after):
         work.asked[name] = "chosen"
     work.to(after.model_copy(update={"custom_settings": before.custom_settings}), "chosen", *work.asked)
+    return work
+
+
+def _taken(before: Choices, after: Choices, case: Case) -> Work:
+    """A whole option taken as it stands. Nothing in it is fixed by that, so that the other options stay what they were."""
+    work = Work(before, case)
+    work.asked = dict.fromkeys(_differing(before, after), "chosen")
+    work.picked = set(work.asked)
+    work.choices = after.model_copy(update={"custom_settings": before.custom_settings})
     return work
 
 

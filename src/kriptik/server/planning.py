@@ -281,6 +281,7 @@ def _case(core: Core, user_id: str, plan: TrainingImplementationPlan) -> Case:
 def _edited(core: Core, contract: TrainingContract, case: Case, result: "edit.Edit") -> Edited:
     contract_id = new_id()
     plan = result.plan.model_copy(update={"contract_id": contract_id})
+    case = Case(plan.intent, case.site, case.rows)
     fresh = make_contract(plan, case, contract_id=contract_id, now=core.clock(), parent=contract)
     return Edited(contract=fresh, plan=plan, changes=result.changes, affected=result.affected)
 

@@ -246,6 +246,8 @@ class CapabilityEntry(Noun):
 
     id: str
     title: str
+    answer: str
+    """What a person says who means this one: "It makes music"."""
     description: str
     modality: ModalityName
     adaptation: str

@@ -58,6 +58,8 @@ def choose(
             intent.question or "Say what the model should make: text, code, pictures, video, music, a voice or embeddings.",
         )
     assumed: list[str] = []
+    if intent.guesses:
+        assumed.append(f"What it is for is the best guess: {capability_of(intent.guesses[0]).title.lower()}.")
     chosen_tier = tier or intent.quality_tier or DEFAULT_TIER
     if intent.quality_tier is None and tier is None:
         assumed.append(f"No quality was named: planned for the {chosen_tier} tier.")
