@@ -56,7 +56,7 @@ def guesses(found: dict[str, float], verdict: str, specific: bool) -> list[str]:
     Where the text does not say what it is for, a guess needs something `specific` in it (a base model, data, hardware, a sum).
     """
     total = sum(found[c] for c in CAPABILITIES) or 1.0
-    order = sorted(CAPABILITIES, key=lambda c: (-found[c], c))
+    order: list[str] = sorted(CAPABILITIES, key=lambda c: (-found[c], c))
     share = [found[c] / total for c in order]
     if verdict == "ask":
         return order[:MOST_GUESSES] if specific and share[0] >= GUESS else []
