@@ -101,9 +101,39 @@ def test_a_pick_is_an_edit_that_leaves_the_other_options(wish, site):
         assert picked.user_modifications and picked.user_modifications[-1].changes
 
 
-def test_ties_are_broken_by_name_and_the_order_of_the_catalogue_does_not_matter():
+def test_ties_are_broken_by_name_whatever_the_order_of_the_catalogue():
     first = [plan_of(intent(c), CLOUD)[0].options for c in load_catalogue().capabilities]
-    assert first == [plan_of(intent(c), CLOUD)[0].options for c in load_catalogue().capabilities]
+    known = load_catalogue().models
+    entries = list(known.items())
+    try:
+        known.clear()
+        known.update(reversed(entries))
+        assert [plan_of(intent(c), CLOUD)[0].options for c in load_catalogue().capabilities] == first
+    finally:
+        known.clear()
+        known.update(entries)
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [("It is for commercial use", "flux-nc"), ("we sell the result in Germany, commercial use", "flux-nc"),
+     ("permissive licences only", "flux-nc"), ("no gated models", "flux-nc")],
+)  # fmt: skip
+def test_an_edit_may_say_what_the_result_is_for_in_law(words, out):
+    plan, case = plan_of(intent("image_generation", base_model="FLUX.1-dev", budget_max_usd=40), CLOUD)
+    assert model_of(plan.choices.base_model).licence.id == out
+    edited = edit_words(plan, case, words, now=NOW).plan
+    assert forbidden(model_of(edited.choices.base_model), edited.intent) is None
+    assert model_of(edited.choices.base_model).licence.id != out and edited.choices.budget_max_usd == 40
+    assert edited.options and all(option.cost_usd.max <= 40 for option in edited.options)
+
+
+def test_terms_that_the_model_already_meets_change_nothing_but_are_kept():
+    plan, case = plan_of(intent("image_generation"), CLOUD)
+    edited = edit_words(plan, case, "it is for commercial use in Germany", now=NOW)
+    assert edited.plan.choices == plan.choices and edited.plan.intent.terms.territory == "DE"
+    with pytest.raises(BadInputError):
+        edit_words(plan, case, "sell my house in Germany to a customer called Llama", now=NOW)
 
 
 def test_planning_stays_fast():

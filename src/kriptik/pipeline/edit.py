@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.edits.applying import apply_asks
 from kriptik.pipeline.edits.reading import read_edit
+from kriptik.pipeline.edits.terms import said_terms
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import Work
 from kriptik.pipeline.plan.build import build_plan
@@ -114,6 +115,8 @@ def edit_tile(
 def change_words(choices: Choices, case: Case, words: str) -> Change:
     """Choices changed in plain English."""
     asks = read_edit(words)
+    if not asks:
+        asks = said_terms(words)
     if not [ask for ask in asks if ask.axis != "keep"]:
         kept = ", ".join(ask.words for ask in asks)
         raise BadInputError(
