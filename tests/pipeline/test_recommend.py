@@ -136,6 +136,13 @@ def test_terms_that_the_model_already_meets_change_nothing_but_are_kept():
         edit_words(plan, case, "sell my house in Germany to a customer called Llama", now=NOW)
 
 
+def test_where_the_recommended_plan_cannot_start_here_the_cheap_one_can():
+    here = laptop("0", statuses=statuses("lora", "full_finetune"))
+    plan, _case = plan_of(intent("chat", quality_tier="professional"), here, FAQ)
+    economy = next(option for option in plan.options if option.key == "economy")
+    assert not plan.approvable and economy.available and economy.choices.provider == "local"
+
+
 def test_planning_stays_fast():
     taken = []
     for capability in load_catalogue().capabilities:

@@ -15,9 +15,10 @@ from kriptik.pipeline.plan.cost import estimate
 from kriptik.pipeline.plan.data import mismatch
 from kriptik.pipeline.plan.expect import expected_quality, limits_of
 from kriptik.pipeline.plan.fitting import WITHIN, Limits, grade
-from kriptik.pipeline.plan.known import method_title, model_of
-from kriptik.pipeline.plan.ladder import tier_above, tiers_down
+from kriptik.pipeline.plan.known import capability_of, excluded, method_title, model_of
+from kriptik.pipeline.plan.ladder import TIERS, tier_above, tiers_down
 from kriptik.pipeline.plan.licences import forbidden
+from kriptik.pipeline.plan.models import language_rank
 from kriptik.pipeline.plan.moves import cheaper, cost_of, faster, larger_models, smaller_models, swap, why_not
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.errors import BadInputError
@@ -144,6 +145,8 @@ def _first(trials: Iterator[Choices], wish: TrainingIntent, case: Case, clearly:
 def _lower(wish: TrainingIntent, middle: Choices, case: Case) -> Iterator[Choices]:
     """Cheaper plans, the mildest change first: the tier below, a cheaper place, a smaller model, half the epochs."""
     fixed = pinned(wish, middle)
+    if why_not(middle, case) is not None:
+        yield from _startable(wish, middle, case)
     if "method" not in fixed and "tier" not in middle.custom_settings:
         for tier in tiers_down(middle.tier)[1:2]:
             with suppress(BadInputError):
@@ -158,6 +161,21 @@ def _lower(wish: TrainingIntent, middle: Choices, case: Case) -> Iterator[Choice
     step = faster(middle, case)
     if step is not None:
         yield step[0]
+
+
+def _startable(wish: TrainingIntent, middle: Choices, case: Case) -> Iterator[Choices]:
+    """What can start here at once, where the recommended plan cannot: the smallest model worth it, on this machine."""
+    machine, small = case.site.machine, capability_of(middle.capability).small_pick
+    held = {"base_model", "method", "gpu", "provider"} & pinned(wish, middle)
+    if machine is None or held or language_rank(small, wish) == 2:
+        return
+    here = {"base_model": small, "provider": "local", "gpu": machine.gpu, "gpu_count": 1, "tier": TIERS[0]}
+    for method in ("lora", "full_finetune"):
+        if excluded(method, wish.excluded_methods) is None:
+            trial = swap(middle, case, method=method, **here)
+            if why_not(trial, case) is None and mismatch(trial, case.rows) is None:
+                yield trial
+                return
 
 
 def _upper(wish: TrainingIntent, middle: Choices, case: Case) -> Iterator[Choices]:
