@@ -165,6 +165,12 @@ def plan_past_limit(visitor, world):
     visitor.page.get_by_role("button", name=re.compile("^Take this one")).first.wait_for()
 
 
+def plan_unsure(visitor, world):
+    """What it is for is a guess: the first question asks after it."""
+    open_plan(visitor, world, "unsure")
+    visitor.page.get_by_role("button", name="It makes pictures").wait_for()
+
+
 def plan_picked(visitor, world):
     plan_id = world.server.api("POST", f"/plans/{world.plans['past limit']}/again")["plan"]["id"]
     visitor.open(f"/plans/{plan_id}")
@@ -486,7 +492,7 @@ ON_NARROW = (queued,)
 ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
     plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
-    plan_options_why, plan_past_limit, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings, labelling,
+    plan_options_why, plan_past_limit, plan_unsure, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings, labelling,
     labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
     no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,

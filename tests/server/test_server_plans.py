@@ -124,6 +124,18 @@ def test_texts_that_ask_for_nothing(server):
     assert server.api("GET", "/plans")["plans"] == []
 
 
+def test_a_doubt_is_planned_as_the_best_guess_and_an_answer_replans(server):
+    made = ask(server, "Make a model that describes my sketches or draws them")
+    question = made["plan"]["pendingDecisions"][0]
+    assert question["field"] == "capability" and len(made["plan"]["pendingDecisions"]) <= 2
+    other = next(answer for answer in question["choices"] if answer != question["default"])
+    answered = server.api("POST", f"/plans/{made['plan']['id']}/modify-with-ai", json={"nlpModification": other})["plan"]
+    kept = server.api("GET", f"/plans/{made['plan']['id']}")
+    assert answered["choices"]["capability"] != made["plan"]["choices"]["capability"]
+    assert kept["contract"]["targetCapability"] == kept["contract"]["intent"]["capability"] == answered["choices"]["capability"]
+    assert all(decision["field"] != "capability" for decision in answered["pendingDecisions"])
+
+
 def test_edits_make_new_versions_of_the_contract(server):
     made = ask(server, dataset=upload(server))
     plan_id = made["plan"]["id"]
