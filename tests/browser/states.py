@@ -151,6 +151,95 @@ def plan_authorized(visitor, world):
     visitor.page.get_by_text("authorized").first.wait_for()
 
 
+def plan_options_why(visitor, world):
+    plan_with_data(visitor, world)
+    visitor.page.get_by_text(re.compile("^Why")).first.click()
+    visitor.page.get_by_text("Capability", exact=False).first.wait_for()
+    visitor.page.get_by_role("heading", name="Ways to do it, by price").scroll_into_view_if_needed()
+
+
+def plan_past_limit(visitor, world):
+    """What was named cannot be had for the money: the plan says so, and the options are the nearest that can."""
+    open_plan(visitor, world, "past limit")
+    visitor.page.get_by_text("Nearest within your limits").first.wait_for()
+    visitor.page.get_by_role("button", name=re.compile("^Take this one")).first.wait_for()
+
+
+def plan_unsure(visitor, world):
+    """What it is for is a guess: the first question asks after it."""
+    open_plan(visitor, world, "unsure")
+    visitor.page.get_by_role("button", name="It makes pictures").wait_for()
+
+
+def plan_picked(visitor, world):
+    plan_id = world.server.api("POST", f"/plans/{world.plans['past limit']}/again")["plan"]["id"]
+    visitor.open(f"/plans/{plan_id}")
+    visitor.page.get_by_role("button", name=re.compile("^Take this one")).first.click()
+    visitor.page.get_by_role("status", name="What changed").wait_for()
+    visitor.page.get_by_text("In this plan").wait_for()
+
+
+def plan_model_gated(visitor, world):
+    """The hub's answer is put in: these tests ask nothing outside."""
+    told = {
+        "id": "meta-llama/Llama-3.2-3B-Instruct", "status": "gated", "gated": True, "licence": "llama3.2",
+        "sentence": "The hub asks to accept the terms of meta-llama/Llama-3.2-3B-Instruct first.",
+        "nextStep": "Accept them on its page, then set HF_TOKEN.", "url": None, "revision": None,
+        "licenceNote": "The card says gemma; the catalogue has Llama 3.2 Community, read on 2026-11-23.",
+    }  # fmt: skip
+    visitor.page.route("**/model-check", lambda route: route.fulfill(json=told))
+    plan_with_data(visitor, world)
+    visitor.page.get_by_text("Terms to accept").wait_for()
+
+
+def findings(visitor, world):
+    data_picker(visitor, world)
+    rows = [
+        {"prompt": f"Who looks after pipe {n}, model {n * 7}?", "completion": f"Anna, anna.{n}@example.org, for <b>pipe {n}</b>."}
+        for n in range(90)
+    ]
+    body = "\n".join(json.dumps(row) for row in rows)
+    visitor.page.get_by_label("Data file").set_input_files(
+        {"name": "contacts.jsonl", "mimeType": "application/json", "buffer": body.encode()}
+    )
+    visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.wait_for()
+
+
+def findings_fixed(visitor, world):
+    findings(visitor, world)
+    visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.click()
+    visitor.page.get_by_role("button", name=re.compile("^Take back")).first.wait_for()
+    visitor.page.get_by_text("Fixed", exact=True).first.wait_for()
+
+
+def attached_findings(visitor, world):
+    plan_with_data(visitor, world)
+    visitor.page.get_by_role("button", name="Change Data").click()
+    visitor.page.get_by_role("button", name="Compare answers by hand").wait_for()
+
+
+def labelling(visitor, world):
+    """From rows with two answers to the page where people compare them."""
+    data_picker(visitor, world)
+    rows = [
+        {"prompt": f"How do I fix pipe {n}?", "chosen": f"Turn valve {n * 13} left.", "rejected": f"Pipe {n} is lost."}
+        for n in range(12)
+    ]
+    body = "\n".join(json.dumps(row) for row in rows)
+    visitor.page.get_by_label("Data file").set_input_files(
+        {"name": "votes.jsonl", "mimeType": "application/json", "buffer": body.encode()}
+    )
+    visitor.page.get_by_role("button", name="Compare answers by hand").click()
+    visitor.page.get_by_role("heading", name="Which answer is better?").wait_for()
+
+
+def labelling_unasked(visitor, world):
+    """Rows with one answer each, and no language model to write a second one."""
+    data_attached(visitor, world)
+    visitor.page.get_by_role("button", name="Compare answers by hand").click()
+    visitor.page.get_by_text("no language model is set up here").wait_for()
+
+
 def queued(visitor, world):
     visitor.open(f"/jobs/{world.queued}")
     visitor.page.get_by_text(re.compile("in the queue")).wait_for()
@@ -403,6 +492,9 @@ ON_NARROW = (queued,)
 ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
     plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
+    plan_options_why, plan_past_limit, plan_unsure, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings,
+    labelling,
+    labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
     no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
     export_working, export_done, export_failed, test_page, compared, runs, runs_empty,

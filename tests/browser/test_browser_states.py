@@ -18,6 +18,8 @@ from kriptik.spec.job import Stage
 SCREENS = os.environ.get("KRIPTIK_SCREENS")
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
+PAST_LIMIT = "Fine-tune Llama 3.3 70B as our support chat bot, budget $1"
+UNSURE = "Make a model that describes my sketches or draws them"
 WIDTHS = (1280, 360)
 EVERY = int(os.environ.get("KRIPTIK_EVERY_STATE", "1"))
 """Every so many-th state; `make web-test` and `make screens` take all."""
@@ -51,6 +53,8 @@ def make_runs(server, made):
     data = server.api("POST", "/data/samples/zaragoza-construction-faq", 201)
     made.plans = {"plan": ask(server, DEMO), "flagship": ask(server, FLAGSHIP), "with data": ask(server, DEMO, data)}
     made.plans["approved"] = ask(server, DEMO, data)
+    made.plans["past limit"] = ask(server, PAST_LIMIT)
+    made.plans["unsure"] = ask(server, UNSURE)
     made.runs = {
         "complete": approve(server, made.plans["approved"]),
         "frozen by budget": run(server, "Returns, all of 2026", 150, "0.02", stepS=0.1),

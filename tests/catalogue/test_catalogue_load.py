@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from kriptik.catalogue.advice import lies_in, read_advice, speaks
 from kriptik.catalogue.load import FOLDER, correction, find_gpu, find_model, load_catalogue, price_of, read_catalogue
 from kriptik.catalogue.points import fill_points, ordered_methods, stage_defaults
 from kriptik.spec.errors import KriptikError
@@ -344,3 +345,32 @@ def test_an_entry_twice_is_refused(copy):
     (copy / "methods/zz.toml").write_text(first)
     with pytest.raises(KriptikError, match="appears twice"):
         read_catalogue(copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "entry"),
+    [
+        ("languages.toml", "coqui/XTTS-v2", "coqui/XTTS-v9", "xtts"),
+        ("expectations.toml", 'adapt = "Wan-AI/Wan2.2-TI2V-5B"', 'adapt = "none/such"', "veo"),
+        ("expectations.toml", "utilisation = 0.4", "utilisation = 4", "scratch"),
+        ("language_models.toml", 'claude = "claude-opus-4-8"', 'claude = "claude-none"', "default"),
+        ("language_models.toml", "input_usd = 5", "input_usd = -5", "claude-opus-4-8"),
+        ("languages.toml", 'source = "general', 'origin = "general', "llama3"),
+    ],
+)
+def test_a_broken_piece_of_advice_says_where(copy, file, old, new, entry):
+    text = (copy / file).read_text()
+    assert old in text
+    (copy / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(KriptikError) as broken:
+        read_advice(copy)
+    assert broken.value.code == "catalogue_broken" and broken.value.fields["entry"] == entry, broken.value.sentence
+
+
+def test_rules_of_licences_are_data():
+    licences = load_catalogue().licences
+    assert licences["stability-community"].revenue_limit_usd == Decimal(1_000_000)
+    assert licences["llama3.3"].users_limit == 700_000_000 and licences["llama3.3"].must_name == "Llama"
+    assert licences["hunyuan-community"].excluded_territories == ["EU", "GB", "KR"]
+    assert lies_in("DE", ["EU"]) and lies_in("EU", ["DE"]) and not lies_in("CH", ["EU"])
+    assert speaks("Qwen/Qwen3-8B", "sw") and speaks("coqui/XTTS-v2", "hi") and speaks("openai/gpt-oss-20b", "de") is None

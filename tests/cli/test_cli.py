@@ -131,3 +131,38 @@ def test_a_failed_export_fails_the_command(server):
     failed = run(app, ["export", job, "--as", "gguf"])
     assert isinstance(failed.exception, KriptikError) and failed.exception.code == "gguf_differs"
     until(lambda: not server.provider.alive())
+
+
+def test_options_are_shown_and_one_is_picked(server):
+    made = json.loads(run(app, ["plan", "Fine-tune a coding model for TypeScript, at most $30", "--json"]).output)["plan"]
+    shown = json.loads(run(app, ["options", "last", "--json"]).output)
+    assert [o["key"] for o in shown["options"]] == [o["key"] for o in made["options"]] and shown["modelCheck"]["id"]
+    told = run(app, ["options", made["id"]]).output
+    assert "licence:" in told and "In this plan".lower() in told.lower()
+    other = next(o["key"] for o in made["options"] if not o["inPlan"])
+    picked = json.loads(run(app, ["pick", other, made["id"], "--json"]).output)["plan"]
+    assert [o["key"] for o in picked["options"] if o["inPlan"]] == [other]
+    assert "no alternative" in str(run(app, ["pick", "dearest", made["id"]]).exception)
+
+
+def test_a_data_set_is_mended_and_its_steps_are_kept(server, tmp_path):
+    rows = [{"prompt": f"What of pipe {n}?", "completion": f"Call anna.{n}@example.org about pipe {n}."} for n in range(60)]
+    data = server.api("POST", "/data", 201, files={"file": ("r.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())})
+    steps = tmp_path / "recipe.json"
+    mended = json.loads(run(app, ["data", "mend", data["id"], "--all", "--recipe", str(steps), "--json"]).output)
+    fixes = mended["dataset"]["report"]["fixes"]
+    findings = {finding["code"]: finding for finding in mended["dataset"]["report"]["findings"]}
+    assert "mask_pii" in fixes and findings["personal_data"]["fixed"]
+    assert json.loads(steps.read_text())["settings"]["fixes"] == fixes
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    again = run(app, ["data", "fix", str(tmp_path / "r.jsonl"), str(tmp_path / "out"), "--recipe", str(steps)])
+    assert again.exit_code == 0 and mended["recipe"]["sha256"][:16] in again.output, "the same steps, the same bytes"
+    undone = json.loads(run(app, ["data", "mend", "last", *(x for f in fixes for x in ("--undo", f)), "--json"]).output)
+    assert undone["dataset"]["report"]["fixes"] == []
+
+
+def test_pairs_to_label_are_laid_out(server):
+    rows = [{"prompt": f"What of pipe {n}?", "chosen": f"Turn it {n} times.", "rejected": f"Pipe {n} is lost."} for n in range(20)]
+    data = server.api("POST", "/data", 201, files={"file": ("p.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())})
+    said = run(app, ["data", "label", data["id"], "--pairs", "10"])
+    assert said.exit_code == 0 and "/label/" in said.output, said.output

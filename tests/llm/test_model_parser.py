@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kriptik.catalogue.advice import load_advice
 from kriptik.llm.purse import Purse
 from kriptik.pipeline.intent.parser import OfflineParser
-from kriptik.server.reading import parser_of
+from kriptik.server.reading import model_of, parser_of
 from kriptik.server.settings import Settings
 from kriptik.spec.llm import NoAnswerError
 
@@ -186,3 +187,19 @@ def test_no_key_is_said_and_costs_nothing(host, tmp_path, monkeypatch):
     parser = parser_of(Settings(home=tmp_path, llm="claude", llm_url=host.url, llm_cap_usd=Decimal(50)))
     assert "no key" in parser.parse(PROMPT).reader_note
     assert Purse(tmp_path / "llm-ledger.jsonl", Decimal(50)).spent() == 0
+
+
+def test_prices_are_the_catalogues_and_the_dearest_for_what_it_does_not_list(tmp_path):
+    def prices(**options):
+        return model_of(Settings(home=tmp_path, **options)).prices
+
+    listed = model_of(Settings(home=tmp_path, llm="claude"))
+    assert listed.model.model == load_advice().default_models["claude"]
+    entry = load_advice().token_prices[listed.model.model]
+    assert (listed.prices.input, listed.prices.output) == (entry.input_usd, entry.output_usd)
+    assert entry.source and entry.observed_on.year >= 2025
+    dearest = max(one.output_usd for one in load_advice().token_prices.values())
+    assert prices(llm="claude", llm_model="claude-of-tomorrow").output == dearest
+    assert prices(llm="openai", llm_model="some-model", llm_url="https://models.example/v1").output == dearest
+    assert prices(llm="openai", llm_model="small").output == 0, "on this machine"
+    assert prices(llm="claude", llm_output_usd_per_million=Decimal(1)).output == 1, "the operator's word wins"

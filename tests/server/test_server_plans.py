@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from data_hub import data_hub
 
 from kriptik.server import planning
 from kriptik.spec.catalogue import MethodStatus
@@ -121,6 +122,18 @@ def test_texts_that_ask_for_nothing(server):
     vague = ask(server, "train something for me", status=422)
     assert vague["code"] == "needs_clarification" and vague["nextStep"].endswith("?")
     assert server.api("GET", "/plans")["plans"] == []
+
+
+def test_a_doubt_is_planned_as_the_best_guess_and_an_answer_replans(server):
+    made = ask(server, "Make a model that describes my sketches or draws them")
+    question = made["plan"]["pendingDecisions"][0]
+    assert question["field"] == "capability" and len(made["plan"]["pendingDecisions"]) <= 2
+    other = next(answer for answer in question["choices"] if answer != question["default"])
+    answered = server.api("POST", f"/plans/{made['plan']['id']}/modify-with-ai", json={"nlpModification": other})["plan"]
+    kept = server.api("GET", f"/plans/{made['plan']['id']}")
+    assert answered["choices"]["capability"] != made["plan"]["choices"]["capability"]
+    assert kept["contract"]["targetCapability"] == kept["contract"]["intent"]["capability"] == answered["choices"]["capability"]
+    assert all(decision["field"] != "capability" for decision in answered["pendingDecisions"])
 
 
 def test_edits_make_new_versions_of_the_contract(server):
@@ -241,3 +254,53 @@ def test_the_alert_mark_of_a_new_plan_is_the_persons_own(server):
     assert choices["notifyAtPercent"] < choices["freezeAtPercent"]
     marks = {"notifyAtPercent": choices["notifyAtPercent"], "freezeAtPercent": choices["freezeAtPercent"]}
     end(server, approve(server, plan, **marks)["jobId"])
+
+
+def test_the_wizard_takes_every_axis(server):
+    body = {"capability": "video_generation", "territory": "DE", "commercial": True, "budgetMaxUsd": 50, "deadlineHours": 48}
+    plan = server.api("POST", "/plans", json={**body, "qualityTier": "professional", "gated": False})["plan"]
+    assert plan["options"] and all(option["costUsd"]["max"] <= 50 for option in plan["options"])
+    reasons = {reason["axis"]: reason for reason in plan["options"][0]["reasons"]}
+    assert reasons["territory"]["asked"] and reasons["licence"]["source"] and reasons["deadline"]["asked"]
+    assert server.api("POST", "/plans", 422, json={**body, "territory": "Germany"})["code"]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with data_hub() as made:
+        monkeypatch.setenv("HF_ENDPOINT", made.url)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setenv("HF_TOKEN", "hf_mine")
+        yield made
+
+
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_a_model_that_cannot_be_had_is_refused_before_anything_is_made(server, hub):
+    plan = ask(server, dataset=upload(server))["plan"]
+    assert plan["choices"]["baseModel"] == SMOL
+    assert server.api("GET", f"/plans/{plan['id']}/model-check")["status"] == "missing"
+    assert approve(server, plan, 409)["code"] == "model_not_on_hub"
+    hub.models[SMOL] = {"gated": "auto", "cardData": {"license": "apache-2.0"}}
+    refused = approve(server, plan, 409)
+    assert refused["code"] == "model_gated" and "Accept" in refused["nextStep"]
+    assert server.api("GET", "/jobs")["jobs"] == [] and server.api("GET", f"/plans/{plan['id']}")["plan"]["status"] != "approved"
+    hub.granted.add(SMOL)
+    assert server.api("GET", f"/plans/{plan['id']}/model-check")["status"] == "granted"
+    end(server, approve(server, plan)["jobId"])
+
+
+def test_a_card_with_another_licence_is_told_and_refused_where_it_was_ruled_out(server, hub):
+    hub.models[SMOL] = {"cardData": {"license": "cc-by-nc-4.0"}}
+    words = "Quick fine-tune SmolLM2 for our customer support, commercial use, budget $1"
+    plan = ask(server, words, dataset=upload(server))["plan"]
+    assert "cc-by-nc-4.0" in server.api("GET", f"/plans/{plan['id']}/model-check")["licenceNote"]
+    assert approve(server, plan, 409)["code"] == "licence_ruled_out"
+
+
+def test_a_run_on_this_machine_does_not_wait_for_a_hub_that_is_away(server, hub):
+    hub.refuse["/api/models"] = 503
+    plan = ask(server, dataset=upload(server))["plan"]
+    assert server.api("GET", f"/plans/{plan['id']}/model-check", 502)["code"] == "hub_not_answering"
+    end(server, approve(server, plan)["jobId"])

@@ -1,6 +1,7 @@
 """A hub, a viewer, arXiv and a web search on the loopback, speaking the real ones' wire formats.
 
 `files` are the repository's (name → bytes); `lie` changes what is sent for one; `refuse[path part]` is a status answered instead.
+`models` are base models (id → facts of /api/models); `granted` those whose terms were accepted; `moved` renamed ones.
 """
 
 import hashlib
@@ -21,16 +22,20 @@ class DataHub:
     def __init__(self):
         self.files, self.lie, self.refuse, self.asked, self.feed = {}, {}, {}, [], FEED
         self.token = ""
+        self.models, self.granted, self.moved, self.last = {}, set(), {}, ""
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 hub.asked.append((self.path, dict(self.headers)))
+                hub.last = self.path
                 status, kind, body = hub.answer(urlsplit(self.path), parse_qs(urlsplit(self.path).query), self.headers)
                 try:
                     self.send_response(status)
                     self.send_header("content-type", kind)
                     self.send_header("content-length", str(len(body)))
+                    if status == 307:
+                        self.send_header("location", body.decode())
                     self.end_headers()
                     self.wfile.write(body)
                 except OSError:  # the caller had enough, as it must with what is too long
@@ -48,6 +53,8 @@ class DataHub:
                 return status, "application/json", b'{"error": "refused"}'
         if self.token and headers.get("authorization") != f"Bearer {self.token}" and "/datasets" in url.path:
             return 401, "application/json", b'{"error": "Invalid credentials"}'
+        if url.path.startswith("/api/models/"):
+            return self.model(url.path.removeprefix("/api/models/"), headers)
         if url.path == "/api/datasets":
             return self.json([self.about()])
         if url.path.startswith("/api/datasets/"):
@@ -68,6 +75,17 @@ class DataHub:
             found = {"results": [{"url": "https://example.org/roofs", "title": "Roofs", "description": "Many roofs"}]}
             return self.json({"web": found})
         return 404, "application/json", b"{}"
+
+    def model(self, name, headers):
+        name, _, _asked = name.partition("/auth-check")
+        if name in self.moved:
+            return 307, "text/plain", f"/api/models/{self.moved[name]}".encode()
+        signed = headers.get("authorization") == f"Bearer {self.token}" if self.token else "authorization" in headers
+        if name not in self.models or (self.models[name].get("private") and not signed):
+            return (404 if signed else 401), "application/json", b'{"error": "Repository not found"}'
+        if "auth-check" in self.last:
+            return (200 if signed and name in self.granted else 403 if signed else 401), "application/json", b"{}"
+        return self.json({"id": name, "sha": SHA, "gated": False, "private": False, **self.models[name]})
 
     def about(self, blobs=True):
         siblings = [{"rfilename": "README.md"}]

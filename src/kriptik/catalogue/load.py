@@ -143,13 +143,14 @@ def _tables(folder: Path, pattern: str) -> Iterator[tuple[str, str, Table]]:
         raise _broken(pattern, "*", "*", "the file is missing")
     for file in files:
         name = str(file.relative_to(folder))
-        for entry, fields in _toml(file, name).items():
+        for entry, fields in read_toml(file, name).items():
             if not isinstance(fields, dict):
                 raise _broken(name, entry, "*", "is not a table")
             yield name, entry, fields
 
 
-def _toml(file: Path, name: str) -> Table:
+def read_toml(file: Path, name: str) -> Table:
+    """The tables of a data file. Raises KriptikError `catalogue_broken`."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -161,11 +162,12 @@ def _entries(noun: type[N], tables: Iterator[tuple[str, str, Table]]) -> dict[st
     for file, entry, fields in tables:
         if entry in found:
             raise _broken(file, entry, "id", "appears twice")
-        found[entry] = _checked(noun, file, entry, {"id": entry, **fields})
+        found[entry] = checked(noun, file, entry, {"id": entry, **fields})
     return found
 
 
-def _checked(noun: type[N], file: str, entry: str, fields: Table) -> N:
+def checked(noun: type[N], file: str, entry: str, fields: Table) -> N:
+    """An entry as its noun. Raises KriptikError `catalogue_broken`, naming file, entry and field."""
     try:
         return noun.model_validate(fields)
     except ValidationError as error:
@@ -192,9 +194,9 @@ def _prices(folder: Path) -> tuple[list[PriceEntry], list[ChargeEntry]]:
         shared = {k: source.get(k) for k in ("provider", "observed_on", "source")}
         for gpu, usd, *kind in source.get("rows", []):
             fields = {**shared, "gpu": gpu, "usd_per_hour": usd, "kind": kind[0] if kind else source.get("kind", "on_demand")}
-            history.append(_checked(PriceEntry, file, f"{entry}: {gpu}", {**fields, "notes": source.get("notes", "")}))
+            history.append(checked(PriceEntry, file, f"{entry}: {gpu}", {**fields, "notes": source.get("notes", "")}))
         for what, usd, unit in source.get("charges", []):
-            charges.append(_checked(ChargeEntry, file, f"{entry}: {what}", {**shared, "what": what, "usd": usd, "unit": unit}))
+            charges.append(checked(ChargeEntry, file, f"{entry}: {what}", {**shared, "what": what, "usd": usd, "unit": unit}))
     return history, charges
 
 
@@ -206,14 +208,14 @@ def _data_requirements(folder: Path) -> tuple[dict[str, list[DataRequirement]], 
     tables = {entry: (file, fields) for file, entry, fields in _tables(folder, "data.toml")}
     file, by_capability = tables.get("capabilities", ("data.toml", {}))
     _, by_row = tables.get("rows", ("data.toml", {}))
-    needs = {c: [_checked(DataRequirement, file, c, one) for one in several] for c, several in by_capability.items()}
-    return needs, {row: _checked(DataRequirement, file, row, fields) for row, fields in by_row.items()}
+    needs = {c: [checked(DataRequirement, file, c, one) for one in several] for c, several in by_capability.items()}
+    return needs, {row: checked(DataRequirement, file, row, fields) for row, fields in by_row.items()}
 
 
 def _pipelines(folder: Path, history: list[PriceEntry]) -> dict[str, ReferencePipeline]:
     found: dict[str, ReferencePipeline] = {}
     for file, entry, fields in _tables(folder, "pipelines.toml"):
-        stages = [_checked(PipelineStage, file, entry, stage) for stage in fields.pop("stages", [])]
+        stages = [checked(PipelineStage, file, entry, stage) for stage in fields.pop("stages", [])]
         hours = sum(stage.estimated_hours for stage in stages)
         newest = {(p.provider, p.kind): p for p in sorted(history, key=lambda p: p.observed_on) if p.gpu == fields.get("gpu")}
         used = [newest[key] for key in sorted(newest) if key[0] in fields.get("price_providers", [])]
@@ -229,16 +231,16 @@ def _pipelines(folder: Path, history: list[PriceEntry]) -> dict[str, ReferencePi
         }
         fields.pop("price_providers")
         priced_by = [f"{p.provider} {p.gpu} {p.kind} {p.usd_per_hour} on {p.observed_on}" for p in used]
-        checked = {"pipeline": _checked(TrainingPipeline, file, entry, pipeline), "priced_by": priced_by}
-        found[entry] = _checked(ReferencePipeline, file, entry, {"id": entry, **fields, **checked})
+        made = {"pipeline": checked(TrainingPipeline, file, entry, pipeline), "priced_by": priced_by}
+        found[entry] = checked(ReferencePipeline, file, entry, {"id": entry, **fields, **made})
     return found
 
 
 def _currencies(folder: Path) -> dict[str, CurrencyRate]:
-    table = _toml(folder / "currencies.toml", "currencies.toml")
+    table = read_toml(folder / "currencies.toml", "currencies.toml")
     shared = {"as_of": table.get("as_of"), "source": table.get("source")}
     return {
-        code: _checked(CurrencyRate, "currencies.toml", code, {"code": code, **shared, **fields})
+        code: checked(CurrencyRate, "currencies.toml", code, {"code": code, **shared, **fields})
         for code, fields in table.get("rates", {}).items()
     }
 

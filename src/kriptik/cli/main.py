@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from kriptik.cli import care, show
+from kriptik.cli import care, choices, datasets, show
 from kriptik.cli import data as data_commands
 from kriptik.cli.client import Client
 from kriptik.cli.export import export
@@ -21,6 +21,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One sentence in, a trained model out."
 )
 app.add_typer(data_commands.app, name="data")
+data_commands.app.command()(datasets.mend)
+data_commands.app.command()(datasets.label)
+app.command()(choices.options)
+app.command()(choices.pick)
 app.command()(care.doctor)
 app.command()(care.sweep)
 app.command("stop-all")(care.stop_all)

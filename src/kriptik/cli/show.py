@@ -66,6 +66,8 @@ def plan_view(plan: dict[str, Any], *, details: bool = False) -> Group:
     )
     parts: list[Any] = [Panel(head, title=f"Plan {plan['id']}", border_style=SIGNAL)]
     parts += [_tile(tile) for tile in plan["tiles"]]
+    parts += options_view(plan.get("options", []))
+    parts += [Text(f"~ {change}", style=DIM) for change in plan.get("wouldChange", [])]
     parts += [Text(f"! {warning}", style=HOLD) for warning in plan.get("warnings", [])]
     for question in plan.get("pendingDecisions", []):
         parts.append(Text(f"? {question['question']} (now: {question['default']})", style=INFO))
@@ -74,6 +76,28 @@ def plan_view(plan: dict[str, Any], *, details: bool = False) -> Group:
     if not plan.get("approvable", True):
         parts.append(Text(f"This plan cannot be approved: {plan.get('whyNotApprovable')}", style=FAULT))
     return Group(*parts)
+
+
+def options_view(options: list[dict[str, Any]], *, why: bool = False) -> list[Any]:
+    """The whole plans at different prices: what each costs, what to expect and where it ends; with `why`, reasons by axis."""
+    parts: list[Any] = []
+    for option in options:
+        cost, time = option["costUsd"], option["timeHours"]
+        mark = " · in this plan" if option.get("inPlan") else ""
+        body = Text.assemble(
+            (f"{option['title']}\n", "bold"),
+            f"{money(cost['min'])} – {money(cost['max'])}, {hours(time['low'])} – {hours(time['high'])}\n",
+            f"{option['expectedQuality']}\n",
+            (option["limits"], DIM),
+        )
+        if not option.get("available", True):
+            body.append(f"\n{option.get('whyNot')}", style=HOLD)
+        for reason in option.get("reasons", []) if why else []:
+            fact = f" ({reason['source']}, {reason['asOf']})" if reason.get("source") else ""
+            body.append(f"\n{reason['axis']}: ", style=INFO)
+            body.append(f"{reason['sentence']}{fact}")
+        parts.append(Panel(body, title=f"{option['key'].capitalize()}{mark}", title_align="left", border_style=DIM))
+    return parts
 
 
 def changes_view(changes: list[dict[str, Any]]) -> Table:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.edits.applying import apply_asks
 from kriptik.pipeline.edits.reading import read_edit
+from kriptik.pipeline.edits.terms import said_terms
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import Work
 from kriptik.pipeline.plan.build import build_plan
@@ -105,7 +106,7 @@ def edit_tile(
         else _custom(tile, modification.value, case)
     )
     if isinstance(asks, Choices):
-        work = _work_to(plan.choices, asks, case)
+        work = _taken(plan.choices, asks, case) if tile == "budget" else _work_to(plan.choices, asks, case)
     else:
         work = apply_asks(plan.choices, asks, case)
     return _rebuilt(plan, _change(plan.choices, work, case), modification, tile, now)
@@ -114,6 +115,8 @@ def edit_tile(
 def change_words(choices: Choices, case: Case, words: str) -> Change:
     """Choices changed in plain English."""
     asks = read_edit(words)
+    if not asks:
+        asks = said_terms(words)
     if not [ask for ask in asks if ask.axis != "keep"]:
         kept = ", ".join(ask.words for ask in asks)
         raise BadInputError(
@@ -226,12 +229,22 @@ def _work_to(before: Choices, after: Choices, case: Case) -> Work:
     return work
 
 
+def _taken(before: Choices, after: Choices, case: Case) -> Work:
+    """A whole option taken as it stands. Nothing in it is fixed by that, so that the other options stay what they were."""
+    work = Work(before, case)
+    work.asked = dict.fromkeys(_differing(before, after), "chosen")
+    work.picked = set(work.asked)
+    work.choices = after.model_copy(update={"custom_settings": before.custom_settings})
+    return work
+
+
 def _change(before: Choices, work: Work, case: Case) -> Change:
     """What moved, with its reasons; the names that were asked for are marked as the person's own."""
     own = [
         name
         for name in work.asked
         if name not in ("data_source", "data_rows", "dataset_id", "notify_at_percent", "freeze_at_percent")
+        and name not in work.picked
     ]
     custom = [*work.choices.custom_settings, *(n for n in own if n not in work.choices.custom_settings)]
     if work.reset:

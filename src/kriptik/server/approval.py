@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.proof import status_of
-from kriptik.server import planning
+from kriptik.server import modelcheck, planning
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
 from kriptik.server.wiring import missing_for_runpod
@@ -41,6 +41,7 @@ def approve(
     must_be_open(plan)
     must_be_trainable(core, plan)
     consent = consent_for(core, plan, consent)
+    modelcheck.must_be_had(core, plan)
     folder = core.data_dir / "prepared" / plan.id
     data, samples = planning.prepare_rows(core, user_id, plan, folder)
     try:

@@ -8,14 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kriptik.data import builtin, prepare
+from kriptik.data import builtin, prepare, recipe
 from kriptik.data.checks.table import FIXES
 from kriptik.server.core import Core
 from kriptik.server.uploads import Upload
 from kriptik.spec.base import new_id
-from kriptik.spec.data import DataOrigin, DataReport, Dataset
+from kriptik.spec.data import DataOrigin, DataRecipe, DataReport, Dataset
 from kriptik.spec.errors import BadInputError, ConflictError
 from kriptik.store import datasets, tables
+
+SEED = 0
+"""Decides which rows are held out of a run."""
 
 
 def incoming(core: Core) -> Path:
@@ -59,6 +62,17 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
         row.report = checked.report.model_copy(update={"dataset_id": dataset_id}).document()
         session.flush()
         return as_noun(row)
+
+
+def recipe_of(core: Core, user_id: str, dataset_id: str) -> DataRecipe:
+    """The steps that its rows are prepared with, as they stand."""
+    with core.db.read() as session:
+        row = datasets.get(session, user_id, dataset_id)
+        fixes, source = DataReport.model_validate(row.report).fixes, row.sha256
+    steps = recipe.of(SEED, settings_of(fixes).document())
+    return DataRecipe.model_validate(
+        {"dataset_id": dataset_id, "source_sha256": source, "steps": steps, "sha256": recipe.sha256(steps)}
+    )
 
 
 def settings_of(fixes: list[str], capability: str | None = None) -> prepare.PrepareSettings:

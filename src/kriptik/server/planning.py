@@ -16,13 +16,13 @@ from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
-from kriptik.server.datasets import settings_of
+from kriptik.server.datasets import SEED, settings_of
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError, NotFoundError
-from kriptik.spec.intent import HardwareLimit, TrainingIntent
+from kriptik.spec.intent import HardwareLimit, OutputMention, TermsMention, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
 from kriptik.spec.notices import NotificationPreferences
 from kriptik.spec.plan import (
@@ -34,7 +34,6 @@ from kriptik.spec.plan import (
 )
 from kriptik.store.tables import Dataset, User
 
-SEED = 0
 SAMPLES = 3
 HELD_OUT_READ = 200
 """Held-out rows looked at for sample prompts."""
@@ -101,6 +100,7 @@ def from_selections(
     read = OfflineParser().parse(prompt) if prompt else TrainingIntent.model_validate({"is_training_request": True})
     limit = {"cpu_only": True} if gpu == "cpu" else {"gpu": gpu}
     hardware = HardwareLimit.model_validate(limit) if gpu else None
+    sale = "commercial" if selections.get("commercial") else None
     given = {
         "capability": selections["capability"],
         "base_model": model,
@@ -108,6 +108,10 @@ def from_selections(
         "hardware": hardware,
         "provider": selections.get("provider"),
         "budget_max_usd": selections.get("budget_max_usd"),
+        "quality_tier": selections.get("quality_tier"),
+        "deadline_hours": selections.get("deadline_hours"),
+        "output": _joined(read.output, license=sale, language=selections.get("language")),
+        "terms": _joined(read.terms, territory=selections.get("territory"), gated=selections.get("gated")),
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     body = read.model_dump() | {"is_training_request": True, "needs_clarification": False, "question": None}
@@ -118,6 +122,12 @@ def from_selections(
             "unknown_provider", f"There is no provider {given['provider']!r}.", "See the plan's choices."
         ) from error
     return _planned(core, user_id, prompt or _words_for(intent), intent, dataset)
+
+
+def _joined(read: OutputMention | TermsMention | None, **selected: object) -> dict[str, Any] | None:
+    """What was read with what was selected over it; None where neither says anything."""
+    chosen = {name: value for name, value in selected.items() if value is not None}
+    return ({**(read.model_dump() if read else {}), **chosen}) if read or chosen else None
 
 
 def again(
@@ -253,9 +263,7 @@ def _planned(
         now=now,
         assumed=notes,
     )
-    contract = make_contract(
-        plan, case, contract_id=contract_id, now=now, assumed=notes, thinking_tokens=intent.thinking_tokens
-    )
+    contract = make_contract(plan, case, contract_id=contract_id, now=now, assumed=notes, thinking_tokens=intent.thinking_tokens)
     return contract, plan
 
 
@@ -273,6 +281,7 @@ def _case(core: Core, user_id: str, plan: TrainingImplementationPlan) -> Case:
 def _edited(core: Core, contract: TrainingContract, case: Case, result: "edit.Edit") -> Edited:
     contract_id = new_id()
     plan = result.plan.model_copy(update={"contract_id": contract_id})
+    case = Case(plan.intent, case.site, case.rows)
     fresh = make_contract(plan, case, contract_id=contract_id, now=core.clock(), parent=contract)
     return Edited(contract=fresh, plan=plan, changes=result.changes, affected=result.affected)
 

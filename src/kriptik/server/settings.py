@@ -77,7 +77,8 @@ class Settings(Noun):
 
     llm: Literal["off", "claude", "openai"] = "off"
     """Who reads requests: the offline parser alone, Claude, or a model behind an OpenAI-compatible endpoint (Ollama, vLLM)."""
-    llm_model: str = "claude-opus-4-8"
+    llm_model: str = ""
+    """Default: the model that the catalogue names for Claude (`language_models.toml`)."""
     llm_url: str | None = None
     """Default: Anthropic's own, or Ollama's on this machine."""
     llm_key_env: str = "ANTHROPIC_API_KEY"
@@ -90,7 +91,7 @@ class Settings(Noun):
     """What asking may cost, all calls together; nothing is spent unasked."""
     llm_input_usd_per_million: Money | None = None
     llm_output_usd_per_million: Money | None = None
-    """Prices of the model's tokens. Without them the dearest known are assumed for Claude and for any host but this machine."""
+    """Prices of the model's tokens. Without them the catalogue's count, and for a model that it does not list the dearest."""
 
     @classmethod
     def from_env(cls, **overrides: object) -> "Settings":

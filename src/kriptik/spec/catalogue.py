@@ -13,9 +13,7 @@ BasePrecision = Literal["fp32", "bf16", "int8", "nf4"]
 MethodCategory = Literal["peft", "full", "alignment", "distributed", "specialised", "hybrid", "beyond"]
 MethodTier = Literal["consumer", "professional", "flagship", "research"]
 ModalityName = Literal["text", "image", "video", "music", "voice", "embedding", "vision_language"]
-ImageName = Literal[
-    "train-peft", "train-peft-quantized", "train-deepspeed", "train-alignment", "train-rlhf", "train-diffusion-moe"
-]
+ImageName = Literal["train-peft", "train-peft-quantized", "train-deepspeed", "train-alignment", "train-rlhf", "train-diffusion-moe"]
 RowNeed = Literal[
     "supervised",
     "preferences",
@@ -80,6 +78,14 @@ class Licence(Noun):
     """The hub asks to accept terms first."""
     excluded_territories: list[str] = []
     """ISO 3166 codes ("EU" for the union) where the licence does not apply."""
+    revenue_limit_usd: Money | None = Field(None, gt=Decimal(0))
+    """Dollars a year from which a licence of its own is needed."""
+    users_limit: int | None = Field(None, gt=0)
+    """Users a month from which a licence of its own is needed."""
+    must_name: str | None = None
+    """What a derived model has to carry in its name or documents."""
+    use_restricted: bool = False
+    """Limits on use pass on to derived models."""
     notes: str = ""
     source: str
     read_on: date
@@ -240,6 +246,8 @@ class CapabilityEntry(Noun):
 
     id: str
     title: str
+    answer: str
+    """What a person says who means this one: "It makes music"."""
     description: str
     modality: ModalityName
     adaptation: str
@@ -259,6 +267,50 @@ class CapabilityEntry(Noun):
     metric_unit: str
     defaults: dict[str, JsonValue] = {}
     """What of the recipe is particular to the capability, in the words of `StageSettings`; a method's own defaults win."""
+
+
+class SpokenLanguages(Noun):
+    """Languages that the makers of some models name, ISO 639-1; "*" for about a hundred or more."""
+
+    id: str
+    models: list[str] = Field(min_length=1)
+    languages: list[str] = Field(min_length=1)
+    source: str
+    read_on: date
+
+
+class Bar(Noun):
+    """A product that people hold up as the bar: what to adapt instead of building it, and how near that comes."""
+
+    id: str
+    capability: str
+    adapt: str
+    reach: str
+    source: str
+    read_on: date
+
+
+class Scratch(Noun):
+    """How the compute of training from nothing is reckoned: 6·N·D FLOP, D tokens per parameter times N."""
+
+    tokens_per_param: float = Field(gt=0)
+    like: str
+    """The model that was given so many."""
+    utilisation: float = Field(gt=0, le=1)
+    gpu: str
+    source: str
+    read_on: date
+
+
+class TokenPrice(Noun):
+    """What a language model's tokens cost, dollars for a million, as listed on a day."""
+
+    id: str
+    provider: str
+    input_usd: Money = Field(ge=Decimal(0))
+    output_usd: Money = Field(ge=Decimal(0))
+    source: str
+    observed_on: date
 
 
 class PipelineStage(Noun):

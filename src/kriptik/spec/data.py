@@ -111,6 +111,17 @@ class DataReport(Noun):
     """False when a finding is an error."""
 
 
+class DataRecipe(Noun):
+    """What is done to a data set's rows before they are trained on. The same source and steps give the same bytes."""
+
+    dataset_id: str
+    source_sha256: str
+    steps: dict[str, JsonValue]
+    """As `recipe.json` holds them, and as `kriptik data fix --recipe` repeats them."""
+    sha256: str
+    """Hash of the steps: that of the prepared files' `recipeSha256`."""
+
+
 class PreparedData(Noun):
     """Files ready to train on; made once per source, settings and seed."""
 

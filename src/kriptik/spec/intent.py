@@ -54,6 +54,19 @@ class OutputMention(Noun):
     license: str | None = None
 
 
+class TermsMention(Noun):
+    """Which licences the base model may have, beside commercial use (`OutputMention.license`), and where the result is used."""
+
+    territory: str | None = Field(None, pattern=r"^[A-Z]{2}$")
+    """ISO 3166-1, or EU."""
+    only: list[str] = []
+    """Licence ids; where any are given, no other will do."""
+    never: list[str] = []
+    """Licence ids that are ruled out."""
+    gated: bool | None = None
+    """False: nothing that asks to accept terms first."""
+
+
 class TrainingIntent(Noun):
     """A request, read. `methods` are ids the person named; `excluded_methods` those they ruled out."""
 
@@ -75,14 +88,23 @@ class TrainingIntent(Noun):
     provider: ProviderName | None = None
     data: DataMention | None = None
     output: OutputMention | None = None
+    terms: TermsMention | None = None
+    guesses: list[Capability] = []
+    """What it is likely about, likeliest first, where the text leaves a doubt: the first is planned, the others are asked after."""
     conflict: bool = False
     reader_note: str | None = None
     """How it was read, where that needs saying: "Read offline. The model gave no answer …"."""
     thinking_tokens: int = Field(0, ge=0)
     """What a language model thought over this request."""
 
+    @property
+    def meant(self) -> Capability | None:
+        """The capability to plan for: what the text determines, else the likeliest guess."""
+        return self.capability or (self.guesses[0] if self.guesses else None)
+
     def fields(self) -> dict[str, Any]:
         """The batch interface's view: snake_case, and nothing that the text did not determine."""
-        found = self.model_dump(mode="json", exclude_none=True, exclude={"question", "reader_note", "thinking_tokens"})
+        own = {"question", "reader_note", "thinking_tokens", "terms", "guesses"}
+        found = self.model_dump(mode="json", exclude_none=True, exclude=own)
         keep = {"is_training_request"}
         return {name: value for name, value in found.items() if name in keep or (value is not False and value not in ([], {}))}

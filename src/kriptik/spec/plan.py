@@ -1,6 +1,6 @@
 """The implementation plan: six tiles to look at, change and approve; edits and what they moved."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -109,14 +109,37 @@ class PlanSummary(Noun):
     gpu_requirement: str
 
 
+Axis = Literal["capability", "tier", "hardware", "budget", "data", "licence", "territory", "language", "deadline"]
+
+
+class AxisReason(Noun):
+    """What one axis of the request did to a choice."""
+
+    axis: Axis
+    asked: bool
+    """Whether the person said it; False where it was left open."""
+    sentence: str
+    source: str | None = None
+    """Where a fact in it is written."""
+    as_of: date | None = None
+    """When that was read."""
+
+
 class PlanOption(Noun):
-    """One of the 2–3 whole plans at different prices."""
+    """One of the 2–3 whole plans at different prices. None of them passes a limit that the person set."""
 
     key: Literal["economy", "recommended", "best"]
     title: str
     choices: Choices
     expected_quality: str
     limits: str
+    """What it will not do."""
+    reasons: list[AxisReason] = []
+    in_plan: bool = False
+    """Whether the plan, as it stands, is this one."""
+    available: bool = True
+    why_not: str | None = None
+    """Why it cannot start here."""
     cost_usd: MoneyRange
     time_hours: Interval
 
@@ -171,6 +194,8 @@ class TrainingImplementationPlan(Noun):
     prose: str
     tiles: list[ImplementationTile]
     options: list[PlanOption]
+    would_change: list[str] = []
+    """What would change the choice, and to what."""
     choices: Choices
     estimate: Estimate
     pipeline: TrainingPipeline | None = None

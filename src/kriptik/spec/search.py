@@ -70,3 +70,23 @@ class FetchRequest(Noun):
     file: Annotated[str | None, Field(max_length=300)] = None
     licence_accepted: bool = False
     """That the licence as stated was read and suits the use."""
+
+
+class ModelCheck(Noun):
+    """What the hub says of a plan's base model, asked with the user's token. Nothing is downloaded.
+
+    open, granted: it can be fetched; gated: terms must be accepted first; missing: there is no such model for this token;
+    here: it lies on this machine; not_asked: the hub was not asked, and the sentence says why.
+    """
+
+    id: str
+    status: Literal["open", "granted", "gated", "missing", "here", "not_asked"]
+    sentence: str
+    next_step: str = ""
+    url: str | None = None
+    revision: str | None = None
+    gated: bool | None = None
+    licence: str = ""
+    """As the card states it now."""
+    licence_note: str = ""
+    """Where the card says something else than the catalogue read."""

@@ -73,7 +73,7 @@ class Hub:
             sentence = f"{name} has {size / 1e6:,.0f} MB, more than the {most_bytes / 1e6:,.0f} MB that are taken."
             raise DataError("source_too_large", sentence, "Choose a smaller file, or raise KRIPTIK_MAX_UPLOAD_MB.")
         self._download(f"{self.endpoint}/datasets/{dataset}/resolve/{pinned}/{name}", target, most_bytes, digest, name)
-        return pinned, name, _licence(about)
+        return pinned, name, licence_of(about)
 
     def _about(self, dataset: str, revision: str | None) -> dict[str, Any]:
         path = f"/api/datasets/{dataset}" + (f"/revision/{revision}" if revision else "")
@@ -132,7 +132,7 @@ class Hub:
             kind="huggingface",
             title=about["id"],
             url=f"{self.endpoint}/datasets/{about['id']}",
-            licence=_licence(about),
+            licence=licence_of(about),
             rows=_rows(tags),
             languages=[tag.removeprefix("language:") for tag in tags if tag.startswith("language:")][:20],
             summary=summary,
@@ -167,7 +167,8 @@ def _training(files: list[tuple[str, int | None, str | None]]) -> tuple[str, int
     return None if best is None or rank(best)[0] else best
 
 
-def _licence(about: dict[str, Any]) -> str:
+def licence_of(about: dict[str, Any]) -> str:
+    """The licence as the card states it; empty where it does not."""
     stated = (about.get("cardData") or {}).get("license") if isinstance(about.get("cardData"), dict) else None
     if isinstance(stated, list):
         stated = ", ".join(map(str, stated))

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from kriptik.pipeline.edits.goals import edit_budget, edit_cost, edit_quality, edit_time, edit_vram
+from kriptik.pipeline.edits.terms import edit_terms
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.values import edit_data_amount, edit_percent, edit_reset, edit_resolution, edit_setting, edit_source
-from kriptik.pipeline.edits.what import edit_method, edit_model, edit_option, edit_tier
+from kriptik.pipeline.edits.what import edit_capability, edit_method, edit_model, edit_option, edit_tier
 from kriptik.pipeline.edits.where import edit_gpu, edit_gpu_count, edit_hourly, edit_provider
 from kriptik.pipeline.edits.work import BOUNDS, Work
 from kriptik.pipeline.plan.site import Case
@@ -64,6 +65,8 @@ Handler = Callable[[Work, Ask, list[Ask]], None]
 HANDLERS: dict[str, Handler] = {
     "keep": edit_keep,
     "option": edit_option,
+    "capability": edit_capability,
+    "terms": edit_terms,
     "tier": edit_tier,
     "base_model": edit_model,
     "method": edit_method,

@@ -67,8 +67,17 @@ _BEFORE_GPU = re.compile(rf"(?P<n>{COUNT})\s*(?:x|×|\*)?\s*(?:nvidia\s+|geforce
 _AFTER_GPU = re.compile(r"^s?\s*(?:x|×|\*|to)\s*(\d{1,3})\b(?!\s*(?:%|gb|h\b|hours?|days?))")
 
 
+def _answered(text: str) -> list[Ask]:
+    """An answer to what the model is for, where the edit is nothing else."""
+    said = text.strip().rstrip(".!").casefold()
+    known = load_catalogue().capabilities.values()
+    return [Ask("capability", "use", one.id, text.strip()) for one in known if said == one.answer.casefold()]
+
+
 def read_edit(prompt: str) -> list[Ask]:
     """Everything that was understood, in the order in which it is to be applied."""
+    if answered := _answered(prompt):
+        return answered
     text = Text(fold(prompt))
     if _QUESTION.match(text.text):
         return []

@@ -3,13 +3,16 @@
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import Work, differing
 from kriptik.pipeline.plan import moves
-from kriptik.pipeline.plan.choose import allowed, choose, method_candidates, pinned, suits
+from kriptik.pipeline.plan.choose import allowed, choose, method_candidates, pinned
 from kriptik.pipeline.plan.known import excluded, members, method_title, model_of, models_for, pipeline_of, stage_points, uses
-from kriptik.pipeline.plan.options import options_of
+from kriptik.pipeline.plan.models import suits
+from kriptik.pipeline.plan.options import cap_of, options_of
 from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.catalogue import ModelEntry
 from kriptik.spec.errors import BadInputError
+from kriptik.spec.intent import TrainingIntent
+from kriptik.spec.plan import Choices
 
 NEAR = (0.3, 3.0)
 """A model whose size is within these shares of the tier's pick stays when the tier changes."""
@@ -22,7 +25,27 @@ def edit_option(work: Work, ask: Ask, _asks: list[Ask]) -> None:
         raise BadInputError("no_such_option", f"This plan has no {ask.value} option.", "See the options that it lists.")
     for name in differing(work.choices, found.choices):
         work.asked[name] = ask.words
+        work.picked.add(name)
     work.choices = found.choices.model_copy(update={"custom_settings": work.choices.custom_settings})
+
+
+def edit_capability(work: Work, ask: Ask, _asks: list[Ask]) -> None:
+    """What the model is for, said at last: the whole is planned anew for it. Data and a limit on money that was named stay."""
+    update = {"capability": str(ask.value), "guesses": [], "needs_clarification": False, "question": None}
+    work.case = Case(work.case.intent.model_copy(update=update), work.case.site, work.case.rows)
+    before = work.choices
+    wish = work.case.intent.model_copy(update={"budget_max_usd": _cap(work.case.intent, before), "quality_tier": before.tier})
+    fresh = choose(wish, work.case.site, work.case.rows, keep=before.model_copy(update={"custom_settings": [], "resolution": None}))
+    money = [name for name in before.custom_settings if name == "budget_max_usd"]
+    work.choices = fresh.choices.model_copy(update={"custom_settings": money})
+    for name in differing(before, work.choices):
+        work.asked[name] = ask.words
+        work.picked.add(name)
+
+
+def _cap(intent: TrainingIntent, choices: Choices) -> float | None:
+    cap = cap_of(intent, choices)
+    return None if cap is None else float(cap)
 
 
 def edit_tier(work: Work, ask: Ask, _asks: list[Ask]) -> None:

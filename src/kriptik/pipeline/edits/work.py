@@ -47,6 +47,8 @@ class Work:
     notes: list[str] = field(default_factory=list)
     reset: bool = False
     """Settings set by hand were given up."""
+    picked: set[str] = field(default_factory=set)
+    """Fields that came with a whole option: chosen, but not fixed, so that the other options stay what they were."""
     met: set[str] = field(default_factory=set)
     """Wishes of the whole plan that an earlier one met along the way."""
 
@@ -57,6 +59,7 @@ class Work:
         self.reasons.update(reasons)
         for name in fields:
             self.asked[name] = said
+        self.picked -= set(fields)
         if why:
             for name in differing(self.choices, fitted):
                 self.reasons.setdefault(name, why)

@@ -43,6 +43,27 @@ def chances(evidence: Evidence, signs: dict[str, float], mix: Mix | None = None)
     return {name: power / total for name, power in powers.items()}
 
 
+ODDS = 4.0
+"""A capability that is less than so many times as likely as another leaves a doubt."""
+GUESS = 0.4
+"""Share that a capability must have to be planned for, where the text does not say what it is for."""
+MOST_GUESSES = 3
+
+
+def guesses(found: dict[str, float], verdict: str, specific: bool) -> list[str]:
+    """Capabilities between which a doubt is left, the likeliest first; none where there is no doubt, or nothing to guess by.
+
+    Where the text does not say what it is for, a guess needs something `specific` in it (a base model, data, hardware, a sum).
+    """
+    total = sum(found[c] for c in CAPABILITIES) or 1.0
+    order: list[str] = sorted(CAPABILITIES, key=lambda c: (-found[c], c))
+    share = [found[c] / total for c in order]
+    if verdict == "ask":
+        return order[:MOST_GUESSES] if specific and share[0] >= GUESS else []
+    near = [c for c, one in zip(order, share, strict=True) if share[0] < ODDS * one]
+    return near[:MOST_GUESSES] if len(near) > 1 else []
+
+
 def best(found: dict[str, float]) -> str:
     """The likeliest capability, "no" or "ask". The ten count together against "no": several alike are still a request."""
     capability = max(CAPABILITIES, key=lambda c: found[c])

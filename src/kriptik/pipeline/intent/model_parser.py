@@ -148,6 +148,7 @@ def _merged(prompt: str, offline: TrainingIntent, read: TrainingIntent, thinking
         return TrainingIntent.model_validate({"is_training_request": False, **told})
     update: dict[str, Any] = {name: getattr(read, name) for name in MEANT} | told
     update["is_training_request"] = True
+    update["guesses"] = [] if read.capability is not None else offline.guesses
     update["question"] = (read.question or offline.question or "")[:LONGEST_QUESTION] or None if read.needs_clarification else None
     for name in ("benchmark_model", "base_model"):
         value = getattr(read, name)

@@ -4,10 +4,11 @@ from typing import Protocol
 
 from kriptik.pipeline.intent import details, limits, mentions, names
 from kriptik.pipeline.intent.capability import weigh
-from kriptik.pipeline.intent.decide import best, chances
+from kriptik.pipeline.intent.decide import best, chances, guesses
 from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.questions import question
 from kriptik.pipeline.intent.request import readable, signs
+from kriptik.pipeline.intent.terms import terms
 from kriptik.pipeline.intent.text import Reading, read_text
 from kriptik.pipeline.intent.tier import contradicts, tier
 from kriptik.spec.intent import TrainingIntent
@@ -38,9 +39,11 @@ class OfflineParser:
         methods, excluded = details.methods(reading)
         evidence = weigh(reading, named, methods, judged(reading.text, reading.clean))
         intent = self.means(reading, named, methods, excluded)
-        verdict = best(chances(evidence, signs(reading, named, evidence, is_specific(intent))))
+        found = chances(evidence, signs(reading, named, evidence, is_specific(intent)))
+        verdict = best(found)
         if verdict == "no":
             return _NOT_A_REQUEST.model_copy()
+        intent.guesses = guesses(found, verdict, is_specific(intent) or named.base is not None)  # type: ignore[assignment]
         return self._judged(reading, named, verdict, intent)
 
     def means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
@@ -62,6 +65,7 @@ class OfflineParser:
                 "provider": provider,
                 "data": mentions.data(reading, named),
                 "output": mentions.output(reading, named),
+                "terms": terms(reading),
             }
         )
 

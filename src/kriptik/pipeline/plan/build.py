@@ -1,13 +1,13 @@
 """Choices → the whole plan. Everything but the choices is recomputed each time, so that a plan never contradicts itself."""
 
 from datetime import datetime
-from decimal import Decimal
 
-from kriptik.catalogue.load import correction
-from kriptik.pipeline.plan.choose import approvable_parts, method_candidates, named_method
+from kriptik.pipeline.plan.cautions import cautions
+from kriptik.pipeline.plan.choose import method_candidates
 from kriptik.pipeline.plan.cost import estimate as estimate_of
 from kriptik.pipeline.plan.cost import stages_of
 from kriptik.pipeline.plan.data import SOURCES, mismatch, sufficiency, volume_of
+from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.known import (
     capability_of,
     excluded,
@@ -17,12 +17,13 @@ from kriptik.pipeline.plan.known import (
     pipeline_of,
 )
 from kriptik.pipeline.plan.moves import swap, why_not
-from kriptik.pipeline.plan.options import options_of
+from kriptik.pipeline.plan.options import menu_of, options_of
 from kriptik.pipeline.plan.questions import questions_of
 from kriptik.pipeline.plan.reasons import dollars, prose
 from kriptik.pipeline.plan.settings import steps_of
 from kriptik.pipeline.plan.site import Case
 from kriptik.pipeline.plan.tiles import tiles_of
+from kriptik.pipeline.plan.whatif import changes_of
 from kriptik.spec.catalogue import PipelineCost, PipelineStage, TrainingPipeline
 from kriptik.spec.plan import (
     Choices,
@@ -46,7 +47,8 @@ def build_plan(
 ) -> TrainingImplementationPlan:
     """A new plan from choices. Pure: ids and the time come in."""
     estimate = estimate_of(choices, case.rows, case.site)
-    options = options_of(choices, case)
+    menu = menu_of(choices, case)
+    options = options_of(choices, case, menu)
     blocked = why_not_approvable(choices, estimate, case)
     enough = sufficiency(choices, case.rows)
     return TrainingImplementationPlan(
@@ -59,12 +61,13 @@ def build_plan(
         prose=prose(choices, estimate, enough.have, SOURCES[choices.data_source]),
         tiles=tiles_of(plan_id, choices, estimate, options, case),
         options=options,
+        would_change=changes_of(menu),
         choices=choices,
         estimate=estimate,
         pipeline=pipeline_for(choices, estimate, case),
         detailed_steps=detailed_steps(choices, estimate, case),
         pending_decisions=questions_of(choices, case),
-        warnings=[*_warnings(choices, estimate, case), *(assumed or [])],
+        warnings=[*cautions(choices, estimate, case, options), *(assumed or [])],
         status=PlanStatus.PENDING_APPROVAL,
         approvable=blocked is None,
         why_not_approvable=blocked,
@@ -185,39 +188,3 @@ def _summary(choices: Choices, estimate: Estimate, case: Case) -> PlanSummary:
         selected_model=choices.base_model,
         gpu_requirement="CPU" if choices.gpu == "cpu" else f"{choices.gpu_count} × {choices.gpu}",
     )
-
-
-def _warnings(choices: Choices, estimate: Estimate, case: Case) -> list[str]:
-    intent, found = case.intent, []
-    model = model_of(choices.base_model)
-    if intent.conflict:
-        found.append("The request contradicts itself: this is the nearest plan, not all of it.")
-    if choices.budget_max_usd < Decimal(str(estimate.cost_usd.likely or 0)):
-        found.append(
-            f"The likely cost of {dollars(estimate.cost_usd.likely or 0)} is above the limit of {dollars(choices.budget_max_usd)}:"
-            " the run would be frozen on the way. See the economy option."
-        )
-    if intent.deadline_hours is not None and estimate.time_hours.likely > intent.deadline_hours:
-        found.append(
-            f"It will probably take {estimate.time_hours.likely:.1f} h, longer than the {intent.deadline_hours:g} h you named."
-        )
-    licence = model.licence
-    commercial = bool(intent.output and intent.output.license == "commercial")
-    if licence and licence.commercial == "no":
-        start = "You want commercial use, but" if commercial else "Mind the licence:"
-        found.append(f"{start} {licence.name} does not allow commercial use.")
-    elif licence and licence.commercial == "conditional" and licence.notes:
-        found.append(f"{licence.name}: {licence.notes}")
-    if licence and licence.excluded_territories:
-        found.append(f"The licence does not apply in: {', '.join(licence.excluded_territories)}.")
-    if intent.base_model and (note := correction(intent.base_model)):
-        found.append(note)
-    if model.guessed:
-        found.append(f"{model.id} is not in the catalogue; its size of {model.params_b:g}B is a guess.")
-    if choices.capability == "voice_cloning":
-        found.append("A voice may be cloned only with the recorded consent of the person it belongs to.")
-    if named_method(intent) is None and intent.methods:
-        found.append(f"No such method here: {', '.join(intent.methods)}.")
-    if not estimate.fits and estimate.why_not:
-        found.append(estimate.why_not)
-    return found

@@ -5,80 +5,31 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.plan.cost import gpu_of, price
-from kriptik.pipeline.plan.data import mismatch
+from kriptik.pipeline.plan.fitting import FITS, WITHIN, Fitted, Limits, best_of_models
 from kriptik.pipeline.plan.known import (
     TEXT_CAPABILITIES,
-    Model,
     capability_of,
     entries,
     excluded,
     is_known,
-    method_title,
     model_of,
-    models_for,
-    stage_points,
 )
-from kriptik.pipeline.plan.place import CPU_MOST_B, at, need_and_hours, place
-from kriptik.pipeline.plan.shape import kind_of
+from kriptik.pipeline.plan.ladder import METHODS, TIERS, tiers_down
+from kriptik.pipeline.plan.models import model_candidates
+from kriptik.pipeline.plan.place import costs, forecast
 from kriptik.pipeline.plan.site import Rows, Site
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.intent import TrainingIntent
+from kriptik.spec.job import StageSettings
 from kriptik.spec.plan import Choices
 
 FEW_IMAGES = 100
-DEVICE_MOST_B = {"phone": 4.0, "mobile": 4.0, "raspberry_pi": 3.0, "edge": 4.0, "browser": 2.0, "laptop": 9.0, "cpu": 9.0}
-METHODS: dict[str, dict[str, tuple[str, ...]]] = {
-    "text": {
-        "consumer": ("qlora", "lora", "dora", "vera", "galore", "full_finetune"),
-        "professional": ("dora+dpo", "hybrid_lora_dpo", "dora", "lora", "full_finetune", "galore"),
-        "flagship": ("hybrid_full_rlhf", "full_finetune_deepspeed+dpo", "full_finetune_deepspeed", "dora+dpo", "dora", "lora"),
-        "research": ("megatron_lm", "3d_parallelism", "full_finetune_fsdp", "full_finetune_deepspeed", "full_finetune"),
-    },
-    "code": {
-        "consumer": ("qlora", "lora", "dora", "full_finetune"),
-        "professional": ("qlora+rlvr", "lora+rlvr", "dora", "qlora", "lora", "full_finetune"),
-        "flagship": ("full_finetune_deepspeed+rlvr", "full_finetune_deepspeed", "qlora+rlvr", "dora", "lora"),
-        "research": ("megatron_lm", "full_finetune_fsdp", "full_finetune_deepspeed", "full_finetune"),
-    },
-    "image": {
-        "consumer": ("dora", "lora", "dreambooth", "textual_inversion", "full_finetune"),
-        "professional": ("dora", "lora+dpo", "lora", "full_finetune"),
-        "flagship": ("full_finetune_deepspeed+dpo", "full_finetune_deepspeed", "dora"),
-        "research": ("hybrid_moe_alignment", "moe_diffusion", "full_finetune_deepspeed"),
-    },
-    "video": {
-        "consumer": ("lora", "dora", "temporal_adaptation"),
-        "professional": ("temporal_adaptation", "lora", "dora"),
-        "flagship": ("flagship_video", "temporal_adaptation+dpo", "temporal_adaptation", "lora"),
-        "research": ("hybrid_moe_alignment", "moe_diffusion", "full_finetune_fsdp"),
-    },
-    "music": {
-        "consumer": ("lora", "full_finetune"),
-        "professional": ("full_finetune+dpo", "hybrid_lora_dpo", "full_finetune", "lora"),
-        "flagship": ("flagship_music", "full_finetune_deepspeed+dpo", "full_finetune_deepspeed", "lora"),
-        "research": ("hybrid_moe_alignment", "moe_diffusion", "full_finetune_fsdp"),
-    },
-    "voice": {
-        "consumer": ("voice_clone", "lora", "full_finetune"),
-        "professional": ("full_finetune", "voice_clone", "lora"),
-        "flagship": ("full_finetune", "voice_clone", "lora"),
-        "research": ("full_finetune", "voice_clone", "lora"),
-    },
-    "embedding": {
-        "consumer": ("contrastive", "lora", "full_finetune"),
-        "professional": ("contrastive", "full_finetune", "lora"),
-        "flagship": ("full_finetune_deepspeed", "contrastive", "lora"),
-        "research": ("full_finetune_fsdp", "full_finetune_deepspeed", "contrastive"),
-    },
-    "vision_language": {
-        "consumer": ("qlora", "lora", "dora"),
-        "professional": ("qlora", "dora", "lora", "full_finetune"),
-        "flagship": ("full_finetune_deepspeed", "lora+dpo", "qlora", "lora"),
-        "research": ("full_finetune_fsdp", "full_finetune_deepspeed", "full_finetune"),
-    },
-}
-"""Per modality and tier, in order of preference; "a+b" is a then b. The tiers are those of the specification."""
+LEAST_SHARE = 0.3
+"""Where a limit presses, a tier is kept by no model smaller than this share of its usual one: then the tier below is honest."""
+MOST_PRESSED = 5
+"""Models tried in a tier before the one below is, where a limit presses."""
+KEPT = ("data_source", "dataset_id", "data_rows", "resolution", "notify_at_percent", "freeze_at_percent")
+"""Choices that do not depend on model, method or place."""
 PREFERENCE_METHODS = ("dpo", "orpo", "simpo", "kto")
 NICE = (Decimal("0.5"), *(Decimal(n) * 10**e for e in range(0, 7) for n in (1, 2, 3, 5, 8)))
 DEFAULT_TIER = "consumer"
@@ -91,29 +42,52 @@ class Chosen:
     choices: Choices
     assumed: list[str]
     """What the request left open, as sentences."""
+    grade: int = WITHIN
+    """How far they keep to the limits on money and time (`fitting`)."""
 
 
-def choose(intent: TrainingIntent, site: Site, rows: Rows | None, *, tier: str | None = None) -> Chosen:
-    """Chooses on every axis. `tier` overrides the request's (for other options). Raises BadInputError without a capability."""
-    if intent.capability is None:
+def choose(
+    intent: TrainingIntent, site: Site, rows: Rows | None, *, tier: str | None = None, keep: Choices | None = None
+) -> Chosen:
+    """Chooses on every axis. `tier` overrides the request's (for other options); a limit on money or time may lower the
+    request's own. `keep`: choices whose data and settings set by hand stay. Raises BadInputError without a capability."""
+    if intent.meant is None:
         raise BadInputError(
             "needs_clarification",
             "The request does not say what kind of model it should become.",
             intent.question or "Say what the model should make: text, code, pictures, video, music, a voice or embeddings.",
         )
     assumed: list[str] = []
+    if intent.guesses:
+        assumed.append(f"What it is for is the best guess: {capability_of(intent.guesses[0]).title.lower()}.")
     chosen_tier = tier or intent.quality_tier or DEFAULT_TIER
     if intent.quality_tier is None and tier is None:
         assumed.append(f"No quality was named: planned for the {chosen_tier} tier.")
-    bare = _bare(intent, chosen_tier, rows)
-    names = model_candidates(intent, chosen_tier, site)
-    choices = _first_fitting(intent, bare, names, rows, site)
+    found, asked = _within_limits(intent, chosen_tier, rows, site, keep, down=tier is None and Limits.of(intent).any)
+    choices = found.choices
+    if choices.tier != chosen_tier:
+        assumed.append(_lowered(asked.choices, choices, intent, rows, site))
     if intent.budget_max_usd is None:
         choices = choices.model_copy(update={"budget_max_usd": default_budget(choices, rows, site)})
         assumed.append(f"No budget was named: a cap of ${choices.budget_max_usd:,.0f} is proposed from the estimate.")
     if rows is None and (intent.data is None or intent.data.amount is None):
         assumed.append("No data was attached: time and cost assume the amount that the tier usually takes.")
-    return Chosen(choices, assumed)
+    if keep is not None:
+        choices = choices.model_copy(update={"custom_settings": keep.custom_settings})
+    return Chosen(choices, assumed, found.grade)
+
+
+def _lowered(asked: Choices, choices: Choices, intent: TrainingIntent, rows: Rows | None, site: Site) -> str:
+    """Why a lower tier was planned than the one asked for."""
+    cap, deadline = intent.budget_max_usd, intent.deadline_hours
+    most, hours = costs(asked, rows, site)[1], forecast(asked, rows, site).hours
+    if cap is not None and most > Decimal(str(cap)):
+        what = f"may cost up to ${most:,.0f}, past the ${cap:,.2f} you named"
+    elif deadline is not None and hours > deadline:
+        what = f"takes about {hours:,.0f} h, past the {deadline:g} h you named"
+    else:
+        what = "does not fit the hardware"
+    return f"The {asked.tier} tier {what}: this is planned for the {choices.tier} tier, the best that stays below."
 
 
 def named_method(intent: TrainingIntent) -> str | None:
@@ -151,79 +125,14 @@ def allowed(method: str, capability: str, banned: list[str]) -> bool:
     return is_known(method) and all(known in entry.capabilities for entry in entries(method)) and excluded(method, banned) is None
 
 
-def model_candidates(intent: TrainingIntent, tier: str, site: Site) -> list[str]:
-    """Base models in order of preference; one where the person named it."""
-    if intent.base_model:
-        return [model_of(intent.base_model).id]
-    capability = capability_of(intent.capability or "custom")
-    pick = capability.picks.get(tier) or next(iter(capability.picks.values()))  # type: ignore[call-overload]
-    names = [pick]
-    if wants_here(intent, tier, site) and model_of(capability.small_pick).why_not is None:
-        names.insert(0, capability.small_pick)
-    rest = sorted(
-        models_for(capability.id),
-        key=lambda m: (m.trainable_family is None, not m.recommended, abs(m.params_b - model_of(pick).params_b)),
-    )
-    names += [m.id for m in rest]
-    suited = [name for name in dict.fromkeys(names) if suits(model_of(name), intent)]
-    return suited or [pick]
-
-
-def wants_here(intent: TrainingIntent, tier: str, site: Site) -> bool:
-    """Whether to look for something that this machine can train: nothing else is set up, and nothing larger was asked for."""
-    machine = site.machine
-    if machine is None or "local" not in site.providers:
-        return False
-    if intent.provider == "local" or (intent.hardware and intent.hardware.cpu_only):
-        return True
-    free = intent.provider is None and (intent.hardware is None or intent.hardware.gpu is None)
-    return free and tier == "consumer" and site.providers == frozenset({"local"}) and machine.gpu == "cpu"
-
-
-def suits(model: Model, intent: TrainingIntent) -> bool:
-    """Whether a model respects the licence and size that were asked for."""
-    output = intent.output
-    if output is None:
-        return True
-    if output.license == "commercial" and (model.licence is None or model.licence.commercial == "no"):
-        return False
-    most = output.max_params_b
-    if most is None and output.target_device:
-        most = DEVICE_MOST_B.get(output.target_device)
-    if most is not None and model.params_b > most * 1.02:
-        return False
-    per_b = 0.62 if output.export in ("gguf", "ollama", "awq", "gptq") else 2.0
-    return output.max_size_gb is None or model.params_b * per_b <= output.max_size_gb
-
-
-def approvable_parts(choices: Choices, site: Site) -> str | None:
-    """Why model or method does not train; None where both do. Where it would run is not looked at here."""
-    model = model_of(choices.base_model)
-    if model.why_not:
-        return f"{model.title} does not train yet: {model.why_not}"
-    points = stage_points(choices.method, choices.capability, choices.gpu_count, model)
-    if choices.gpu == "cpu" and any(kind_of(stage.point) == "qlora" for stage in points):
-        return f"{method_title(choices.method)} holds its base in four bits, which needs a GPU."
-    if not site.statuses:
-        return None
-    for entry in entries(choices.method):
-        status = site.statuses.get(entry.id)
-        if status is None or status.status != "trainable":
-            return f"{entry.title} does not train yet: {(status and status.reason) or 'it is planned.'}"
-        if capability_of(choices.capability).id not in status.capabilities:
-            return f"{entry.title} is not proved for {capability_of(choices.capability).title.lower()} yet."
-    return None
-
-
 def default_budget(choices: Choices, rows: Rows | None, site: Site) -> Decimal:
-    """A cap that the likely run stays well under: the next round sum above a fifth more than twice the likely cost."""
-    _need, time = need_and_hours(choices, rows, site)
-    likely = price(choices.provider, choices.gpu, choices.gpu_count, site).per_hour * Decimal(str(time))
-    wanted = likely * Decimal("1.8")
+    """A cap that the run stays under: the next round sum above the most it is expected to cost."""
+    likely, most = costs(choices, rows, site)
+    wanted = max(likely * Decimal("1.8"), most)
     return next((n for n in NICE if n >= max(wanted, Decimal(1))), NICE[-1])
 
 
-def _bare(intent: TrainingIntent, tier: str, rows: Rows | None) -> Choices:
+def _bare(intent: TrainingIntent, tier: str, rows: Rows | None, keep: Choices | None) -> Choices:
     data = intent.data
     amount = (
         int(data.amount)
@@ -231,8 +140,8 @@ def _bare(intent: TrainingIntent, tier: str, rows: Rows | None) -> Choices:
         else None
     )
     source = "user_upload" if rows else (data.source if data and data.source else None)
-    return Choices(
-        capability=intent.capability or "custom",
+    bare = Choices(
+        capability=intent.meant or "custom",
         tier=tier,
         base_model="",
         method="",
@@ -244,85 +153,43 @@ def _bare(intent: TrainingIntent, tier: str, rows: Rows | None) -> Choices:
         data_rows=rows.rows if rows else amount or None,
         budget_max_usd=Decimal(str(intent.budget_max_usd)) if intent.budget_max_usd is not None else Decimal(0),
     )
+    if keep is None:
+        return bare
+    by_hand = [name for name in keep.custom_settings if name in StageSettings.model_fields]
+    kept = {name: getattr(keep, name) for name in KEPT}
+    return bare.model_copy(update={**kept, "settings": keep.settings, "custom_settings": by_hand})
 
 
-def _first_fitting(intent: TrainingIntent, bare: Choices, names: list[str], rows: Rows | None, site: Site) -> Choices:
-    """The first model with the first method whose place fits, ends in time and costs no more than the budget; else the first."""
-    first: Choices | None = None
-    cheapest: tuple[Decimal, Choices] | None = None
-    cap = intent.budget_max_usd
-    small = capability_of(bare.capability).small_pick
-    for name in names[:12]:
-        made = with_method(intent, bare.model_copy(update={"base_model": name}), rows, site)
-        if name == small and made.provider != "local" and name != names[-1] and not intent.base_model:
-            continue
-        first = first or made
-        need, time = need_and_hours(made, rows, site)
-        cost = price(made.provider, made.gpu, made.gpu_count, site).per_hour * Decimal(str(time))
-        fits = fits_place(made, need, site)
-        in_time = intent.deadline_hours is None or time <= intent.deadline_hours
-        if fits and in_time and (cap is None or cost <= Decimal(str(cap))):
-            return made
-        if fits and (cheapest is None or cost < cheapest[0]):
-            cheapest = (cost, made)
-        if cap is None and intent.deadline_hours is None and fits:
-            return made
-    if cap is not None and cheapest is not None and not intent.base_model:
-        return cheapest[1]
-    if first is None:
-        raise BadInputError("no_model", "No base model fits what was asked.", "Loosen a limit on size or licence.")
-    return first
-
-
-def fits_place(choices: Choices, need: float, site: Site) -> bool:
-    """Whether memory suffices where the plan would run."""
-    from_local = choices.provider == "local" and site.machine is not None
-    if from_local and site.machine is not None:
-        mine = site.machine
-        return mine.gpu == choices.gpu and mine.gpu_count >= choices.gpu_count and need <= mine.usable_gb
-    gpu = gpu_of(choices.gpu)
-    return gpu.vram_gb == 0 or need <= gpu.vram_gb * choices.gpu_count * 0.95
-
-
-def with_method(intent: TrainingIntent, choices: Choices, rows: Rows | None, site: Site) -> Choices:
-    """Method and place for a model. Of several methods the first that can be approved there wins, else simply the first."""
-    named = named_method(intent)
-    order = [named] if named else method_candidates(choices.capability, choices.tier, intent, rows)
-    if not order:
-        raise BadInputError("no_method", "Every method that makes sense here was ruled out.", "Allow at least one method.")
-    first: Choices | None = None
-    fitting: Choices | None = None
-    for method in order[:8]:
-        made = _placed(intent, choices.model_copy(update={"method": method}), rows, site)
-        if made is None:
-            continue
-        first = first or made
-        need, _time = need_and_hours(made, rows, site)
-        if not fits_place(made, need, site) or mismatch(made, rows) is not None:
-            continue
-        fitting = fitting or made
-        if made.provider not in site.providers:
+def _within_limits(
+    intent: TrainingIntent, tier: str, rows: Rows | None, site: Site, keep: Choices | None, down: bool
+) -> tuple[Fitted, Fitted]:
+    """What to choose, and what the asked tier itself would be. `down`: where that passes a limit, the tiers below are tried."""
+    asked: Fitted | None = None
+    best: Fitted | None = None
+    for level in tiers_down(tier) if down else (tier,):
+        found = _of_tier(intent, level, rows, site, keep)
+        asked = asked or found
+        if best is None or (found.grade, found.cost if found.grade >= FITS else 0) < (
+            best.grade,
+            best.cost if best.grade >= FITS else 0,
+        ):
+            best = found
+        if best.grade == WITHIN:
             break
-        if approvable_parts(made, site) is None:
-            return made
-    if fitting is not None:
-        return fitting
-    if first is None:
-        first = _placed(intent, choices.model_copy(update={"method": order[0]}), rows, site, force=True)
-    if first is None:
-        raise BadInputError("no_place", "There is nowhere to train this.", "Loosen a limit on hardware or provider.")
-    return first
+    assert asked is not None and best is not None
+    named = intent.base_model or named_method(intent)
+    return (asked if best.grade >= FITS and named else best), asked
 
 
-def _placed(intent: TrainingIntent, choices: Choices, rows: Rows | None, site: Site, force: bool = False) -> Choices | None:
-    """The choices in their place; None for four bits on a CPU or of a tiny model where nobody asked for them."""
-    model = model_of(choices.base_model)
-    points = stage_points(choices.method, choices.capability, 1, model)
-    quantised = any(kind_of(p.point) == "qlora" for p in points)
-    where = place(choices, intent.hardware, intent.provider, intent.deadline_hours, rows, site)
-    if quantised and not force and not named_method(intent) and (where.gpu == "cpu" or model.params_b < CPU_MOST_B):
-        return None
-    return at(choices, where, rows)
+def _of_tier(intent: TrainingIntent, tier: str, rows: Rows | None, site: Site, keep: Choices | None) -> Fitted:
+    names = model_candidates(intent, tier, site)
+    if Limits.of(intent).any and tier != TIERS[0]:
+        least = model_of(names[0]).params_b * LEAST_SHARE
+        names = [name for name in names if model_of(name).params_b >= least][:MOST_PRESSED]
+    named = named_method(intent)
+    bare = _bare(intent, tier, rows, keep)
+    methods = [named] if named else method_candidates(bare.capability, tier, intent, rows)
+    return best_of_models(intent, bare, names, methods, named is not None, rows, site)
 
 
 def pinned(intent: TrainingIntent, choices: Choices) -> set[str]:

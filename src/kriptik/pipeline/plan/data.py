@@ -1,5 +1,7 @@
 """What data a plan has and what it needs, in rows; and what one row weighs when nothing was attached yet."""
 
+from functools import lru_cache
+
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries
 from kriptik.pipeline.plan.settings import Volume
@@ -101,11 +103,16 @@ def held_out_of(rows: int) -> int:
 
 def assumed_rows(choices: Choices) -> int:
     """Rows assumed while nothing is known: the requirement's step for the tier."""
-    need = next(iter(requirements(choices.capability, choices.method)), None)
+    return _assumed(choices.capability, choices.method, choices.tier)
+
+
+@lru_cache(maxsize=2048)
+def _assumed(capability: str, method: str, tier: str) -> int:
+    need = next(iter(requirements(capability, method)), None)
     if need is None:
         return 1000
     steps = {"consumer": need.min_samples, "professional": need.recommended_samples}
-    return steps.get(choices.tier, need.flagship_samples)
+    return steps.get(tier, need.flagship_samples)
 
 
 def sufficiency(choices: Choices, rows: Rows | None) -> Sufficiency:

@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from kriptik.catalogue.load import find_model, load_catalogue
 from kriptik.catalogue.points import fill_points, stage_defaults
 from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed
+from kriptik.spec.job import StageSettings
 
 TEXT_CAPABILITIES = frozenset({"text_generation", "chat", "code_generation", "custom"})
 LOW_RANK = frozenset({"lora", "dora", "adalora", "vera", "mora", "relora", "longlora", "lora_moe"})
@@ -67,6 +68,16 @@ class StagePoint:
     """The recipe: the catalogue's defaults for this stage, a pipeline's own settings over them."""
     hours: float | None = None
     requires_approval: bool = False
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """What of the recipe is a setting of the stage."""
+        return {name: value for name, value in self.config.items() if name in StageSettings.model_fields}
+
+    @cached_property
+    def settings(self) -> StageSettings:
+        """The recipe as settings, before it is fitted to model and data. Shared: copied, never changed."""
+        return StageSettings.model_validate(self.given)
 
 
 @lru_cache(maxsize=512)

@@ -3,8 +3,9 @@
 from decimal import Decimal
 
 from kriptik.catalogue.load import load_catalogue
-from kriptik.pipeline.plan.choose import allowed, approvable_parts, method_candidates, pinned, suits
+from kriptik.pipeline.plan.choose import allowed, method_candidates, pinned
 from kriptik.pipeline.plan.cost import gpu_of, price
+from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.known import (
     Model,
     is_known,
@@ -13,6 +14,7 @@ from kriptik.pipeline.plan.known import (
     pipeline_of,
     stage_points,
 )
+from kriptik.pipeline.plan.models import language_rank, suits
 from kriptik.pipeline.plan.place import Place, fits_at, least_gpus, local_place, need_and_hours, place, provider_for, recommended
 from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import Case
@@ -192,7 +194,10 @@ def simpler(choices: Choices, case: Case) -> Choices | None:
 
 
 def _others(choices: Choices, case: Case) -> list[ModelEntry]:
-    return [m for m in models_for(choices.capability) if m.id != choices.base_model and suits(model_of(m.id), case.intent)]
+    """Other models that may be used; none that is known not to speak the language asked for, unless the present one is such too."""
+    worst = max(1, language_rank(choices.base_model, case.intent))
+    found = [m for m in models_for(choices.capability) if m.id != choices.base_model and suits(model_of(m.id), case.intent)]
+    return [m for m in found if language_rank(m.id, case.intent) <= worst]
 
 
 def _rank(model: ModelEntry, now: Model) -> tuple[int, int]:

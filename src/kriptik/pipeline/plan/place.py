@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.plan.cost import capacity_gb, fit, gpu_of, hours, need_of, price, stages_of
+from kriptik.pipeline.plan.cost import CLOUD_SETUP_H, FILLS_GPU, capacity_gb, fit, gpu_of, hours, need_of, price, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, entries, model_of, pipeline_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
-from kriptik.pipeline.plan.settings import recipe
-from kriptik.pipeline.plan.site import CLOUD_ORDER, Rows, Site
+from kriptik.pipeline.plan.settings import Volume, recipe
+from kriptik.pipeline.plan.site import CLOUD_ORDER, Machine, Rows, Site
 from kriptik.spec.intent import HardwareLimit
 from kriptik.spec.job import StageSettings
 from kriptik.spec.plan import Choices
@@ -19,6 +21,8 @@ CPU_MOST_B = 1.0
 """A CPU is proposed for models up to this size; larger ones only where the person asks for it."""
 PATIENCE_H = {"consumer": 24.0, "professional": 72.0, "flagship": 400.0, "research": 1000.0}
 LOCAL_PATIENCE_H = 8.0
+LEAST_CLOUD_H = Decimal(str(CLOUD_SETUP_H))
+"""No rented run is shorter."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,24 @@ class Place:
     count: int = 1
 
 
+class Forecast(NamedTuple):
+    """What choices are expected to take: likely memory in GB, likely hours, and the most hours that are expected."""
+
+    need_gb: float
+    hours: float
+    most_hours: float
+
+
 def place(
-    choices: Choices, limit: HardwareLimit | None, provider: str | None, deadline_h: float | None, rows: Rows | None, site: Site
+    choices: Choices,
+    limit: HardwareLimit | None,
+    provider: str | None,
+    deadline_h: float | None,
+    rows: Rows | None,
+    site: Site,
+    cap: Decimal | None = None,
 ) -> Place:
-    """The place for a model and method that are already chosen."""
+    """The place for a model and method that are already chosen. `cap`: dollars that the run must not be able to pass."""
     limit = limit or HardwareLimit.model_validate({})
     least = least_gpus(choices.method)
     if limit.cpu_only:
@@ -59,9 +77,9 @@ def place(
         )
     if provider is None and limit.vram_gb is None and limit.count is None:
         here = local_place(choices, rows, site)
-        if here is not None:
+        if here is not None and (cap is None or costs(at(choices, here, rows), rows, site)[1] <= cap):
             return here
-    return _cheapest(choices, limit, provider, deadline_h, rows, site, least)
+    return _cheapest(choices, limit, provider, deadline_h, rows, site, least, cap)
 
 
 def local_place(choices: Choices, rows: Rows | None, site: Site) -> Place | None:
@@ -92,18 +110,23 @@ def with_recipe(choices: Choices, rows: Rows | None) -> Choices:
     """The choices with the recommended settings of their first stage; what was set by hand stays."""
     fitted = recommended(choices, rows)
     kept = {name: getattr(choices.settings, name) for name in choices.custom_settings if name in StageSettings.model_fields}
-    return choices.model_copy(update={"settings": fitted.model_copy(update=kept)})
+    return choices.model_copy(update={"settings": fitted.model_copy(update=kept) if kept else fitted})
 
 
 def recommended(choices: Choices, rows: Rows | None) -> StageSettings:
-    """The recommended settings of the first stage, whatever was set by hand."""
-    model, gpu = model_of(choices.base_model), gpu_of(choices.gpu)
-    points = stage_points(choices.method, choices.capability, choices.gpu_count, model)
+    """The recommended settings of the first stage, whatever was set by hand. Shared: take a copy to change one."""
+    return _fitted(choices.base_model, choices.method, choices.capability, choices.gpu, choices.gpu_count, volume_of(choices, rows))
+
+
+@lru_cache(maxsize=16_384)
+def _fitted(base_model: str, method: str, capability: str, gpu_name: str, count: int, volume: Volume) -> StageSettings:
+    model, gpu = model_of(base_model), gpu_of(gpu_name)
+    points = stage_points(method, capability, count, model)
     if not points:
         return StageSettings.model_validate({})
-    settings = recipe(model, points[0], gpu, choices.gpu_count, volume_of(choices, rows))
-    room = gpu.vram_gb * choices.gpu_count if gpu.vram_gb else None
-    while room and settings.micro_batch > 1 and stage_need(model, points[0], settings, gpu, choices.gpu_count).total > room * 0.9:
+    settings = recipe(model, points[0], gpu, count, volume)
+    room = gpu.vram_gb * count if gpu.vram_gb else None
+    while room and settings.micro_batch > 1 and stage_need(model, points[0], settings, gpu, count).total > room * 0.9:
         half = settings.micro_batch // 2
         grown = max(1, settings.accumulation * settings.micro_batch // half)
         settings = settings.model_copy(update={"micro_batch": half, "accumulation": grown})
@@ -112,9 +135,83 @@ def recommended(choices: Choices, rows: Rows | None) -> StageSettings:
 
 def need_and_hours(choices: Choices, rows: Rows | None, site: Site) -> tuple[float, float]:
     """Likely memory in GB and likely hours."""
+    return forecast(choices, rows, site)[:2]
+
+
+def forecast(choices: Choices, rows: Rows | None, site: Site) -> Forecast:
+    """What the choices are expected to take. Of choices that follow the recipe it is kept, since many are compared."""
     volume = volume_of(choices, rows)
+    by_recipe = choices.settings is _fitted(
+        choices.base_model, choices.method, choices.capability, choices.gpu, choices.gpu_count, volume
+    )
+    if not by_recipe or choices.custom_settings:
+        return _forecast(choices, volume, site)
+    local = choices.provider == "local"
+    return _recipe_forecast(
+        choices.base_model, choices.method, choices.capability, choices.gpu, choices.gpu_count, volume, site.machine, local
+    )
+
+
+def _forecast_at(choices: Choices, where: Place, volume: Volume, rows: Rows | None, site: Site) -> Forecast:
+    """What the choices would take in a rented place, by the recipe of that place."""
+    if choices.custom_settings:
+        return forecast(at(choices, where, rows), rows, site)
+    what = (choices.base_model, choices.method, choices.capability)
+    return _recipe_forecast(*what, where.gpu, where.count, volume, site.machine, local=False)
+
+
+@lru_cache(maxsize=16_384)
+def _recipe_forecast(
+    base_model: str,
+    method: str,
+    capability: str,
+    gpu: str,
+    count: int,
+    volume: Volume,
+    machine: Machine | None,
+    local: bool,
+) -> Forecast:
+    settings = _fitted(base_model, method, capability, gpu, count, volume)
+    trial = _SOME.model_copy(
+        update={
+            "capability": capability,
+            "base_model": base_model,
+            "method": method,
+            "gpu": gpu,
+            "gpu_count": count,
+            "provider": "local" if local else "elsewhere",
+            "settings": settings,
+        }
+    )
+    return _forecast(trial, volume, Site(machine=machine))
+
+
+_SOME = Choices.model_validate(
+    {
+        "capability": "custom",
+        "tier": "consumer",
+        "base_model": "",
+        "method": "",
+        "gpu": "cpu",
+        "provider": "local",
+        "data_source": "user_upload",
+        "budget_max_usd": 0,
+    }
+)
+"""What a forecast does not look at."""
+
+
+def _forecast(choices: Choices, volume: Volume, site: Site) -> Forecast:
     model, gpu, stages = model_of(choices.base_model), gpu_of(choices.gpu), stages_of(choices, volume)
-    return need_of(choices, model, gpu, stages).likely, hours(choices, model, gpu, stages, volume, site)[0].likely
+    time = hours(choices, model, gpu, stages, volume, site)[0]
+    return Forecast(need_of(choices, model, gpu, stages).likely, time.likely, time.high)
+
+
+def costs(choices: Choices, rows: Rows | None, site: Site) -> tuple[Decimal, Decimal]:
+    """Likely dollars, and the most dollars that are expected."""
+    taken = forecast(choices, rows, site)
+    per_hour = price(choices.provider, choices.gpu, choices.gpu_count, site).per_hour
+    return per_hour * Decimal(str(taken.hours)), per_hour * Decimal(str(taken.most_hours))
 
 
 def fits_at(choices: Choices, where: Place, rows: Rows | None, site: Site) -> bool:
@@ -161,26 +258,20 @@ def _cheapest(
     rows: Rows | None,
     site: Site,
     least: int,
+    cap: Decimal | None,
 ) -> Place:
     """Cheapest whole run among the places that fit and end in time; the fastest that fits where none ends in time."""
     patience = deadline_h * 0.9 if deadline_h else PATIENCE_H.get(choices.tier, 72.0)
-    home = capability_of(choices.capability)
-    prefer_home = choices.tier != "consumer" and limit.vram_gb is None
-    best: tuple[tuple[bool, bool, Decimal | float], Place] | None = None
-    for where in _places(provider, limit, least, site):
-        if limit.vram_gb is not None and gpu_of(where.gpu).vram_gb * where.count > limit.vram_gb * 1.02:
-            continue
-        trial = at(choices, where, rows)
-        need, time = need_and_hours(trial, rows, site)
-        room = capacity_gb(trial, gpu_of(where.gpu), site)
-        if room is not None and need > room:
-            continue
-        cost = price(where.provider, where.gpu, where.count, site).per_hour * Decimal(str(time))
-        late = time > patience
-        off_home = prefer_home and where.gpu != home.gpu
-        key = (late, off_home, time if late else cost)
-        if best is None or key < best[0]:
-            best = (key, where)
+    home = capability_of(choices.capability).gpu if choices.tier != "consumer" and limit.vram_gb is None else None
+    offers = [
+        (where, price(where.provider, where.gpu, where.count, site).per_hour)
+        for where in _places(provider, limit, least, site)
+        if limit.vram_gb is None or gpu_of(where.gpu).vram_gb * where.count <= limit.vram_gb * 1.02
+    ]
+    affordable = [(where, rate) for where, rate in offers if cap is None or rate * LEAST_CLOUD_H <= cap]
+    best = _best_offer(choices, affordable, patience, cap, home, rows, site)
+    if (best is None or best[0][0]) and len(affordable) < len(offers):
+        best = _best_offer(choices, offers, patience, cap, home, rows, site)
     if best is not None:
         return best[1]
     if limit.vram_gb is not None:
@@ -189,6 +280,37 @@ def _cheapest(
             gpu = max(smaller, key=lambda g: (g.vram_gb, g.tflops_bf16)).id
             return Place(provider or provider_for(gpu, site), gpu, limit.count or least)
     return Place(provider or provider_for("H100", site, 8), "H100", limit.count or 8)
+
+
+def _best_offer(
+    choices: Choices,
+    offers: list[tuple[Place, Decimal]],
+    patience: float,
+    cap: Decimal | None,
+    home: str | None,
+    rows: Rows | None,
+    site: Site,
+) -> tuple[tuple[bool, bool, bool, Decimal | float], Place] | None:
+    """The best of places with their dollars per hour, and why: under the cap, in time, on the usual GPU `home`, cheapest."""
+    best: tuple[tuple[bool, bool, bool, Decimal | float], Place] | None = None
+    enough: set[str] = set()
+    volume = volume_of(choices, rows)
+    for where, per_hour in offers:
+        if where.gpu in enough:
+            continue
+        need, time, most = _forecast_at(choices, where, volume, rows, site)
+        room = gpu_of(where.gpu).vram_gb * where.count * FILLS_GPU
+        if need > room:
+            continue
+        late = time > patience
+        if not late:
+            enough.add(where.gpu)  # more of the same GPU would cost more
+        over = cap is not None and per_hour * Decimal(str(most)) > cap
+        off_home = home is not None and where.gpu != home
+        key = (over, late, off_home, time if late else per_hour * Decimal(str(time)))
+        if best is None or key < best[0]:
+            best = (key, where)
+    return best
 
 
 def _places(provider: str | None, limit: HardwareLimit, least: int, site: Site) -> list[Place]:

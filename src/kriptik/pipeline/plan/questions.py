@@ -4,8 +4,11 @@ Whether it does is found by planning with each answer, not guessed: an answer th
 question with no such answer is not asked. Every choice is a plain-English edit, so that answering is editing.
 """
 
+from itertools import islice
+
 from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.data import SOURCES, row_needs
+from kriptik.pipeline.plan.known import capability_of
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.intent import TrainingIntent
@@ -20,11 +23,27 @@ AXES = ("base_model", "method", "gpu", "gpu_count", "provider", "tier")
 
 def questions_of(choices: Choices, case: Case) -> list[PendingDecision]:
     """The open questions of a plan, those that change most first."""
-    found = [_data(choices), _tier(choices, case), _place(choices, case)]
-    return [question for question in found if question][:MOST]
+    asked = (ask(choices, case) for ask in (_capability, _data, _tier, _place))
+    return list(islice(filter(None, asked), MOST))
 
 
-def _data(choices: Choices) -> PendingDecision | None:
+def _capability(choices: Choices, case: Case) -> PendingDecision | None:
+    """Where the text leaves a doubt what it is for: the best guess is planned."""
+    intent = case.intent
+    if len(intent.guesses) < 2 or choices.capability != intent.meant:
+        return None
+    answers = [
+        one
+        for one in intent.guesses
+        if one == choices.capability
+        or _other_plan(choices, case, intent.model_copy(update={"capability": one, "guesses": []}), choices.tier)
+    ]
+    question = intent.question if intent.capability is None and intent.question else "What should it do?"
+    words = [capability_of(one).answer for one in answers]
+    return _asked("capability", question, capability_of(choices.capability).answer, words)
+
+
+def _data(choices: Choices, _case: Case) -> PendingDecision | None:
     """Rows change the amount, the time and the price of any plan."""
     if choices.dataset_id is not None:
         return None

@@ -5,16 +5,9 @@ from decimal import Decimal
 from kriptik.catalogue.load import correction
 from kriptik.pipeline.plan.choose import named_method, pinned
 from kriptik.pipeline.plan.cost import gpu_of
-from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries, method_title, model_of, pipeline_of
+from kriptik.pipeline.plan.known import capability_of, entries, method_title, model_of, pipeline_of
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.plan import Choices, Estimate
-
-TIER_QUALITY = {
-    "consumer": "your tone and format, on top of what the base model knows",
-    "professional": "reliable in its field, answers aligned with preferences",
-    "flagship": "as close to the best products as open models come",
-    "research": "an experiment: the result is open",
-}
 
 
 def model_reason(choices: Choices, case: Case) -> str:
@@ -58,21 +51,6 @@ def gpu_reason(choices: Choices, estimate: Estimate, case: Case) -> str:
     if pipeline_of(choices.method):
         return f"The pipeline is made for it. {need}"
     return f"The cheapest that fits and ends in good time. {need}"
-
-
-def expected_quality(choices: Choices) -> str:
-    """What to expect, in words: nothing here was measured yet."""
-    model = model_of(choices.base_model)
-    if choices.capability in TEXT_CAPABILITIES and model.params_b < 0.5:
-        return "Style and format of your rows; facts stay unreliable at this size."
-    return f"{TIER_QUALITY.get(choices.tier, TIER_QUALITY['consumer'])}.".capitalize()
-
-
-def limits_of(choices: Choices) -> str:
-    """What it will not do."""
-    model = model_of(choices.base_model)
-    weak = model.entry.weaknesses[:1] if model.entry else []
-    return weak[0] if weak else "Judge it by the held-out rows at the end."
 
 
 def dollars(amount: Decimal | float) -> str:

@@ -37,8 +37,7 @@ class Volume:
 
 def recipe(model: Model, stage: StagePoint, gpu: GpuEntry, count: int, volume: Volume) -> StageSettings:
     """Recommended settings of one stage."""
-    given: dict[str, Any] = {name: value for name, value in stage.config.items() if name in StageSettings.model_fields}
-    base = StageSettings.model_validate(given)
+    given, base = stage.given, stage.settings
     aim = stage.point.objective or ""
     update: dict[str, Any] = {"learning_rate": _learning_rate(base.learning_rate, given, model, stage)}
     update["epochs"] = _epochs(base.epochs, gpu, model)

@@ -317,7 +317,7 @@ def _budget(now: Now, estimate: Estimate, options: list[PlanOption]) -> Implemen
             option.key, f"{option.key.capitalize()}: {option.title}", option.choices, [option.expected_quality], [option.limits]
         )
         for option in options
-        if option.key != "recommended"
+        if not option.in_plan
     ]
     facts = {
         "maxBudget": float(choices.budget_max_usd),

@@ -10,7 +10,7 @@ from kriptik.data import builtin
 from kriptik.server import datasets, uploads
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.spec.base import Noun
-from kriptik.spec.data import Dataset
+from kriptik.spec.data import DataRecipe, Dataset
 from kriptik.store import datasets as rows
 
 router = APIRouter(prefix="/data", tags=["data"])
@@ -130,6 +130,12 @@ def fix_data(core: CoreDep, person: PersonDep, dataset_id: str, body: FixRequest
     """Chooses what is done about the findings, examines the rows again, and answers with what is left. The file stays as it is:
     the fixes are applied whenever its rows are prepared. An empty list takes all of them back."""
     return datasets.set_fixes(core, person.id, dataset_id, body.fixes, body.capability)
+
+
+@router.get("/{dataset_id}/recipe")
+def get_recipe(core: CoreDep, person: PersonDep, dataset_id: str) -> DataRecipe:
+    """The steps that its rows are prepared with: the fixes that were chosen, and all else that decides the bytes."""
+    return datasets.recipe_of(core, person.id, dataset_id)
 
 
 @router.delete("/{dataset_id}", status_code=204)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from kriptik.server import approval, importing, planning
+from kriptik.server import approval, importing, modelcheck, planning
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.server.core import Core
 from kriptik.server.problems import checked
@@ -14,6 +14,7 @@ from kriptik.spec.budget import BudgetAuthorization
 from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import BudgetError, ConflictError, NotFoundError
+from kriptik.spec.intent import QualityTier
 from kriptik.spec.plan import (
     PlanChange,
     PlanModification,
@@ -21,6 +22,7 @@ from kriptik.spec.plan import (
     TileCategory,
     TrainingImplementationPlan,
 )
+from kriptik.spec.search import ModelCheck
 from kriptik.store import plans
 
 router = APIRouter(tags=["plans"])
@@ -68,6 +70,16 @@ class WizardSelections(Noun):
     gpu: str | None = Field(default=None, max_length=100)
     provider: str | None = Field(default=None, max_length=100)
     budget_max_usd: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
+    quality_tier: QualityTier | None = None
+    commercial: bool = False
+    """Whether the result will be used commercially."""
+    territory: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
+    """Where it will be used: ISO 3166-1, or EU."""
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2}$")
+    """What it must speak: ISO 639-1."""
+    deadline_hours: float | None = Field(default=None, gt=0, le=1e5, allow_inf_nan=False)
+    gated: bool | None = None
+    """False: no model whose terms must be accepted first."""
 
 
 class JobImport(Noun):
@@ -169,6 +181,15 @@ def get_plan(core: CoreDep, person: PersonDep, plan_id: str) -> Planned:
     with core.db.read() as session:
         contract, plan = plans.get(session, person.id, plan_id)
     return Planned(contract=contract, plan=plan)
+
+
+@router.get("/plans/{plan_id}/model-check")
+def check_plan_model(core: CoreDep, person: PersonDep, plan_id: str) -> ModelCheck:
+    """Asks the hub about the plan's base model with your token: whether it is there, its licence now, and whether you may have it.
+    An approval asks the same, and refuses what cannot be had."""
+    with core.db.read() as session:
+        _contract, plan = plans.get(session, person.id, plan_id)
+    return modelcheck.of_plan(core, plan)
 
 
 @router.post("/plans/{plan_id}/again")

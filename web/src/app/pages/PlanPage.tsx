@@ -2,10 +2,11 @@ import { useMutation } from "@tanstack/react-query";
 import { useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { type Authorization, Authorize, problems } from "../../features/budget/Authorize";
-import { DataPicker } from "../../features/data/DataPicker";
+import { Attached } from "../../features/data/Attached";
 import { HaveNeed } from "../../features/data/DatasetCard";
 import { needOf } from "../../features/data/need";
 import { ConsentForm, lacking, NO_CONSENT } from "../../features/plan/Consent";
+import { ModelCheck } from "../../features/plan/ModelCheck";
 import { Changes, Modify } from "../../features/plan/Modify";
 import { Options } from "../../features/plan/Options";
 import { Pipeline } from "../../features/plan/Pipeline";
@@ -67,10 +68,11 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
     ...(plan.approvable ? [] : [plan.whyNotApprovable ?? "This plan does not train yet."]), ...(voice ? lacking(consent) : []), ...(authorized ? [] : ["The charges are not authorized yet."]),
   ];
   const extra: Partial<Record<Plan["tiles"][number]["category"], React.ReactNode>> = {
-    data: <DataPicker compact picked={null} onPick={(data) => data && custom("data", data.id)} />,
+    data: <Attached datasetId={plan.choices.datasetId ?? null} onAttach={(id) => custom("data", id)} />,
     config: <Settings key={plan.updatedAt} settings={plan.choices.settings} busy={state.busy} onSave={(value) => custom("config", value)} />,
   };
   const drawings: typeof extra = {
+    model: locked ? null : <ModelCheck planId={plan.id} model={plan.choices.baseModel} />,
     method: <Pipeline method={plan.choices.method} title={plan.summary.selectedMethod} pipeline={plan.pipeline} />,
     data: <div className="mt-4"><HaveNeed need={needOf(plan.tiles.find((tile) => tile.category === "data")?.facts ?? {})} /></div>,
   };

@@ -45,7 +45,7 @@ export function DataPicker({ picked, onPick, compact = false }: { picked: Datase
     const file = event.dataTransfer.files[0];
     if (file) send.mutate(file);
   };
-  if (picked) return <DatasetCard data={picked} onRemove={() => onPick(null)} />;
+  if (picked) return <DatasetCard data={picked} onRemove={() => onPick(null)} onChange={done} />;
   const failed = send.error ?? take.error;
   return (
     <div className="grid gap-3">

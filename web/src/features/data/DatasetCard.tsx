@@ -1,21 +1,19 @@
 import type { Schemas } from "../../lib/api";
 import { sentence } from "../../lib/format";
-import { Badge, type Tone } from "../../ui/Badge";
 import { IconButton } from "../../ui/Button";
 import { Disclosure } from "../../ui/Disclosure";
-import { Icon, type IconName } from "../../ui/Icon";
+import { Icon } from "../../ui/Icon";
 import type { Dataset } from "./client";
 import { peaksOf, Waveform } from "./Waveform";
+import { Compare } from "./Compare";
+import { Findings } from "./Findings";
 
-const LOOKS: Record<string, { tone: Tone; icon: IconName; word: string }> = {
-  error: { tone: "fault", icon: "alert", word: "Must be fixed" },
-  warning: { tone: "hold", icon: "alert", word: "Look at this" },
-  info: { tone: "plain", icon: "info", word: "Noted" },
-};
+/** Kinds of rows with answers that people can compare. */
+const COMPARED = new Set(["messages", "preferences", "prompts"]);
 const count = (value: number) => value.toLocaleString("en-US");
 
-/** A dataset in one glance, with what the checks found. */
-export function DatasetCard({ data, onRemove }: { data: Dataset; onRemove?: () => void }) {
+/** A dataset in one glance, with what the checks found; with `onChange` it can be fixed, and its answers compared by hand. */
+export function DatasetCard({ data, onRemove, onChange }: { data: Dataset; onRemove?: (() => void) | undefined; onChange?: (data: Dataset) => void }) {
   const report = data.report;
   return (
     <section aria-label={`Data: ${data.name}`} className="card min-w-0 p-4">
@@ -31,29 +29,17 @@ export function DatasetCard({ data, onRemove }: { data: Dataset; onRemove?: () =
         </div>
         {onRemove && <IconButton icon="close" label={`Do not use ${data.name}`} onClick={onRemove} />}
       </div>
-      {report && <Report report={report} />}
+      {report && <Report data={data} report={report} {...(onChange && { onChange })} />}
+      {onChange && report && COMPARED.has(report.kind) && <div className="mt-3"><Compare data={data} /></div>}
     </section>
   );
 }
 
-function Report({ report }: { report: Schemas["DataReport"] }) {
-  const findings = report.findings ?? [];
+function Report({ data, report, onChange }: { data: Dataset; report: Schemas["DataReport"]; onChange?: (data: Dataset) => void }) {
   return (
     <div className="mt-3 grid gap-3">
       <HaveNeed need={report.sufficiency} />
-      {findings.length > 0 && (
-        <ul className="grid gap-2">
-          {findings.slice(0, 6).map((finding) => {
-            const look = LOOKS[finding.severity] ?? { tone: "plain" as const, icon: "info" as const, word: finding.severity };
-            return (
-              <li key={finding.code} className="flex flex-wrap items-start gap-x-3 gap-y-1 text-sm text-mid">
-                <Badge tone={look.tone} icon={look.icon}>{look.word}</Badge>
-                <span className="min-w-0 flex-1 basis-60 break-words">{finding.sentence}</span>
-              </li>
-            );
-          })}
-        </ul>
-      )}
+      <Findings data={data} report={report} {...(onChange && { onChange })} />
       {(report.preview ?? []).length > 0 && (
         <Disclosure plain title="First rows, as the model will see them">
           <ul className="grid gap-2">
