@@ -390,10 +390,7 @@ class Objective:
         """Before the adaptation is applied: put aside what is wanted of the model as it is."""
 
     def equip(self, bundle: Bundle) -> None:
-        """Add to the adapted trainee what this objective needs besides (a value head), before the optimizer is made.
-
-        Generators are seeded before: same every time. What is added is trained if it requires gradients.
-        """
+        """Before the optimizer: add what is needed besides (a value head), seeded; trained where it requires gradients."""
 
     def retire(self, bundle: Bundle) -> None:
         """End of a stage that another follows, after `Adaptation.finish`: undo `dress` and `equip`."""
