@@ -64,7 +64,7 @@ def data_attached(visitor, world):
         for i in range(90)
     ]
     body = "\n".join(json.dumps(row) for row in [*rows, *rows[:4]])
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "support-answers.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
     visitor.page.get_by_role("region", name="Data: support-answers.jsonl").wait_for()
@@ -72,7 +72,7 @@ def data_attached(visitor, world):
 
 def data_refused(visitor, world):
     data_picker(visitor, world)
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "rows.jsonl", "mimeType": "application/json", "buffer": b"\x00\x01\x02 not a data file"}
     )
     visitor.page.get_by_role("alert").wait_for()

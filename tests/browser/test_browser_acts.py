@@ -166,12 +166,13 @@ def test_data_with_faults_is_told_before_anything_is_spent(visitor):
     page = visitor.page
     page.get_by_role("button", name="Add your data").click()
     bad = {"name": "rows.jsonl", "mimeType": "application/json", "buffer": b"\x00\x01\x02 not a data file"}
-    page.get_by_label("Data file").set_input_files(bad)
+    page.get_by_label("choose a file").set_input_files(bad)
     page.get_by_role("alert").wait_for()
     rows = "\n".join(
         json.dumps({"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": "a"}]}) for i in range(5)
     )
-    page.get_by_label("Data file").set_input_files({"name": "few.jsonl", "mimeType": "application/json", "buffer": rows.encode()})
+    few = {"name": "few.jsonl", "mimeType": "application/json", "buffer": rows.encode()}
+    page.get_by_label("choose a file").set_input_files(few)
     page.get_by_role("region", name="Data: few.jsonl").wait_for()
 
 

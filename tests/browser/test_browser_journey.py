@@ -29,7 +29,7 @@ def test_by_mouse(visit, real, rows):
     page.get_by_role("heading", name="Train Flagship-Level AI Models").wait_for()
     page.get_by_text("Describe what you want to train in plain English").wait_for()
     page.get_by_role("button", name="Add your data").click()
-    page.get_by_label("Data file").set_input_files(rows)
+    page.get_by_label("choose a file").set_input_files(rows)
     page.get_by_role("region", name="Data: pipes.jsonl").get_by_text("120 usable rows").first.wait_for()
     page.get_by_label("What you want to train").fill(PROMPT)
     page.get_by_role("button", name="Make the plan").click()
@@ -82,6 +82,7 @@ def test_by_keyboard_alone(visit, real, rows):
     """Every step with Tab, Enter, Space and letters; the file is chosen by the button that opens the system's own dialog."""
     visitor = visit(real)
     page = visitor.page
+    page.on("filechooser", lambda chooser: None)  # asked for in time: Playwright does not wait until the browser hands dialogs over
     page.get_by_role("heading", name="Train Flagship-Level AI Models").wait_for()
     tab_to(page, "Add your data")
     page.keyboard.press("Enter")

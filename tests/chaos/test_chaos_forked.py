@@ -36,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 SEED = os.environ.get("KRIPTIK_CHAOS_SEED", "0")
 NIGHT = "KRIPTIK_CHAOS_NIGHT" in os.environ
 POINTS = ("mid_step", "in_optimizer", "mid_shard", "before_mark", "before_event", "during_load", "posting", "posted", "half_posted")
+POSTS = POINTS[6:]
 PRICE = Decimal(36)
 CAP = "2"
 BATCH = 8
@@ -76,6 +77,7 @@ class Forks:
     def __init__(self, zygote, folder):
         self.zygote, self.folder = zygote, folder
         self.made, self.plans, self.kills = {}, {}, defaultdict(list)
+        self.planning = threading.Lock()
         self.foreign = self._foreign()
 
     def _foreign(self):
@@ -87,7 +89,8 @@ class Forks:
     def create(self, spec):
         if spec.name not in self.made:
             job = json.loads(Path(spec.job_file).read_text())
-            plan = self.plans.get(job["jobId"], [])
+            with self.planning:
+                plan = self.plans.get(job["jobId"], [])
             point, count = plan[job["generation"] - 1] if job["generation"] <= len(plan) else (None, 0)
             at = datetime.now(UTC)
             log = self.folder / f"{spec.name}.log"
@@ -227,18 +230,20 @@ def test_killed_and_still_the_same_bits(place, batch):
     server, forks, folder, straight = place
     running = []
     for number, (objective, kills) in enumerate(PLANS[batch : batch + BATCH], batch):
-        job = start(server, folder, objective)
         if kills and kills[0][0] is None:  # frozen once first, so that there is something to load
             kills = [("before_event", 1), *kills[1:]]
-        forks.plans[job] = kills
-        running.append((job, f"{number}: {objective} {kills}", straight[objective]))
+        with forks.planning:
+            job = start(server, folder, objective)
+            forks.plans[job] = kills
+        surely = kills[0][0] not in POSTS or kills[0][1] == 0  # a quick machine may have done after one post
+        running.append((job, f"{number}: {objective} {kills}", straight[objective], surely))
     wrong = []
-    for job, name, expected in running:
+    for job, name, expected, surely in running:
         server.wait(job, "completed", limit_s=400)
         until(lambda job=job: abs(spent(server, job) - forks.bill(job)) < Decimal("0.0001"), 10)
         try:
             hold(evidence(server, forks, job, name, expected))
-            assert forks.kills[job], f"{name}: nobody was killed"
+            assert forks.kills[job] or not surely, f"{name}: nobody was killed"
         except AssertionError as error:
             wrong.append(str(error))
     assert not wrong, "\n".join(wrong)

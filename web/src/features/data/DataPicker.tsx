@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type DragEvent, useEffect, useId, useRef, useState } from "react";
+import { type DragEvent, useEffect, useId, useState } from "react";
 import { api, call, toProblem } from "../../lib/api";
 import { bytes } from "../../lib/format";
 import { Button } from "../../ui/Button";
@@ -15,7 +15,6 @@ const ACCEPT = ".jsonl,.json,.csv,.tsv,.parquet,.txt,.md,.zip,.gz";
 export function DataPicker({ picked, onPick, compact = false }: { picked: Dataset | null; onPick: (data: Dataset | null) => void; compact?: boolean }) {
   const id = useId();
   const client = useQueryClient();
-  const input = useRef<HTMLInputElement>(null);
   const [over, setOver] = useState(false);
   const [share, setShare] = useState(0);
   const [aborter, setAborter] = useState<AbortController | null>(null);
@@ -69,19 +68,21 @@ export function DataPicker({ picked, onPick, compact = false }: { picked: Datase
             <Icon name="upload" className="text-low" />
             <p className="text-sm text-mid">
               Drop your data here, or{" "}
-              <button type="button" onClick={() => input.current?.click()} className="min-h-6 text-info underline underline-offset-4">choose a file</button>
+              <label className="inline-block min-h-6 cursor-pointer rounded-sm text-info underline underline-offset-4 has-[:focus-visible]:outline-2 has-[:focus-visible]:outline-offset-2 has-[:focus-visible]:outline-signal">
+                choose a file
+                <input
+                  type="file" accept={ACCEPT} aria-describedby={`${id}-kinds`} className="sr-only"
+                  onChange={(event) => {
+                    const file = event.target.files?.[0];
+                    event.target.value = "";
+                    if (file) send.mutate(file);
+                  }}
+                />
+              </label>
             </p>
             <p id={`${id}-kinds`} className="text-xs text-low">JSONL, JSON, CSV, TSV, Parquet, text or a zip. It is checked before anything is spent.</p>
           </>
         )}
-        <input
-          ref={input} type="file" accept={ACCEPT} aria-label="Data file" aria-describedby={`${id}-kinds`} tabIndex={-1} className="sr-only"
-          onChange={(event) => {
-            const file = event.target.files?.[0];
-            event.target.value = "";
-            if (file) send.mutate(file);
-          }}
-        />
       </div>
       {failed && toProblem(failed).code !== "cancelled" && <ErrorBox problem={toProblem(failed)} kept="Nothing was kept of the file." />}
       <Choices title="Sample data" rows={(samples.data?.samples ?? []).map((s) => ({ id: s.name, name: s.title, line: s.licence, pick: () => take.mutate(s.name) }))} busy={take.isPending} />
