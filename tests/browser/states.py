@@ -199,7 +199,7 @@ def findings(visitor, world):
         for n in range(90)
     ]
     body = "\n".join(json.dumps(row) for row in rows)
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "contacts.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
     visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.wait_for()
@@ -226,7 +226,7 @@ def labelling(visitor, world):
         for n in range(12)
     ]
     body = "\n".join(json.dumps(row) for row in rows)
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "votes.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
     visitor.page.get_by_role("button", name="Compare answers by hand").click()
