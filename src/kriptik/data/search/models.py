@@ -14,6 +14,8 @@ from kriptik.spec.search import ModelCheck
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 MOST_BYTES = 8 << 20
+WAIT = httpx.Timeout(TIMEOUT_S, connect=3.0)
+"""A machine without network is told so soon."""
 MOVED = frozenset({301, 302, 307, 308})
 
 
@@ -61,7 +63,7 @@ def _found(hub: Hub, model_id: str, answer: httpx.Response, before: str) -> Mode
 def _ask(hub: Hub, path: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {hub.token}"} if hub.token else {}
     try:
-        with httpx.stream("GET", f"{hub.endpoint}{path}", headers=headers, timeout=TIMEOUT_S) as answer:
+        with httpx.stream("GET", f"{hub.endpoint}{path}", headers=headers, timeout=WAIT) as answer:
             raw = bytearray()
             for piece in answer.iter_bytes():
                 raw += piece
