@@ -64,7 +64,7 @@ def test_the_loss_is_the_librarys_and_a_batch_weighs_as_its_frames(tmp_path):
     torch.manual_seed(1)
     oracle = model(**micro.inputs).loss
     assert torch.allclose(loss / micro.weight, oracle) and micro.weight == (micro.inputs["labels"][..., 0] != -100).sum()
-    assert micro.inputs["attention_mask"].sum() == sum(len(row.fields["ids"]) for row in encoded)
+    assert micro.inputs["attention_mask"].sum() == sum(len(row.fields["letters"]) for row in encoded)
 
 
 def test_a_row_does_not_change_the_statistics_of_the_base(tmp_path):

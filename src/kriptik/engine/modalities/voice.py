@@ -100,7 +100,7 @@ class Voice(Modality):
         if frames > kit.model.config.max_speech_positions * kit.reduction:
             what = f"The recording of row {index + 1} is longer than the model can say at once."
             raise DataError("sound_too_long", what, "Cut it into shorter ones.", fields={"row": index})
-        return Encoded(index, frames // kit.reduction, float(frames), {"mel": key, "ids": ids, "said": text})
+        return Encoded(index, frames // kit.reduction, float(frames), {"mel": key, "letters": ids, "said": text})
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
         """See Modality."""
@@ -108,7 +108,7 @@ class Voice(Modality):
         cache, device, kit = self._cache(bundle), next(bundle.trainee.parameters()).device, bundle.pipeline
         dtype = next(bundle.trainee.parameters()).dtype
         mels = [cache.read(row.fields["mel"])["mel"] for row in rows]
-        ids = [torch.tensor(row.fields["ids"]) for row in rows]
+        ids = [torch.tensor(row.fields["letters"]) for row in rows]
         mask = nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
         one_voice = bool(self.job.stages[0].settings.objective.get("reference"))
         speakers = [kit.speaker if one_voice else voices.print_of(mel, kit.width) for mel in mels]
