@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import test_conformance as suite
+from subjects import SUBJECTS
 from tiny import chat_rows, tiny_job
 
 from kriptik.engine import lock
@@ -58,3 +60,25 @@ def test_what_does_not_learn_is_said(job):
     result = probe(broken)
     assert result.loss_last == pytest.approx(result.loss_first, abs=1e-3)
     assert json.loads(result.model_dump_json(by_alias=True))["chosen"]["microBatch"] >= 1
+
+
+def first_of_each():
+    """One case of the conformance suite per modality and objective of its first stage, in this process."""
+    found = {}
+    for name, strategy, modality, method, points, capabilities in suite.cases():
+        if strategy == "single":
+            found.setdefault((modality, points[0].objective), (name, method, points, capabilities[0]))
+    return found
+
+
+EACH = first_of_each()
+
+
+@pytest.mark.parametrize("modality, objective", [*EACH], ids=lambda one: one)
+def test_rows_of_every_kind_can_be_measured(tmp_path, modality, objective):
+    """The pieces of every modality go through the smoke test as they are planned."""
+    _, method, points, capability = EACH[modality, objective]
+    job = suite.job_of(tmp_path, method, points, capability)
+    result = probe(job.model_copy(update={"samples": [], "threads": 1}))
+    assert result.seconds_per_step > 0 and result.checkpoint_bytes > 0 and result.eval_s > 0
+    assert result.total_steps[0] > 0 and modality in SUBJECTS

@@ -222,10 +222,8 @@ class _Bench:
         end = getattr(self.session.bundle.tokenizer, "eos_token_id", None)
         every: list[dict[str, Any]] = [one for row in rows for one in row.fields.get("documents", [row.fields])]
         share = sum(sum(one.get("learnt", [])[1:]) for one in every) / max(1, sum(row.length for row in rows))
-        marks = every[:64]
-        learnt = any(
-            token == end and on for one in marks for token, on in zip(one.get("ids", []), one.get("learnt", []), strict=True)
-        )
+        marks = [zip(one["ids"], one["learnt"], strict=True) for one in every[:64] if "learnt" in one]
+        learnt = any(token == end and on for one in marks for token, on in one)
         return share, learnt
 
 

@@ -11,6 +11,8 @@ import kriptik
 
 LEFT_OUT = frozenset({"static", "server", "store", "cli", "pipeline", "__pycache__"})
 """Folders that no worker needs."""
+EXTRAS = frozenset({"train", "media"})
+"""Groups of libraries that a worker may import: which of them a run needs is known only once it is planned."""
 
 
 @cache
@@ -36,7 +38,7 @@ def requirements() -> list[str]:
     for line in metadata.requires("kriptik") or []:
         name = re.match(r"[A-Za-z0-9._-]+", line)
         extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", line)
-        if name and (extra is None or extra[1] == "train"):
+        if name and (extra is None or extra[1] in EXTRAS):
             found.append(_pinned(name[0]))
     return sorted(set(found))
 
