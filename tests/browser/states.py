@@ -199,7 +199,7 @@ def findings(visitor, world):
         for n in range(90)
     ]
     body = "\n".join(json.dumps(row) for row in rows)
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "contacts.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
     visitor.page.get_by_role("button", name=re.compile("^Fix ?:")).first.wait_for()
@@ -226,7 +226,7 @@ def labelling(visitor, world):
         for n in range(12)
     ]
     body = "\n".join(json.dumps(row) for row in rows)
-    visitor.page.get_by_label("Data file").set_input_files(
+    visitor.page.get_by_label("choose a file").set_input_files(
         {"name": "votes.jsonl", "mimeType": "application/json", "buffer": body.encode()}
     )
     visitor.page.get_by_role("button", name="Compare answers by hand").click()
@@ -493,8 +493,7 @@ ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
     plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
     plan_options_why, plan_past_limit, plan_unsure, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings,
-    labelling,
-    labelling_unasked,
+    labelling, labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
     no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
     export_working, export_done, export_failed, test_page, compared, runs, runs_empty,
