@@ -8,7 +8,7 @@ from test_server_runs import assert_exact
 
 from kriptik.server.runs import reconciler, retention, room
 from kriptik.storage import objects
-from kriptik.store.tables import CheckpointRow, Job
+from kriptik.store.tables import CheckpointRow, Job, TrialRow
 
 PLENTY = 100 << 30
 
@@ -144,5 +144,10 @@ def test_what_is_tested_or_judged_best_is_kept(server):
     assert kept == {"s0-000020-g1", "s0-000030-g1", "s0-000050-g1", "s0-000060-g1"}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == kept
     server.api("DELETE", f"/test/sessions/{session_id}")
-    until(lambda: server.api("GET", f"/test/sessions/{session_id}")["state"] == "ended")
+    until(lambda: _state(server, session_id) == "ended")  # the page is told so at once, before the machine is gone
     assert not server.provider.alive()
+
+
+def _state(server, session_id):
+    with server.core.db.read() as session:
+        return session.get_one(TrialRow, session_id).state
