@@ -4,8 +4,13 @@ The usual Fréchet audio distance (Kilgour et al. 2019, "Fréchet Audio Distance
 distances in the features of the model's own codec, good to compare two states of one model, not to compare with published numbers.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from kriptik.engine.interfaces import Encoded, Session
 
 
 def standard(real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,3 +42,16 @@ def kernel(real: Tensor, made: Tensor) -> float:
     like = [(a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((one, one), (other, other), (one, other))]
     inner = [(gram.sum() - gram.trace()) / (len(gram) * (len(gram) - 1)) for gram in like[:2]]
     return float(inner[0] + inner[1] - 2 * like[2].mean())
+
+
+def heard(encoded: Sequence[Encoded], session: Session, usual: int) -> dict[str, float]:
+    """What the modality hears of sounds made for the first `heard_clips` (`usual`) held-out rows, the same on every rank."""
+    clips = encoded[: int(session.settings.objective.get("heard_clips", usual))]  # type: ignore[arg-type]
+    if not clips:
+        return {}
+    modality: Any = session.modality
+    found: dict[str, float] = {}
+    with session.runtime.gather():
+        if session.runtime.rank == 0:
+            found = modality.heard(session.bundle, clips, session.settings)
+    return session.runtime.share(found)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
+from kriptik.engine.media.hearing import heard
 from kriptik.spec.errors import WorkerError
 
 IGNORED = -100
@@ -50,12 +51,5 @@ class CodecLm(Objective):
             scores.weights.append(weight)
             right += metrics["code_accuracy"]
         scores.custom["code_accuracy"] = right / sum(scores.weights)
-        clips = encoded[: int(self.settings.objective.get("heard_clips", 4))]  # type: ignore[arg-type]
-        if clips:
-            modality: Any = session.modality
-            found: dict[str, float] = {}
-            with session.runtime.gather():
-                if session.runtime.rank == 0:
-                    found = modality.heard(session.bundle, clips, session.settings)
-            scores.custom |= session.runtime.share(found)
+        scores.custom |= heard(encoded, session, 4)
         return scores

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
+from kriptik.engine.media.hearing import heard
 
 
 class Speech(Objective):
@@ -27,12 +28,5 @@ class Speech(Objective):
     def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
         """See Objective: loss per row, and how near to the voice a few sentences sound."""
         scores = super().evaluate(encoded, session)
-        clips = encoded[: int(self.settings.objective.get("heard_clips", 3))]  # type: ignore[arg-type]
-        if clips:
-            modality: Any = session.modality
-            found: dict[str, float] = {}
-            with session.runtime.gather():
-                if session.runtime.rank == 0:
-                    found = modality.heard(session.bundle, clips, session.settings)
-            scores.custom |= session.runtime.share(found)
+        scores.custom |= heard(encoded, session, 3)
         return scores

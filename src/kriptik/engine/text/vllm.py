@@ -51,11 +51,12 @@ class Vllm(Rollouts):
         self._share = float(options.get("vllm_memory", 0.35))
         self._url, self._shown = "", ""
         self._end: Any = None
+        self._record: Record | None = None
 
     def of(self, prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float) -> list[Encoded]:
         """See Rollouts. Raises WorkerError where vLLM does not start, does not answer, or cannot hold this model."""
         folder = Path(session.job.run_dir) / FOLDER
-        record = Record(folder / f"s{session.stage}-{session.step:06d}.jsonl")
+        record = self._record_of(folder / f"s{session.stage}-{session.step:06d}.jsonl")
         asked = [row.fields["ids"] for row in prompts]
         key = hashlib.sha256(json.dumps([count, longest, temperature, asked]).encode()).hexdigest()
         found = record.get(key)
@@ -75,6 +76,12 @@ class Vllm(Rollouts):
             self._end()
         self._url, self._shown, self._end = "", "", None
 
+    def _record_of(self, path: Path) -> Record:
+        """The step's answers, read from the disk once."""
+        if self._record is None or self._record.path != path:
+            self._record = Record(path)
+        return self._record
+
     def _asked(self, prompts: list[list[int]], count: int, longest: int, temperature: float) -> list[tuple[list[int], list[float]]]:
         body = {
             "model": self._shown, "prompt": prompts, "n": count, "max_tokens": longest, "temperature": temperature,
@@ -91,8 +98,10 @@ class Vllm(Rollouts):
         if self._shown == name:
             return
         adapter = folder / f"adapter-{name}"
+        if not session.adaptation.adapter or session.bundle.unquantised is not None or session.runtime.world > 1:
+            raise _unfit()
         session.adaptation.save(session.bundle, adapter)
-        rank = _rank_of(adapter, session)
+        rank = _rank_of(adapter)
         if not self._url:
             self._start(session, folder, rank, longest)
         self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(adapter.resolve())})
@@ -141,19 +150,23 @@ class Vllm(Rollouts):
         return answer
 
 
-def _rank_of(adapter: Path, session: Session) -> int:
-    """The rank to tell vLLM. Raises WorkerError for what it cannot hold."""
+def _rank_of(adapter: Path) -> int:
+    """The rank to tell vLLM. Raises WorkerError for an adapter that it cannot hold."""
     file = adapter / "adapter_config.json"
     config = json.loads(file.read_text()) if file.is_file() else {}
     plain = config.get("peft_type") == "LORA" and not config.get("use_dora") and not config.get("modules_to_save")
     highest = next((one for one in RANKS if one >= int(config.get("r") or 0)), None)
-    if not plain or highest is None or session.bundle.unquantised is not None or session.runtime.world > 1:
-        raise WorkerError(
-            "unfit_for_vllm",
-            "Rollouts by vLLM take a LoRA of rank up to 512 on a base in plain weights, in one process.",
-            "Choose LoRA on one GPU, or let transformers answer (rollouts: transformers).",
-        )
+    if not plain or highest is None:
+        raise _unfit()
     return highest
+
+
+def _unfit() -> WorkerError:
+    return WorkerError(
+        "unfit_for_vllm",
+        "Rollouts by vLLM take a LoRA of rank up to 512 on a base in plain weights, in one process.",
+        "Choose LoRA on one GPU, or let transformers answer (rollouts: transformers).",
+    )
 
 
 def _base(session: Session, folder: Path) -> Path:
