@@ -174,13 +174,24 @@ def test_a_failure_is_an_event_with_a_next_step(start, server):
 
 
 def test_the_money_runs_out(start, server):
-    process = start(50_000, reserveS=1.0)
+    process = start(50_000, reserveS=4.0)
     until(lambda: server.bodies("metrics"))
-    server.money_for(1.5)
+    server.money_for(4.5)
     server.want("running", "less money")
     assert process.wait(30) == 0
     last = server.bodies()[-1]
     assert (last["state"], last["code"]) == ("frozen", "hard_stop")
+
+
+def test_the_money_runs_out_while_the_last_word_is_on_its_way(start, server, tmp_path):
+    process = start(50_000, reserveS=4.0, knobs={"flushS": 60.0})
+    until(lambda: server.bodies("metrics"))
+    server.next_answers += ["hang"] * 1000
+    server.money_for(4.5)
+    server.want("running", "less money")
+    assert process.wait(60) == 0
+    last = spooled(tmp_path)[-1]["body"]
+    assert (last["state"], last["code"]) == ("frozen", "hard_stop"), "what was saved is not called a failure"
 
 
 def test_an_engine_that_does_not_obey_is_ended_hard(start, server):

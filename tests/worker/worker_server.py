@@ -16,6 +16,7 @@ class WorkerServer:
         self.desired = {"version": 0, "state": "running", "reason": "", "requests": []}
         self.lease_s, self.stop_at = 30.0, None
         self.next_answers = []
+        self.let_go = threading.Event()
         self.fenced = self.away = False
         self.refuse_types = set()
         self.start(port)
@@ -43,6 +44,7 @@ class WorkerServer:
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self):
+        self.let_go.set()
         with self.lock:
             self.lock.notify_all()
         self.http.shutdown()
@@ -75,6 +77,8 @@ class WorkerServer:
         with self.lock:
             if self.next_answers and path == "events":
                 special = self.next_answers.pop(0)
+        if special == "hang":
+            self.let_go.wait(60)
         if self.away or special == "hang up":
             request.close_connection = True
             request.connection.close()

@@ -70,6 +70,7 @@ class Life:
         self.alive_file = spool_file.with_suffix(".worker.json")
         machine = Machine()
         self.emitter = Emitter(self.spool, machine, self.control.check)
+        self._ended_with: int | None = None
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
@@ -105,6 +106,7 @@ class Life:
             self.emitter.finish()
             self.emitter(last)
             self.emitter.silence(0)  # a line that waited for its second must not follow the last word
+            self._ended_with = code
         except FencedError as error:
             return self._fenced(error)
         except KriptikError as error:
@@ -158,7 +160,10 @@ class Life:
                 self.emitter(said)
 
     def _leave(self) -> None:
-        """The engine was told to end and did not: end the process, with a word where that is still allowed."""
+        """Time is up: end the process. An engine that was told to end and did not gets a word, where that is still allowed."""
+        if self._ended_with is not None and not self.control.fenced:  # all is said and saved, only delivery was slow
+            self.spool.sync()
+            os._exit(self._ended_with)
         if not self.control.fenced:
             sys.stderr.write(f"Ended hard: {self.control.override}; the engine did not stop in its time.\n")
             text = f"The training did not stop in time ({self.control.override}); the process was ended."
