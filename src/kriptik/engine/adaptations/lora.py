@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftConfig, get_peft_model, get_peft_model_state_di
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from kriptik.engine.adaptations import lora_linear
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.spec.errors import WorkerError
 
@@ -51,6 +52,7 @@ class Lora(Adaptation):
             raise WorkerError(
                 "no_such_layers", f"The adapter's target layers do not exist in this model: {error}"[:400], "Use 'all-linear'."
             ) from error
+        lora_linear.settle(bundle.trainee)
 
     @contextmanager
     def reference(self, bundle: Bundle) -> Iterator[None]:
