@@ -34,7 +34,7 @@ class Text:
     """Language models."""
 
     modality = "text"
-    precisions = frozenset({None, "fp32", "nf4"})
+    precisions = frozenset({None, "fp32", "bf16", "nf4"})
     rows = {
         "supervised": lambda folder, *asked: tiny.chat_rows(*asked),
         "prompts": lambda folder, *asked: tiny.chat_rows(*asked),
@@ -77,9 +77,10 @@ class Text:
         return _logits(self._load(job, folder))
 
     def _load(self, job, path, options=()):
+        dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
         if job.stages[-1].point.objective == "reward":
-            return AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1, **dict(options))
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **dict(options))
+            return AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, num_labels=1, **dict(options))
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **dict(options))
 
 
 class Embedding:

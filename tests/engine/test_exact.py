@@ -16,11 +16,13 @@ from kriptik.engine.train import train
 from kriptik.spec.job import LoraSettings, StageSettings
 
 pytestmark = pytest.mark.exactness
-ADAPTATIONS = ["full", "lora", "dora"]
+ADAPTATIONS = ["full", "lora", "dora", "full bf16", "lora bf16"]
 
 
 def job_in(folder, adaptation, **changes):
     folder.mkdir(parents=True, exist_ok=True)
+    adaptation, _, precision = adaptation.partition(" ")
+    changes = {"precision": precision or "fp32", **changes}
     settings = StageSettings(
         epochs=2,
         micro_batch=1,

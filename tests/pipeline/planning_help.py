@@ -31,7 +31,7 @@ def statuses(*trainable):
 
 def laptop(price="6", **options):
     options = {"statuses": statuses("lora", "dora", "full_finetune"), **options}
-    return Site(machine=Machine(memory_gb=24, cores=2), local_price=Decimal(price), **options)
+    return Site(local_price=Decimal(price), **{"machine": Machine(memory_gb=24, cores=2), **options})
 
 
 CLOUD = Site(providers=frozenset({"local", *CLOUD_ORDER}))

@@ -7,6 +7,7 @@ from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
 from kriptik.pipeline.plan.moves import cost_of
+from kriptik.pipeline.plan.site import Machine, Site
 from kriptik.spec.plan import TILE_ORDER
 
 WISHES = [
@@ -98,8 +99,19 @@ def test_stages_have_every_axis_and_look_at_held_out_rows_on_the_way():
     (stage,) = plan_stages(plan, FAQ)
     assert (stage.point.adaptation, stage.point.objective, stage.point.strategy) == ("lora", "causal_lm", "single")
     assert stage.settings.eval_every and stage.settings.sample_every and stage.settings.checkpoint_every_s <= 300
-    assert plan_modality(plan) == "text" and plan_precision(plan) == "fp32"
+    assert plan_modality(plan) == "text" and plan_precision(plan, Site()) == "fp32"
     assert plan_name(plan) == "a request"
+
+
+def test_a_cpu_with_bf16_units_trains_language_models_in_it():
+    plain, quick = (laptop(machine=Machine(memory_gb=24, cores=2, cpu_bf16=native)) for native in (False, True))
+    wish = intent(base_model="SmolLM2", budget_max_usd=1)
+    (slow, _), (fast, _) = (plan_of(wish, site, FAQ) for site in (plain, quick))
+    assert (plan_precision(slow, plain), plan_precision(fast, quick)) == ("fp32", "bf16")
+    assert fast.estimate.time_hours.likely < slow.estimate.time_hours.likely
+    assert fast.estimate.vram_gb.likely < slow.estimate.vram_gb.likely
+    other, _ = plan_of(intent("embeddings"), quick)
+    assert plan_precision(other, quick) == "fp32", "proved for language models only"
 
 
 @pytest.mark.parametrize("method", sorted(load_catalogue().methods))

@@ -12,7 +12,7 @@ import pytest
 from provider_suite import DEAF, QUIT_ON_TERM, ProviderSuite
 
 from kriptik.providers import keeper, local
-from kriptik.providers.gpus import read_smi
+from kriptik.providers.gpus import cpu_bf16, read_smi
 from kriptik.providers.local import MARK, LocalProvider
 from kriptik.providers.provider import ResourceSpec, make_provider
 from kriptik.spec.errors import BadInputError
@@ -233,3 +233,18 @@ def test_old_traces_are_pruned(tmp_path, monkeypatch):
         os.utime(tmp_path / f"kt-{n}" / "gone.json", (n, n))
     LocalProvider(tmp_path)._prune()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kt-3", "kt-4"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "native"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_tile amx_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu avx512f\nmodel name\t: bf16 in name only\n", False),
+    ],
+)
+def test_whether_the_cpu_multiplies_in_bf16(tmp_path, facts, native):
+    (tmp_path / "cpuinfo").write_text(facts)
+    assert cpu_bf16(tmp_path / "cpuinfo") is native
+    assert cpu_bf16(tmp_path / "nothing") is False

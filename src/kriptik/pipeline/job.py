@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 
-from kriptik.pipeline.plan.cost import gpu_of, stages_of
+from kriptik.pipeline.plan.cost import card_of, gpu_of, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of
 from kriptik.pipeline.plan.memory import recomputes
 from kriptik.pipeline.plan.settings import steps_of
-from kriptik.pipeline.plan.site import Rows
+from kriptik.pipeline.plan.site import Rows, Site
 from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
 from kriptik.spec.plan import TrainingImplementationPlan
 
@@ -45,14 +45,13 @@ def plan_modality(plan: TrainingImplementationPlan) -> Modality:
     return capability_of(plan.choices.capability).modality
 
 
-def plan_precision(plan: TrainingImplementationPlan) -> Precision:
-    """How the base weights are held: as the method says, else bf16 on a GPU that has it, fp32 on everything else."""
+def plan_precision(plan: TrainingImplementationPlan, site: Site) -> Precision:
+    """How the base weights are held: as the method says, else bf16 on a GPU (or this machine's CPU) that has it, else fp32."""
     stages = plan_stages(plan)
     for stage in stages:
         if stage.point.base_precision is not None:
             return stage.point.base_precision
-    gpu = gpu_of(plan.choices.gpu)
-    return "bf16" if gpu.bf16 and gpu.id != "cpu" else "fp32"
+    return "bf16" if card_of(plan.choices, site).bf16 else "fp32"
 
 
 def plan_name(plan: TrainingImplementationPlan) -> str:

@@ -1,13 +1,18 @@
-"""NVIDIA GPUs of this machine, by nvidia-smi: none where it is missing or does not answer."""
+"""NVIDIA GPUs of this machine, by nvidia-smi: none where it is missing or does not answer. And what its CPU is good at."""
 
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from kriptik.catalogue.load import find_gpu
 
 QUERY = ["--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
+
+CPU_FACTS = Path("/proc/cpuinfo")
+BF16_UNITS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Linux's names of instructions that multiply in bf16: two of x86, one of Arm."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,16 @@ def gpus_here(command: str = "nvidia-smi") -> list[Gpu]:
     except (OSError, subprocess.SubprocessError):
         return []
     return read_smi(done.stdout)
+
+
+def cpu_bf16(facts: Path = CPU_FACTS) -> bool:
+    """Whether the CPU multiplies in bf16 by itself. False where the system does not say (no Linux)."""
+    try:
+        text = facts.read_text(errors="replace")
+    except OSError:
+        return False
+    lines = (line.partition(":") for line in text.splitlines())
+    return any(name.strip() in ("flags", "Features") and not BF16_UNITS.isdisjoint(words.split()) for name, _, words in lines)
 
 
 def read_smi(text: str) -> list[Gpu]:

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from kriptik.providers import keeper
-from kriptik.providers.gpus import Gpu, gpus_here
+from kriptik.providers.gpus import Gpu, cpu_bf16, gpus_here
 from kriptik.providers.provider import Offer, Resource, ResourceSpec
 from kriptik.spec.base import utc_now
 from kriptik.spec.errors import BadInputError, KriptikError
@@ -59,6 +59,7 @@ class LocalProvider:
 
     def offers(self) -> list[Offer]:
         """This machine without a GPU, and with one or all of its NVIDIA GPUs."""
+        bf16 = cpu_bf16()
         cores, memory = psutil.cpu_count() or 1, round(psutil.virtual_memory().total / 1e9, 1)
         gpus = gpus_here()
         counts = sorted({1, len(gpus)}) if gpus else []
@@ -71,6 +72,7 @@ class LocalProvider:
                 gpu_count=count,
                 gpu_memory_gb=size,
                 cpu_cores=cores,
+                cpu_bf16=bf16,
                 memory_gb=memory,
                 price_per_hour=self.price_per_hour,
                 detail=text if gpu == "cpu" else f"{text}, {count} × {gpu}",

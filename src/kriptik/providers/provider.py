@@ -61,6 +61,8 @@ class Offer(Noun):
     gpu_memory_gb: float = 0
     """Per GPU; 0 for a CPU."""
     cpu_cores: int
+    cpu_bf16: bool = False
+    """Whether the CPU multiplies matrices in bf16 by itself, faster than in fp32."""
     memory_gb: float
     price_per_hour: Money
     available: bool = True

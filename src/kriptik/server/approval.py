@@ -120,7 +120,7 @@ def _decide(
         stages=planning.stages(plan),
         data=data,
         authorization=authorization,
-        facts=facts(plan, samples),
+        facts=facts(core, plan, samples),
         now=now,
     )
     approved = fresh.model_copy(
@@ -143,14 +143,14 @@ def lock(contract: TrainingContract, now: datetime) -> TrainingContract:
     return contract.model_copy(update={"locked": True, "locked_at": now, "hash": contract.content_hash()})
 
 
-def facts(plan: TrainingImplementationPlan, samples: list[SamplePrompt]) -> RunFacts:
+def facts(core: Core, plan: TrainingImplementationPlan, samples: list[SamplePrompt]) -> RunFacts:
     """What the plan fixed about its run."""
     return RunFacts(
         prompt=plan.prompt,
         capability=plan.choices.capability,
         modality=planning.modality(plan),
         method=plan.choices.method,
-        precision=planning.precision(plan),
+        precision=planning.precision(core, plan),
         gpu=plan.choices.gpu,
         gpu_count=plan.choices.gpu_count,
         price_per_hour=plan.estimate.price_per_hour,

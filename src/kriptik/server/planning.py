@@ -214,9 +214,9 @@ def modality(plan: TrainingImplementationPlan) -> Modality:
     return job.plan_modality(plan)
 
 
-def precision(plan: TrainingImplementationPlan) -> Precision:
+def precision(core: Core, plan: TrainingImplementationPlan) -> Precision:
     """How the base weights are held."""
-    return job.plan_precision(plan)
+    return job.plan_precision(plan, site_of(core))
 
 
 def run_name(plan: TrainingImplementationPlan) -> str:
@@ -235,7 +235,7 @@ def site_of(core: Core) -> Site:
             gpu = find_gpu(best.gpu)
             memory = best.gpu_memory_gb if best.gpu != "cpu" else best.memory_gb
             cores = core.settings.threads or best.cpu_cores
-            machine = Machine(gpu=gpu.id if gpu else "cpu", gpu_count=best.gpu_count, memory_gb=memory, cores=cores)
+            machine = Machine(gpu.id if gpu else "cpu", best.gpu_count, memory, cores, best.cpu_bf16)
     return Site(
         providers=frozenset(core.providers),
         machine=machine or Machine(cores=core.settings.threads or 2),

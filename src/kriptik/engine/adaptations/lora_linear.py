@@ -1,7 +1,7 @@
 """PEFT's LoRA layer in fewer passes over memory: x W + s (x A) B, where scaling and addition are part of the second product.
 
-The same numbers up to rounding. On a base in half precision the small matrices are rounded to it for the product and kept and updated
-in fp32, as autocast does; PEFT widens the activations instead, which costs more than the product.
+The same numbers up to rounding. On a base in half precision the small matrices are rounded to it for the product, and kept and
+updated in fp32, as autocast does; PEFT widens the activations instead, which costs more than the product.
 """
 
 from typing import Any

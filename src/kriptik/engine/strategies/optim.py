@@ -1,4 +1,8 @@
-"""Optimizers by name, and their state by parameter name. A new one: one line in `OPTIMIZERS`."""
+"""Optimizers by name, and their state by parameter name. A new one: one line in `OPTIMIZERS`.
+
+Weights held in half precision are moved through a copy in fp32 (Micikevicius et al. 2017, "Mixed Precision Training", section 3.1):
+most updates are smaller than the distance between two of their numbers and would be lost.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,14 +29,23 @@ def sgd(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd, "galore": GaLore}
 
 
+MASTER = "master"
+"""Key under which the fp32 copy stands in a state."""
+
+
 class NamedOptimizer:
     """A torch optimizer whose learning rate is told at each step and whose state goes by '<parameter name>/<key>'."""
 
     def __init__(self, module: nn.Module, spec: OptimizerSpec, own: Callable[[nn.Parameter], nn.Parameter] | None = None) -> None:
         """`own`: what this rank holds and updates of a parameter; by default all of it."""
         self.parameters = {name: own(one) if own else one for name, one in trained(module, spec).items()}
+        self.masters = {
+            name: nn.Parameter(one.detach().float())
+            for name, one in self.parameters.items()
+            if one.is_floating_point() and one.dtype.itemsize < 4
+        }
         groups = [
-            {"params": [self.parameters[name] for name in group.names], "weight_decay": group.weight_decay, "lr": 0.0}
+            {"params": [self._moved(name) for name in group.names], "weight_decay": group.weight_decay, "lr": 0.0}
             | group.options
             for group in spec.groups
         ]
@@ -50,7 +63,14 @@ class NamedOptimizer:
         """One update at `lr` × each group's own factor."""
         for group, scale in zip(self.optimizer.param_groups, self._scales, strict=True):
             group["lr"] = lr * scale
+        for name, master in self.masters.items():
+            gradient = self.parameters[name].grad
+            master.grad = None if gradient is None else gradient.float()
         self.optimizer.step()
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                self.parameters[name].copy_(master)
+                master.grad = None
 
     def zero(self) -> None:
         """No gradients."""
@@ -59,13 +79,16 @@ class NamedOptimizer:
     def reset(self, names: Iterable[str]) -> None:
         """State of these parameters back to none, as before the first step."""
         for name in names:
-            self.optimizer.state.pop(self.parameters[name], None)
+            self.optimizer.state.pop(self._moved(name), None)
 
     def state(self) -> dict[str, Tensor]:
         """'<name>/<key>' → tensor; only parameters that have moved."""
         found: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+        for name in self.parameters:
+            moved = self.optimizer.state.get(self._moved(name), {})
+            if moved and name in self.masters:
+                found[f"{name}/{MASTER}"] = self.masters[name].detach()
+            for key, value in moved.items():
                 if value is not None:
                     found[f"{name}/{key}"] = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         return found
@@ -73,14 +96,23 @@ class NamedOptimizer:
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `state`. Memory layout follows the parameter, so that the same kernels run as before."""
         self.optimizer.state.clear()
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                master.copy_(tensors.get(f"{name}/{MASTER}", self.parameters[name]))
         for full, saved in tensors.items():
             name, _, key = full.rpartition("/")
-            parameter = self.parameters[name]
+            parameter = self._moved(name)
+            if key == MASTER:
+                continue
             if saved.shape == parameter.shape:
                 value = torch.empty_like(parameter, dtype=saved.dtype).detach().copy_(saved)
             else:  # a count stays on the CPU; moments in a subspace belong to their parameter's device
                 value = saved.to(parameter.device if saved.dim() else "cpu", copy=True)
             self.optimizer.state[parameter][key] = value
+
+    def _moved(self, name: str) -> nn.Parameter:
+        """What the optimizer moves: the parameter, or its copy in fp32."""
+        return self.masters.get(name, self.parameters[name])
 
 
 def trained(module: nn.Module, spec: OptimizerSpec) -> dict[str, nn.Parameter]:

@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from kriptik.catalogue.load import load_catalogue, price_of
 from kriptik.pipeline.plan.data import volume_of
-from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint, model_of, pipeline_of, stage_points
+from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint, capability_of, model_of, pipeline_of, stage_points
 from kriptik.pipeline.plan.memory import memory
 from kriptik.pipeline.plan.settings import Volume, recipe, steps_of, tokens_of
 from kriptik.pipeline.plan.shape import kind_of, trained_params
@@ -94,6 +94,16 @@ def _stand_in(provider: str, gpu: str, count: int) -> Price:
     return Price(dearest.usd_per_hour * count, source, dearest.observed_on.isoformat(), known=False)
 
 
+def card_of(choices: Choices, site: Site) -> GpuEntry:
+    """The GPU of a plan, or the CPU as this machine has it: language models train in bf16 where it does that by itself."""
+    gpu = gpu_of(choices.gpu)
+    native = site.machine is not None and site.machine.cpu_bf16 and choices.provider == "local"
+    text = capability_of(choices.capability).modality == "text"
+    if gpu.id != "cpu" or not (native and text) or choices.gpu_count > 1:
+        return gpu
+    return gpu.model_copy(update={"bf16": True})
+
+
 def stages_of(choices: Choices, volume: Volume) -> list[tuple[StagePoint, StageSettings]]:
     """Every stage with its settings. The plan's own settings are the first stage's; those set by hand reach all stages but for
     the learning rate, which belongs to one objective."""
@@ -112,7 +122,7 @@ def stages_of(choices: Choices, volume: Volume) -> list[tuple[StagePoint, StageS
 def estimate(choices: Choices, rows: Rows | None, site: Site) -> Estimate:
     """Everything a plan is expected to take."""
     volume = volume_of(choices, rows)
-    model, gpu, stages = model_of(choices.base_model), gpu_of(choices.gpu), stages_of(choices, volume)
+    model, gpu, stages = model_of(choices.base_model), card_of(choices, site), stages_of(choices, volume)
     need = need_of(choices, model, gpu, stages)
     quoted = price(choices.provider, choices.gpu, choices.gpu_count, site)
     time, source = hours(choices, model, gpu, stages, volume, site)
@@ -201,9 +211,8 @@ def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, 
 
 def peak(gpu: GpuEntry, machine: Machine | None) -> float:
     """TFLOP/s that the training precision can reach; a CPU's grow with its cores."""
-    if gpu.id == "cpu":
-        return gpu.tflops_fp32 * (machine.cores if machine else PRICED_CORES) / PRICED_CORES
-    return gpu.tflops_bf16 if gpu.bf16 and gpu.tflops_bf16 else gpu.tflops_fp32
+    power = gpu.tflops_bf16 if gpu.bf16 and gpu.tflops_bf16 else gpu.tflops_fp32
+    return power * (machine.cores if machine else PRICED_CORES) / PRICED_CORES if gpu.id == "cpu" else power
 
 
 def capacity_gb(choices: Choices, gpu: GpuEntry, site: Site) -> float | None:

@@ -59,7 +59,7 @@ def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     sharded = stage.point.strategy in SHARDED
     copies = 1 if sharded else count
     params, trained = model.params_b * 1e9, trained_params(model, stage.point, settings)
-    wide = 4.0 if on_cpu or not gpu.bf16 else 2.0
+    wide = 2.0 if gpu.bf16 else 4.0
     per_weight = {"fp32": 4.0, "bf16": 2.0, "int8": INT8_BYTES, "nf4": NF4_BYTES}[stage.point.base_precision or "fp32"]
     if stage.point.base_precision is None:
         per_weight = wide
@@ -73,7 +73,7 @@ def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     tokens = settings.max_seq_len * settings.micro_batch
     layer, again = layer_bytes(settings, shape.hidden), recomputes(model, stage, settings, gpu)
     activations = 2.0 * shape.layers * tokens * shape.hidden + layer if again else shape.layers * layer
-    activations *= 2.0 if on_cpu else 1.0
+    activations *= wide / 2.0
     logits = 6.0 * min(tokens, 2048) * shape.vocab
     aim = stage.point.objective
     extra = params * per_weight if kind == "full" and aim in PREFERENCE else 0.0

@@ -6,7 +6,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.plan.cost import CLOUD_SETUP_H, FILLS_GPU, capacity_gb, fit, gpu_of, hours, need_of, price, stages_of
+from kriptik.pipeline.plan.cost import (
+    CLOUD_SETUP_H,
+    FILLS_GPU,
+    capacity_gb,
+    card_of,
+    fit,
+    gpu_of,
+    hours,
+    need_of,
+    price,
+    stages_of,
+)
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, entries, model_of, pipeline_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
@@ -202,7 +213,7 @@ _SOME = Choices.model_validate(
 
 
 def _forecast(choices: Choices, volume: Volume, site: Site) -> Forecast:
-    model, gpu, stages = model_of(choices.base_model), gpu_of(choices.gpu), stages_of(choices, volume)
+    model, gpu, stages = model_of(choices.base_model), card_of(choices, site), stages_of(choices, volume)
     time = hours(choices, model, gpu, stages, volume, site)[0]
     return Forecast(need_of(choices, model, gpu, stages).likely, time.likely, time.high)
 
@@ -218,7 +229,7 @@ def fits_at(choices: Choices, where: Place, rows: Rows | None, site: Site) -> bo
     """Whether the plan fits there."""
     trial = at(choices, where, rows)
     volume = volume_of(trial, rows)
-    model, gpu = model_of(trial.base_model), gpu_of(where.gpu)
+    model, gpu = model_of(trial.base_model), card_of(trial, site)
     need = need_of(trial, model, gpu, stages_of(trial, volume))
     return fit(need, trial, gpu, site)[0]
 

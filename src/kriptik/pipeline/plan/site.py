@@ -25,6 +25,8 @@ class Machine:
     gpu_count: int = 1
     memory_gb: float = 8.0
     cores: int = 2
+    cpu_bf16: bool = False
+    """Whether its CPU multiplies matrices in bf16 by itself."""
 
     @property
     def usable_gb(self) -> float:
