@@ -70,11 +70,11 @@ class NamedOptimizer:
         with torch.no_grad():
             for name, master in self.masters.items():
                 self.parameters[name].copy_(master)
-                master.grad = None
 
     def zero(self) -> None:
         """No gradients."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for one in (*self.parameters.values(), *self.masters.values()):
+            one.grad = None
 
     def reset(self, names: Iterable[str]) -> None:
         """State of these parameters back to none, as before the first step."""
