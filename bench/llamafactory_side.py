@@ -1,4 +1,4 @@
-"""LLaMA-Factory's part of `sft_speed.py`, run by the Python of its own environment: `base folder sizes fastest|defaults`."""
+"""LLaMA-Factory's part of `sft_speed.py`, run by the Python of its own environment: `base folder sizes fp32|bf16|defaults`."""
 
 import json
 import resource
@@ -47,7 +47,7 @@ ours_to_set = {
 fastest = {
     "lora_dropout": 0.0, "cutoff_len": wanted["sequence"], "packing": True, "neat_packing": True,
     "per_device_train_batch_size": wanted["sequences"], "gradient_accumulation_steps": 1, "lr_scheduler_type": "cosine",
-    "warmup_steps": 1, "bf16": False, "fp16": False, "disable_gradient_checkpointing": True, "weight_decay": 0.0,
+    "warmup_steps": 1, "bf16": sys.argv[4] == "bf16", "fp16": False, "disable_gradient_checkpointing": True, "weight_decay": 0.0,
 }
-run_exp({**ours_to_set, **(fastest if sys.argv[4] == "fastest" else {})}, callbacks=[Clock()])
+run_exp({**ours_to_set, **({} if sys.argv[4] == "defaults" else fastest)}, callbacks=[Clock()])
 print(json.dumps({"marks": marks, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))

@@ -1,10 +1,11 @@
 """Speed of supervised fine-tuning against TRL and LLaMA-Factory at their fastest, on the same rows and machine: `make bench`.
 
-SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, fp32 on a CPU, packing, no gradient checkpointing,
-no autocast, which is the fastest each did here. Each run is a process of its own, in turn; figures are ratios of medians of real
-(not padding) tokens per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped': its
-default, 'bfd', lays a batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by
-`neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without it, that side is left out.
+SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, packing, no gradient checkpointing, which is the fastest
+each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names end in `-fp32`
+train in fp32 without autocast. Each run is a process of its own, in turn; figures are ratios of medians of real (not padding) tokens
+per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped': its default, 'bfd', lays a
+batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by `neat_packing` and runs in an
+environment of its own, which `bench/peers.sh` makes; without it, that side is left out.
 The sides `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
 precision, checkpointing, packing, rows per update.
 """
@@ -16,10 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from measure import BASE, Mark, divided, faq, job_of, lines_of, peak_gb, rate, take_turns, trained
+
+from kriptik.providers.gpus import cpu_bf16
 
 SEQUENCE, SEQUENCES = 512, 4
 """One update sees up to this many packed sequences of this many tokens."""
@@ -27,14 +31,15 @@ RANK, ALPHA, RATE = 16, 32, 1e-3
 PEER = Path(__file__).resolve().parent.parent / "build" / "peers" / "llamafactory" / "bin" / "python"
 
 
-def job(folder: Path, steps: int) -> Any:
-    """The run as KripTik's planner would hand it to a worker."""
+def job(folder: Path, steps: int, half: bool = False) -> Any:
+    """The run as KripTik's planner would hand it to a worker, in bf16 if `half`."""
     from kriptik.spec.job import LoraSettings
 
-    return job_of(
+    found = job_of(
         folder, "lora", "causal_lm", max_steps=steps, micro_batch=SEQUENCES, learning_rate=RATE, max_seq_len=SEQUENCE, packing=True,
         lora=LoraSettings(rank=RANK, alpha=ALPHA, targets="all-linear"),
     )
+    return found.model_copy(update={"precision": "bf16" if half else "fp32"})
 
 
 def prepared(folder: Path) -> None:
@@ -47,9 +52,9 @@ def prepared(folder: Path) -> None:
     print(f"base {BASE} ({base.source}), sha256 {base.sha256[:12]}, {len(rows)} rows", flush=True)
 
 
-def ours(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def ours(folder: Path, asked: argparse.Namespace, half: bool) -> dict[str, Any]:
     """The product's own loop, through the call a worker makes."""
-    figures, _ = trained(job(folder, asked.steps))
+    figures, _ = trained(job(folder, asked.steps, half))
     peak = peak_gb()
     found = loss(folder / "run" / "result" / "adapter", folder, asked.held_out)
     shutil.rmtree(folder / "run")
@@ -63,7 +68,7 @@ TRL_FASTEST = {
 }  # fmt: skip
 
 
-def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any] = TRL_FASTEST) -> dict[str, Any]:
+def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """TRL's trainer on the same rows; at its fastest packed to the same length, the same sequences per update."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -101,18 +106,8 @@ def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any] = TRL_
     return {**rate(marks), "peak_gb": peak, "loss": loss(folder / "trl", folder, asked.held_out)}
 
 
-def trl_defaults(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """TRL as it comes."""
-    return trl(folder, asked, {})
-
-
-def llamafactory_defaults(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """LLaMA-Factory as it comes."""
-    return llamafactory(folder, asked, "defaults")
-
-
-def llamafactory(folder: Path, asked: argparse.Namespace, settings: str = "fastest") -> dict[str, Any]:
-    """LLaMA-Factory's own entry, in its own environment."""
+def llamafactory(folder: Path, asked: argparse.Namespace, settings: str) -> dict[str, Any]:
+    """LLaMA-Factory's own entry, in its own environment; `settings`: fp32, bf16 (both at its fastest) or defaults."""
     script = Path(__file__).with_name("llamafactory_side.py")
     wanted = {"steps": asked.steps, "sequence": SEQUENCE, "sequences": SEQUENCES, "rank": RANK, "alpha": ALPHA, "rate": RATE}
     command = [str(PEER), str(script), str(base_folder(folder)), str(folder), json.dumps(wanted), settings]
@@ -153,10 +148,24 @@ def loss(adapter: Path, folder: Path, held_out: int) -> float:
     return total / count if count else float("nan")
 
 
-SIDES = {"kriptik": ours, "trl": trl, "trl-defaults": trl_defaults}
-if PEER.exists():
-    SIDES |= {"llamafactory": llamafactory, "llamafactory-defaults": llamafactory_defaults}
-FASTEST = [side for side in SIDES if not side.endswith("defaults")]
+def sides() -> dict[str, Any]:
+    """Name → what it runs."""
+    half = cpu_bf16()
+    found: dict[str, Any] = {
+        "kriptik": partial(ours, half=half),
+        "kriptik-fp32": partial(ours, half=False),
+        "trl": partial(trl, settings={**TRL_FASTEST, "bf16": half}),
+        "trl-fp32": partial(trl, settings=TRL_FASTEST),
+        "trl-defaults": partial(trl, settings={}),
+    }
+    if PEER.exists():
+        for name, settings in (("", "bf16" if half else "fp32"), ("-fp32", "fp32"), ("-defaults", "defaults")):
+            found[f"llamafactory{name}"] = partial(llamafactory, settings=settings)
+    return found
+
+
+SIDES = sides()
+FASTEST = [side for side in SIDES if "-" not in side]
 
 if __name__ == "__main__":
     sys.exit(take_turns(__file__, "Speed against TRL and LLaMA-Factory.", SIDES, prepared, steps=14, usual=FASTEST))
