@@ -1,12 +1,12 @@
 """Speed of supervised fine-tuning against TRL and LLaMA-Factory at their fastest, on the same rows and machine: `make bench`.
 
-SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, packing, no gradient checkpointing, which is the fastest
-each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names end in `-fp32`
-train in fp32 without autocast. Each run is a process of its own, in turn; figures are ratios of medians of real (not padding) tokens
-per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped': its default, 'bfd', lays a
-batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by `neat_packing` and runs in an
-environment of its own, which `bench/peers.sh` makes; without it, that side is left out.
-The sides `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
+SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, packing, no gradient checkpointing, which is the
+fastest each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names
+end in `-fp32` train in fp32 without autocast. Each run is a process of its own, in turn; figures are ratios of medians of real
+(not padding) tokens per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped':
+its default, 'bfd', lays a batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by
+`neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without it, that side is left out. The sides
+`trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
 precision, checkpointing, packing, rows per update.
 """
 
