@@ -16,6 +16,7 @@ reference       the adaptation can show the model before this stage    (adaptati
 tokens          `generate` and `token_log_probs` exist                 (modality)
 noise           `add_noise` and prediction targets exist               (modality)
 pairs           rows encode to (anchor, positive) embeddings           (modality)
+projector       `Bundle.projector` names what lies between encoder and language model (modality)
 layers          `layers` can cut the trainee into pipeline stages      (modality)
 """
 
@@ -67,6 +68,8 @@ class Bundle:
     """The library's own object around trainee and parts, where there is one (diffusers)."""
     targets: str | None = None
     """The layers that 'all-linear' means here, as a regular expression; None: all of them."""
+    projector: tuple[str, ...] = ()
+    """Names of the modules that turn what an encoder sees into what the language model reads."""
     unquantised: Callable[[], nn.Module] | None = None
     """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
 
@@ -235,6 +238,10 @@ class Modality:
 
     def thumbnail(self, row: dict[str, Any]) -> bytes | None:
         """A small file of a row that is a picture, of the kind that `sample_suffix` names; None for what `preview` says whole."""
+        return None
+
+    def asked_about(self, prompt: SamplePrompt) -> bytes | None:
+        """A small file of what a prompt asks about, of the kind that `sample_suffix` names; None where it is words alone."""
         return None
 
     def export(self, bundle: Bundle, adaptation: "Adaptation", run_dir: Path) -> Exported:

@@ -108,7 +108,9 @@ class Teller:
                 if session.runtime.rank == 0:
                     with session.shown(), session.quiet():
                         output = session.modality.sample(session.bundle, prompt, session.settings)
-            file = self._kept(output, number) if isinstance(output, bytes) else None
+            shown = output if isinstance(output, bytes) else None
+            about = None if shown else session.modality.asked_about(prompt)
+            file = self._kept(shown, number) if shown else self._put(about, f"asked-{number}{session.modality.sample_suffix}") if about else None
             self.emit(
                 QualitySample(
                     stage=session.stage,
