@@ -1,13 +1,13 @@
 """A small vision-language model on real pictures: taught in full, then given a new projector and taught as LLaVA is, in two stages.
 
-`python bench/vision.py --out build/vision`. Pictures: scikit-learn's 1,797 handwritten digits; a fifth is held out. The base (CLIP's
-vision tower, LLaVA's projector, Llama, 0.3 million weights) is made here, knows nothing, and is taught by the product's own loop in
-full to say which digit it sees. Then its projector is made anew, as where an encoder and a language model meet that have never met:
-alignment trains the projector alone, LoRA then the language model, on both questions, the second of which the base never heard.
-This shows mechanism, not quality: 32 pixels, two questions.
+`python bench/vision.py --out build/vision`. Pictures: scikit-learn's 1,797 handwritten digits; a fifth is held out. The base
+(CLIP's vision tower, LLaVA's projector, Llama) is made here, knows nothing, and is taught by the product's own loop in full to say
+which digit it sees. Then its projector is made anew, as where an encoder and a language model meet that have never met: alignment
+trains the projector alone, LoRA then the language model, on both questions, the second of which the base never heard. This shows
+mechanism, not quality: 32 pixels, two questions.
 
-Measured by the library's own class on the saved model: share of held-out answers that are right, with Wilson's interval of 95 %, and
-beside it the same answers when every question is asked about another picture.
+Measured by the library's own class on the saved model: share of held-out answers that are right, with Wilson's interval of 95 %,
+and beside it the same answers when every question is asked about another picture.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A tiny LLaVA: CLIP's vision tower, LLaVA's projector and Llama, with LLaVA's processor and a chat template; questions it can learn."""
+"""A tiny LLaVA: CLIP's vision tower, LLaVA's projector, Llama, LLaVA's own processor; questions about pictures that it can learn."""
 
 import random
 from pathlib import Path

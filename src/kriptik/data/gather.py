@@ -268,7 +268,9 @@ def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Take
                 rows.preview.append(one.row)
 
 
-def _take(rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str, seen: int = 0) -> None:
+def _take(
+    rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str, seen: int = 0
+) -> None:
     """`seen`: tokens that its pictures take besides."""
     tokens = text.estimate_tokens(" ".join(chain.from_iterable(split.sides_of(row))))
     kept = rows.doctor.examine(row, record.place, tokens, columns, notes, part)

@@ -6,7 +6,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,7 +55,7 @@ def asked_of(tables: Sequence[Member]) -> list[Asked]:
     for table in tables:
         if table.path.suffix in (".txt", *PROSE):
             continue
-        first = [one for one in islice(read_records(table.path, table.name, table.name), formats.LOOK_AT)]
+        first = list(islice(read_records(table.path, table.name, table.name), formats.LOOK_AT))
         values = [one for one in first if isinstance(one.value, dict)]
         if not values or len(values) < len([one for one in first if not isinstance(one.value, Unreadable)]):
             continue
@@ -93,7 +93,8 @@ def rows_of(asked: Asked, pictures: Sequence[Member], folder: Path) -> Iterator[
             yield Told(record, error=error)
             continue
         notes = tuple(dict.fromkeys(code for one in seen for code in one.notes))
-        yield Told(record, replace(made, row={**row, "images": [kept(one, folder) for one in seen]}), sum(one.places for one in seen), notes)
+        made = replace(made, row={**row, "images": [kept(one, folder) for one in seen]})
+        yield Told(record, made, sum(one.places for one in seen), notes)
 
 
 def _bare(record: Record, column: str | None) -> tuple[Record, list[str]]:

@@ -59,7 +59,9 @@ class Family:
 _LLAVA = Family("model.vision_tower", ("model.multi_modal_projector",))
 _QWEN = Family("model.visual", ("model.visual.merger",), positions=_planar)
 _IDEFICS = Family("model.vision_model", ("model.connector",), "model.text_model")
-FAMILIES = {"llava": _LLAVA, "llava_next": _LLAVA, "qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "smolvlm": _IDEFICS, "idefics3": _IDEFICS}
+FAMILIES = {
+    "llava": _LLAVA, "llava_next": _LLAVA, "qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "smolvlm": _IDEFICS, "idefics3": _IDEFICS,
+}  # fmt: skip
 """By `model_type` of transformers."""
 
 

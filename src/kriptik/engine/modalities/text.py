@@ -199,7 +199,10 @@ def answer(
     seed: int = 0,
     inputs: Mapping[str, Any] | None = None,
 ) -> tuple[str, int]:
-    """(text, tokens made) for a prompt; greedy at temperature 0, else sampled with the seed. `inputs`: what the model takes besides."""
+    """(text, tokens made) for a prompt; greedy at temperature 0, else sampled with the seed.
+
+    `inputs`: what the model takes besides.
+    """
     device = next(bundle.trainee.parameters()).device
     model: Any = bundle.trainee
     if temperature > 0:

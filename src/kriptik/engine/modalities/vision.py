@@ -1,9 +1,9 @@
 """Vision and language: models that read pictures and answer in text, taught by questions about pictures.
 
-Rows: text rows whose turns have `<image>` where a picture stands, and `images`, their files beside the rows' own; or an image with
-its caption. What is trained is the library's whole model; an adapter stands on the language model alone. Objectives and packing are
-those of text: documents lie end to end, each with its own pictures. Settings (`settings.objective`): `caption_prompt`, what is asked
-of a picture that has a caption alone.
+Rows: text rows whose turns have `<image>` where a picture stands, and `images`, their files beside the rows' own; or an image
+with its caption. What is trained is the library's whole model; an adapter stands on the language model alone. Objectives and
+packing are those of text: documents lie end to end, each with its own pictures. Settings (`settings.objective`): `caption_prompt`,
+what is asked of a picture that has a caption alone.
 """
 
 from collections.abc import Sequence
