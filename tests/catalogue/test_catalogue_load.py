@@ -185,6 +185,7 @@ TRAINABLE = {
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
     "music": {"musicgen"},
     "voice": {"speecht5"},
+    "vision_language": {"llava", "llava_next"},
 }
 """Families that the engine has a loader for, by modality."""
 

@@ -1,4 +1,4 @@
-"""A tiny LLaVA: CLIP's vision tower, LLaVA's projector, Llama, LLaVA's own processor; questions about pictures that it can learn."""
+"""A tiny LLaVA: CLIP's vision tower, LLaVA's projector, Llama, LLaVA's own processor; questions about pictures it can learn."""
 
 import random
 from pathlib import Path
