@@ -86,3 +86,139 @@ def preference_rows(folder, count, seed=0):
 def picture():
     """One that no row has."""
     return Image.linear_gradient("L").resize((40, 24)).convert("RGB")
+
+
+def _text(tokenizer, **changes):
+    return {
+        "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024, "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.1, **changes,
+    }
+
+
+def _saved(model_class, config, processor, folder):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model_class(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return Path(folder)
+
+
+def tiny_llava_next(folder):
+    """LLaVA-NeXT: a picture as a whole and in tiles, as its shape asks."""
+    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
+    from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+
+    tokenizer = tiny_processor().tokenizer
+    grid = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+    images = LlavaNextImageProcessorPil(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=grid
+    )
+    processor = LlavaNextProcessor(
+        images, tokenizer, patch_size=PATCH, vision_feature_select_strategy="default", chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=PATCH,
+        projection_dim=32,
+    )
+    config = LlavaNextConfig(
+        vision_config=vision, text_config=LlamaConfig(**_text(tokenizer)), image_grid_pinpoints=grid, image_seq_length=PLACES,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+    )
+    return _saved(LlavaNextForConditionalGeneration, config, processor, folder)
+
+
+def _qwen_tokenizer():
+    tokenizer = tiny.tiny_tokenizer()
+    marks = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [tiny.START, *marks]})
+    tokenizer.chat_template = None
+    return tokenizer
+
+
+def _tiny_qwen(folder, config_class, vision, model_class, processor_class):
+    from transformers import Qwen2VLVideoProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    tokenizer = _qwen_tokenizer()
+    size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    template = TEMPLATE.replace("<image>\n", "<|vision_start|><|image_pad|><|vision_end|>")
+    processor = processor_class(
+        Qwen2VLImageProcessorPil(patch_size=14, size=size), tokenizer, Qwen2VLVideoProcessor(patch_size=14), chat_template=template
+    )
+    text = _text(tokenizer, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]})
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name.removesuffix('_token_id').replace('image', 'image_pad')}|>")
+           for name in ("image_token_id",)}  # fmt: skip
+    config = config_class(
+        text_config=text, vision_config=vision, **ids, video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    return _saved(model_class, config, processor, folder)
+
+
+def tiny_qwen2_vl(folder):
+    """Qwen2-VL: as many tokens as a picture has patches, in a plane."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
+    return _tiny_qwen(folder, Qwen2VLConfig, vision, Qwen2VLForConditionalGeneration, Qwen2VLProcessor)
+
+
+def tiny_qwen2_5_vl(folder):
+    """Qwen2.5-VL: with attention in windows."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+    vision = {"depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 64, "num_heads": 2, "patch_size": 14,
+              "fullatt_block_indexes": [1], "window_size": 28}  # fmt: skip
+    return _tiny_qwen(folder, Qwen2_5_VLConfig, vision, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor)
+
+
+def _tiny_idefics(folder, config_class, model_class, processor):
+    tokenizer = processor.tokenizer
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32,
+              "patch_size": 8}  # fmt: skip
+    config = config_class(
+        vision_config=vision, text_config=LlamaConfig(**_text(tokenizer)), scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE), pad_token_id=tokenizer.pad_token_id,
+    )
+    return _saved(model_class, config, processor, folder)
+
+
+def _idefics_tokenizer():
+    tokenizer = tiny.tiny_tokenizer()
+    places = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    marks = [tiny.START, IMAGE, "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *places]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    tokenizer.chat_template = None
+    return tokenizer
+
+
+def tiny_idefics3(folder):
+    """Idefics3: a picture in tiles with their places told in words."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    processor = Idefics3Processor(images, _idefics_tokenizer(), image_seq_len=4, chat_template=TEMPLATE.replace("<image>\n", IMAGE))
+    return _tiny_idefics(folder, Idefics3Config, Idefics3ForConditionalGeneration, processor)
+
+
+def tiny_smolvlm(folder):
+    """SmolVLM: as Idefics3, with a processor that also takes videos."""
+    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMProcessor, SmolVLMVideoProcessor
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    images = SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    processor = SmolVLMProcessor(
+        images, _idefics_tokenizer(), SmolVLMVideoProcessor(), image_seq_len=4, chat_template=TEMPLATE.replace("<image>\n", IMAGE)
+    )
+    return _tiny_idefics(folder, SmolVLMConfig, SmolVLMForConditionalGeneration, processor)
+
+
+FAMILIES = {
+    "llava": (tiny_llava, False), "llava_next": (tiny_llava_next, False), "idefics3": (tiny_idefics3, False),
+    "qwen2_vl": (tiny_qwen2_vl, True), "qwen2_5_vl": (tiny_qwen2_5_vl, True), "smolvlm": (tiny_smolvlm, True),
+}  # fmt: skip
+"""By `model_type`: who writes a tiny one, and whether its processor needs torchvision."""

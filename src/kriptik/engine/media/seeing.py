@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn import functional
 
@@ -91,12 +92,11 @@ class Kit:
         self.template = processor.chat_template or self.tokenizer.chat_template
         if not self.template:
             raise WorkerError("no_chat_template", "The model has no chat template.", "Choose an instruct model.")
-        self.parts = True
-        self.begin, self.end = "", ""
         self._kept: dict[Path, Seen] = {}
         self._room = KEPT_BYTES
-        self.parts = self._probed().count(self.token) == 1
-        if self._probed().count(self.token) != 1:
+        self.begin, self.end = "", ""
+        self.parts = self._writes(parts=True)
+        if not self.parts and not self._writes(parts=False):
             raise WorkerError("template_refuses", "The chat template does not write pictures.", "Choose another model.")
         start, bos = self.tokenizer("a")["input_ids"][:1], self.tokenizer.bos_token
         if bos and start == [self.tokenizer.bos_token_id] and not self._probed().startswith(bos):
@@ -145,6 +145,14 @@ class Kit:
             parts += [{"type": "image"}] if number else []
             parts += [{"type": "text", "text": piece.strip("\n")}] if piece.strip() else []
         return {**message, "content": parts}
+
+    def _writes(self, *, parts: bool) -> bool:
+        """Whether the template writes a picture once, of turns whose content is parts or one text."""
+        self.parts = parts
+        try:
+            return self._probed().count(self.token) == 1
+        except (TemplateError, TypeError):
+            return False
 
     def _probed(self) -> str:
         return self.written(PROBE, ask=False)
