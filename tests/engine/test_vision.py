@@ -65,13 +65,23 @@ def asked(row, processor):
     return [processor.apply_chat_template(turns[:-1], add_generation_prompt=True), processor.apply_chat_template(turns)]
 
 
-def test_the_loss_is_the_librarys_own(tmp_path):
-    job = job_in(tmp_path, packing=False)
-    session = opened(job)
+def family_base(family):
+    """Who writes a tiny model of a family; skips where its processor cannot be had."""
+    make, needs_torchvision = tiny_vision.FAMILIES[family]
+    if needs_torchvision and not is_torchvision_available():
+        pytest.skip(f"the processor of {family} needs torchvision, which does not load beside torch for CPUs here")
+    return make
+
+
+@pytest.mark.parametrize("family", sorted(tiny_vision.FAMILIES))
+def test_the_loss_is_the_librarys_own(tmp_path, family):
+    """Of every family, rows one by one by the library, and all of them packed into one sequence here."""
+    session = opened(job_in(tmp_path, base=family_base(family), max_seq_len=512))
     session.bundle.trainee.eval()
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base").eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "base")
-    for number, row in enumerate(session.rows.raw):
+    theirs = 0.0
+    for row in session.rows.raw:
         pictures = [Image.open(tmp_path / name).convert("RGB") for name in row["images"]]
         before, whole = asked(row, processor)
         inputs = processor(images=pictures, text=[whole], return_tensors="pt")
@@ -79,8 +89,8 @@ def test_the_loss_is_the_librarys_own(tmp_path):
         labels = inputs["input_ids"].clone()
         labels[:, :start] = labels[:, -1:] = -100  # the line break behind the end of the turn is nothing to learn
         with torch.no_grad():
-            theirs = float(model(**inputs, labels=labels).loss) * int((labels != -100).sum())
-        assert loss_of(session, [number])[0] == pytest.approx(theirs, rel=1e-5)
+            theirs += float(model(**inputs, labels=labels).loss) * int((labels != -100).sum())
+    assert loss_of(session, range(len(session.rows)))[0] == pytest.approx(theirs, rel=1e-5)
 
 
 def test_packed_rows_see_their_own_pictures_alone(tmp_path):
@@ -203,17 +213,26 @@ def test_answers_about_pictures_are_not_sampled_for_training(tmp_path):
         session.modality.generate(session.bundle, session.rows.encoded, {})
 
 
-@pytest.mark.parametrize("family", sorted(set(tiny_vision.FAMILIES)))
-def test_every_family_learns_and_says_the_same_when_read_again(tmp_path, family):
-    make, needs_torchvision = tiny_vision.FAMILIES[family]
-    if needs_torchvision and not is_torchvision_available():
-        pytest.skip(f"the processor of {family} needs torchvision, which does not load beside torch for CPUs here")
-    job = job_in(tmp_path, base=make, ways=["lora"], max_seq_len=512, count=8, epochs=3, learning_rate=1e-2)
+@pytest.mark.parametrize("family", sorted(tiny_vision.FAMILIES))
+def test_every_family_learns_and_answers_alike_when_read_again(tmp_path, family):
+    (tmp_path / "media").mkdir(parents=True)
+    tiny_vision.picture().save(tmp_path / "media" / "held.png")
+    prompt = SamplePrompt(messages=[{"role": "user", "content": "<image>\nWhat is this?"}], images=["media/held.png"])
+    base, sizes = family_base(family), {"max_seq_len": 512, "count": 8, "epochs": 3, "learning_rate": 1e-2}
+    job = job_in(tmp_path, base=base, ways=["projector", "lora"], samples=[prompt], **sizes)
     said = []
     train(job, said.append, toy.running)
     assert said[-1].eval_after.loss < 0.9 * said[-1].eval_before.loss
-    config = AutoModelForImageTextToText.from_pretrained(tmp_path / "run" / "result" / "model").config
-    assert config.model_type == family and family in seeing.FAMILIES
+    folder = tmp_path / "run" / "result" / "model"
+    model, processor = AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert model.config.model_type == family
+    parts = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+    inputs = processor(images=[tiny_vision.picture()], text=[text], return_tensors="pt")
+    made = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+    theirs = processor.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
+    ours = [one for one in said if one.type == "sample"][-1].output
+    assert ours and ours == theirs.strip()
 
 
 def test_every_known_family_is_tested():
