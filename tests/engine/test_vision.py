@@ -1,6 +1,7 @@
 """Vision-language models: losses are the library's own, pictures stay with their rows, alignment then LoRA is exact and leaves what it
 learnt."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from test_exact import freeze_at
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.import_utils import is_torchvision_available
 
-from kriptik.engine import pieces, stage
+from kriptik.engine import export as exporting
+from kriptik.engine import pieces, stage, testing
+from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.text.heads import loss_sum
 from kriptik.engine.train import train
 from kriptik.spec.catalogue import Point
-from kriptik.spec.errors import DataError, WorkerError
+from kriptik.spec.errors import BadInputError, DataError, WorkerError
 from kriptik.spec.events import CurrentSample
+from kriptik.spec.export import ExportOrder, ExportRequest
 from kriptik.spec.job import LoraSettings, SamplePrompt, Stage, StageSettings
+from kriptik.spec.testing import TestRequest
 
 ENDLESS = tiny_vision.TEMPLATE.replace("{{ '<|im_end|>' + '\\n' }}", "{{ ' ' }}")
 """Without an end of turn, as LLaVA-1.5's."""
@@ -67,13 +72,13 @@ def asked(row, processor):
 
 def family_base(family):
     """Who writes a tiny model of a family; skips where its processor cannot be had."""
-    make, needs_torchvision = tiny_vision.FAMILIES[family]
+    make, needs_torchvision = {**tiny_vision.FAMILIES, **tiny_vision.OTHERS}[family]
     if needs_torchvision and not is_torchvision_available():
         pytest.skip(f"the processor of {family} needs torchvision, which does not load beside torch for CPUs here")
     return make
 
 
-@pytest.mark.parametrize("family", sorted(tiny_vision.FAMILIES))
+@pytest.mark.parametrize("family", sorted([*tiny_vision.FAMILIES, *tiny_vision.OTHERS]))
 def test_the_loss_is_the_librarys_own(tmp_path, family):
     """Of every family, rows one by one by the library, and all of them packed into one sequence here."""
     session = opened(job_in(tmp_path, base=family_base(family), max_seq_len=512))
@@ -196,6 +201,54 @@ def test_alignment_then_lora_is_exact_and_leaves_both(tmp_path, precision):
     moved = {name for name, one in model.items() if not torch.equal(one, base[name])}
     assert any("multi_modal_projector" in name for name in moved), "what was aligned is in the result"
     assert any("language_model.layers" in name for name in moved) and not any("vision_tower" in name for name in moved)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished LoRA run."""
+    job = job_in(tmp_path_factory.mktemp("trained"), ways=["lora"], count=8, epochs=3, learning_rate=1e-2)
+    train(job, lambda body: None, toy.running)
+    return job
+
+
+def test_exports_are_read_back_and_say_the_same_of_a_picture(trained):
+    order = ExportOrder(id="01EYES", request=ExportRequest(formats=["adapter", "merged"]))
+    result = exporting.export(trained.model_copy(update={"export": order}), lambda body: None).result
+    assert [check.name for check in result.parity] == ["merged"] and result.parity[0].passed
+    assert 0.5 * result.bytes < result.predicted_bytes < 2 * result.bytes
+    folder = Path(trained.run_dir) / result.folder
+    merged = AutoModelForImageTextToText.from_pretrained(folder / "model").eval()
+    base = AutoModelForImageTextToText.from_pretrained(trained.base_model.path)
+    adapted = attach(base, folder / "adapter").eval()
+    asked = "".join(["<|im_start|>user\n", "<image>", "\nWhat is this?<|im_end|>\n"])
+    inputs = AutoProcessor.from_pretrained(folder / "model")(images=[tiny_vision.picture()], text=[asked], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(merged(**inputs).logits, adapted(**inputs).logits, atol=1e-4)
+
+
+def test_what_is_no_language_model_alone_is_not_written_as_gguf(trained):
+    order = ExportOrder(id="01GGUF", request=ExportRequest(formats=["gguf"]))
+    with pytest.raises(WorkerError) as refused:
+        exporting.export(trained.model_copy(update={"export": order}), lambda body: None)
+    assert refused.value.code == "gguf_not_known" and not (Path(trained.run_dir) / "exports" / "01GGUF").exists()
+
+
+def test_a_model_is_tried_with_a_picture(trained):
+    models = testing.load(trained)
+
+    def told(**changes):
+        return models.answer(TestRequest(text_prompt="What is this?", max_tokens=8, **changes))
+
+    shown = Path(trained.data.train_path).parent / "media"
+    pictures = [base64.b64encode((shown / f"0-{number}.png").read_bytes()).decode() for number in range(8)]
+    said = [told(image_input=one).output for one in pictures]
+    assert said == [told(image_input=f"data:image/png;base64,{one}").output for one in pictures]
+    assert {one.split()[0] for one in said} == {"a"} and told(target="base", image_input=pictures[0]).output != said[0]
+    assert told().output, "a question without a picture is answered too"
+    for bad in ("no base64!", base64.b64encode(b"no picture").decode()):
+        with pytest.raises(BadInputError) as refused:
+            told(image_input=bad)
+        assert refused.value.code == "bad_picture"
 
 
 def test_a_family_that_is_not_known_is_refused(tmp_path):

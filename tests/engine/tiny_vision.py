@@ -222,3 +222,28 @@ FAMILIES = {
     "qwen2_vl": (tiny_qwen2_vl, True), "qwen2_5_vl": (tiny_qwen2_5_vl, True), "smolvlm": (tiny_smolvlm, True),
 }  # fmt: skip
 """By `model_type`: who writes a tiny one, and whether its processor needs torchvision."""
+
+
+def tiny_llava_siglip(folder):
+    """LLaVA around other parts: SigLIP, which has no class token and gives its last layer, and Qwen2."""
+    from transformers import Qwen2Config, SiglipVisionConfig
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    tokenizer = tiny_processor().tokenizer
+    processor = LlavaProcessor(
+        SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}), tokenizer, patch_size=PATCH,
+        vision_feature_select_strategy="full", chat_template=TEMPLATE, num_additional_image_tokens=0,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=SIDE, patch_size=PATCH,
+        vision_use_head=False,
+    )
+    config = LlavaConfig(
+        vision_config=vision, text_config=Qwen2Config(**_text(tokenizer)), image_seq_length=PLACES, vision_feature_layer=-1,
+        vision_feature_select_strategy="full", image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+    )
+    return _saved(LlavaForConditionalGeneration, config, processor, folder)
+
+
+OTHERS = {"llava with SigLIP and Qwen2": (tiny_llava_siglip, False)}
+"""The same families around other encoders and language models."""

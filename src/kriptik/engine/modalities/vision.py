@@ -23,6 +23,7 @@ from kriptik.engine.text.chat import encode_prompt
 from kriptik.engine.text.forms import documents_of, encode_form
 from kriptik.engine.text.heads import TextOutput, defer, plain
 from kriptik.spec.errors import DataError, WorkerError
+from kriptik.spec.export import Parity
 from kriptik.spec.job import SamplePrompt, StageSettings
 
 SHOWN_SIDE = 384
@@ -119,7 +120,7 @@ class Vision(Text):
     ) -> tuple[str, int, int]:
         """(text, tokens read, tokens made) of a conversation about pictures; `options` as those of text's `answer`."""
         turns, _ = seeing.pictured({"messages": messages, "images": [str(one) for one in files]}, 0)
-        seen = [bundle.pipeline.see(file, 0) for file in files]
+        seen = [bundle.pipeline.looked(pictures.opened(file, 0)) for file in files]
         ids = encode_prompt(seeing.Reader(bundle.pipeline, seen), turns["messages"])
         inputs = seeing.joined(seen, self._like(bundle))
         if bundle.pipeline.family.positions is not None:
@@ -151,20 +152,19 @@ class Vision(Text):
         def whole(folder: Path) -> None:
             merged: Any = adaptation.merged(bundle)
             if merged is not bundle.trainee:
-                parity.must_pass(self.merged_parity(bundle, merged))
+                parity.must_pass(self.same(bundle, merged, "the merged model against the adapter on its base"))
             merged.save_pretrained(folder)
             bundle.pipeline.processor.save_pretrained(folder)
 
         return leave(bundle, adaptation, run_dir, self.job, whole)
 
-    def merged_parity(self, bundle: Bundle, merged: Any) -> Any:
-        """Whether a merged model says of a drawn picture what the trained one says."""
-        one, two = self.probed(bundle, bundle.trainee), self.probed(bundle, merged)
-        exact = all(next(model.parameters()).dtype.itemsize == 4 for model in (bundle.trainee, merged))
-        limit = parity.MERGED_FP32 if exact else parity.MERGED_HALF
-        return parity.same_logits("merged", "the merged model against the adapter on its base", [one], [two], limit)
+    def same(self, bundle: Bundle, other: Any, what: str) -> Parity:
+        """Whether another model says of a drawn picture what the trained one says."""
+        one, two = self._probed(bundle, bundle.trainee), self._probed(bundle, other)
+        exact = all(next(model.parameters()).dtype.itemsize == 4 for model in (bundle.trainee, other))
+        return parity.same_logits("merged", what, [one], [two], parity.MERGED_FP32 if exact else parity.MERGED_HALF)
 
-    def probed(self, bundle: Bundle, model: Any) -> Tensor:
+    def _probed(self, bundle: Bundle, model: Any) -> Tensor:
         """[tokens, vocabulary]: logits of a question about a drawn picture, fp32 on the CPU."""
         from PIL import Image
 
