@@ -126,7 +126,7 @@ def _placed(models: Models, bundle: Bundle, text: str, request: TestRequest) -> 
 
 
 def _looked(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
-    """(answer about the request's picture, if it has one; no file; tokens read and written). Raises BadInputError for no picture."""
+    """(answer about the request's picture, if it has one; no file; tokens read and written). Raises BadInputError."""
     modality: Any = models.run.modality
     messages = [{"role": "user", "content": text}]
     if request.system_prompt:
