@@ -240,10 +240,6 @@ class Modality:
         """A small file of a row that is a picture, of the kind that `sample_suffix` names; None for what `preview` says whole."""
         return None
 
-    def asked_about(self, prompt: SamplePrompt) -> bytes | None:
-        """A small file of what a prompt asks about, of the kind that `sample_suffix` names; None where it is words alone."""
-        return None
-
     def export(self, bundle: Bundle, adaptation: "Adaptation", run_dir: Path) -> Exported:
         """Leave the result in `run_dir/result` in the ecosystem's format. Must leave the trainee bit-unchanged."""
         raise NotImplementedError
@@ -301,10 +297,8 @@ class Adaptation:
     provides: ClassVar[frozenset[str]] = frozenset()
     adapter: ClassVar[bool] = False
     """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
-
     repeatable: ClassVar[bool] = True
     """Whether a forward leaves no trace, so that it may be done again in the backward (`engine/recompute.py`)."""
-
     merges: ClassVar[bool] = True
     """Whether what is learnt can be folded into plain weights; where it cannot, the adapter is all that a run leaves."""
 

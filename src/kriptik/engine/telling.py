@@ -130,7 +130,7 @@ class Teller:
     def _about(self, prompt: SamplePrompt, number: int) -> str | None:
         """What a prompt asks about, where that is more than words: the same file at every step."""
         modality = self.session.modality
-        content = modality.asked_about(prompt)
+        content = modality.thumbnail({"images": prompt.images}) if prompt.images else None
         return self._put(content, f"asked-{number}{modality.sample_suffix}") if content else None
 
     def _put(self, content: bytes, name: str) -> str:

@@ -129,14 +129,14 @@ class Vision(Text):
         said, made = answer(bundle, ids, inputs=inputs, **options)
         return said, len(ids), made
 
-    def asked_about(self, prompt: SamplePrompt) -> bytes | None:
-        """See Modality."""
-        return self._small(prompt.images[0]) if prompt.images else None
-
     def thumbnail(self, row: dict[str, Any]) -> bytes | None:
-        """See Modality."""
+        """See Modality: its first picture."""
         _, files = seeing.pictured(row, 0)
-        return self._small(files[0]) if files else None
+        if not files:
+            return None
+        picture = pictures.opened(self._root() / files[0], 0)
+        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+        return pictures.png(picture)
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
@@ -188,11 +188,6 @@ class Vision(Text):
     def _like(self, bundle: Bundle) -> Tensor:
         """A weight of what looks at pictures: their device and type of number."""
         return next(plain(bundle.trainee).get_submodule(bundle.pipeline.family.encoder).parameters())
-
-    def _small(self, file: str) -> bytes:
-        picture = pictures.opened(self._root() / file, 0)
-        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-        return pictures.png(picture)
 
     def _root(self) -> Path:
         return Path(self.job.data.train_path).parent if self.job.data else Path(self.job.run_dir)
