@@ -35,6 +35,8 @@ class Text(Modality):
     provides: ClassVar[frozenset[str]] = frozenset({"tokens", "layers"})
     kind: ClassVar[str] = "a language model"
     """As what a base is loaded."""
+    shares: ClassVar[bool] = True
+    """Whether the same tokens at the beginning of two documents are the same beginning."""
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or an architecture that cannot be trained."""
@@ -106,7 +108,7 @@ class Text(Modality):
         rows = [row for one in bins for row in one if row.length]
         by_row = [documents_of(row) for row in rows]
         pieces = [document for several in by_row for document in several]
-        alike = bundle.trainee.config._attn_implementation == documents.NAME
+        alike = self.shares and bundle.trainee.config._attn_implementation == documents.NAME
         tree = (sharing.shared if alike else sharing.apart)([one["ids"] for one in pieces])
         keep: list[int] = []
         targets: list[int] = []

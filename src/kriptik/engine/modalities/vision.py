@@ -37,6 +37,7 @@ class Vision(Text):
     provides: ClassVar[frozenset[str]] = frozenset({"tokens", "projector"})
     sample_suffix: ClassVar[str] = ".png"
     kind: ClassVar[str] = "a vision-language model"
+    shares: ClassVar[bool] = False
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or a family that cannot be trained, and without what it needs."""
@@ -68,7 +69,7 @@ class Vision(Text):
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: token ids with each picture's places among them, and the names of the pictures."""
-        asked = settings.objective.get("caption_prompt", seeing.CAPTION_PROMPT)
+        asked = self.job.stages[0].settings.objective.get("caption_prompt", seeing.CAPTION_PROMPT)
         row, files = seeing.pictured(row, index, str(asked))
         seen = [bundle.pipeline.see(self._root() / file, index) for file in files]
         found = encode_form(seeing.Reader(bundle.pipeline, seen), row, index, form, settings.max_seq_len)
