@@ -2,6 +2,7 @@
 
 import base64
 import json
+import zipfile
 from pathlib import Path
 
 import lives
@@ -15,12 +16,14 @@ from test_exact import freeze_at
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.import_utils import is_torchvision_available
 
+from kriptik.data import prepare
 from kriptik.engine import export as exporting
 from kriptik.engine import pieces, stage, testing
 from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.text.heads import loss_sum
 from kriptik.engine.train import train
+from kriptik.pipeline import job as planned
 from kriptik.spec.catalogue import Point
 from kriptik.spec.errors import BadInputError, DataError, WorkerError
 from kriptik.spec.events import CurrentSample
@@ -250,6 +253,26 @@ def test_a_model_is_tried_with_a_picture(trained):
         with pytest.raises(BadInputError) as refused:
             told(image_input=bad)
         assert refused.value.code == "bad_picture"
+
+
+def test_rows_train_as_they_are_prepared(tmp_path):
+    rows = tiny_vision.question_rows(tmp_path, 16)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        lines = []
+        for number, row in enumerate(rows):
+            with Image.open(tmp_path / row["images"][0]) as picture, archive.open(f"{number}.png", "w") as file:
+                picture.resize((64 + number, 64)).save(file, "PNG")
+            lines.append(json.dumps({"image": f"{number}.png", "question": "What is this?", "answer": f"{number} pieces of it"}))
+        archive.writestr("rows.jsonl", "\n".join(lines))
+    made = prepare.prepare(tmp_path / "set.zip", tmp_path / "data", name="set.zip", capability="multimodal")
+    held = [json.loads(line) for line in Path(made.eval_path).read_text().splitlines()]
+    prompts = planned.sample_prompts(held, 1, "vision_language")
+    said = []
+    job = job_in(tmp_path, samples=prompts, epochs=3).model_copy(update={"data": made.ref()})
+    train(job, said.append, toy.running)
+    assert said[-1].eval_after.loss < said[-1].eval_before.loss
+    shown = [one for one in said if one.type == "sample"]
+    assert shown[-1].expected.endswith("pieces of it") and shown[-1].file
 
 
 def test_a_family_that_is_not_known_is_refused(tmp_path):
