@@ -137,21 +137,22 @@ def _qwen_tokenizer():
     return tokenizer
 
 
-def _tiny_qwen(folder, config_class, vision, model_class, processor_class):
+def _tiny_qwen(folder, config_class, vision, model_class, processor_class, patch=14, mrope=(), **sizes):
     from transformers import Qwen2VLVideoProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     tokenizer = _qwen_tokenizer()
-    size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    size = {"shortest_edge": (2 * patch) ** 2, "longest_edge": (4 * patch) ** 2}
     template = TEMPLATE.replace("<image>\n", "<|vision_start|><|image_pad|><|vision_end|>")
     processor = processor_class(
-        Qwen2VLImageProcessorPil(patch_size=14, size=size), tokenizer, Qwen2VLVideoProcessor(patch_size=14), chat_template=template
+        Qwen2VLImageProcessorPil(patch_size=patch, size=size), tokenizer, Qwen2VLVideoProcessor(patch_size=patch),
+        chat_template=template,
     )
-    text = _text(tokenizer, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]})
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name.removesuffix('_token_id').replace('image', 'image_pad')}|>")
-           for name in ("image_token_id",)}  # fmt: skip
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3], **dict(mrope)}
     config = config_class(
-        text_config=text, vision_config=vision, **ids, video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        text_config=_text(tokenizer, rope_parameters=rope, **sizes), vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     )
@@ -173,6 +174,52 @@ def tiny_qwen2_5_vl(folder):
     vision = {"depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 64, "num_heads": 2, "patch_size": 14,
               "fullatt_block_indexes": [1], "window_size": 28}  # fmt: skip
     return _tiny_qwen(folder, Qwen2_5_VLConfig, vision, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor)
+
+
+def tiny_qwen3_vl(folder):
+    """Qwen3-VL: what several layers of the encoder see goes into several layers of the language model."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+    vision = {"depth": 3, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 64, "num_heads": 2, "patch_size": 16,
+              "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}  # fmt: skip
+    return _tiny_qwen(
+        folder, Qwen3VLConfig, vision, Qwen3VLForConditionalGeneration, Qwen3VLProcessor, patch=16,
+        mrope={"mrope_interleaved": True}, head_dim=16,
+    )
+
+
+def tiny_internvl(folder):
+    """InternVL: LLaVA's parts around an encoder of its own, a picture in tiles."""
+    from transformers import (
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+        Qwen2Config,
+    )
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    tokenizer = tiny.tiny_tokenizer()
+    marks = {
+        "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>",
+    }
+    tokenizer.add_special_tokens({"additional_special_tokens": [tiny.START, *marks.values()]})
+    tokenizer._set_model_specific_special_tokens(marks)
+    tokenizer.chat_template = None
+    size = {"height": SIDE, "width": SIDE}
+    processor = InternVLProcessor(
+        GotOcr2ImageProcessorPil(size=size, min_patches=1, max_patches=3), tokenizer, InternVLVideoProcessor(size=size),
+        image_seq_length=4, chat_template=TEMPLATE.replace("<image>", "<IMG_CONTEXT>"),
+    )
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": [SIDE, SIDE],
+        "patch_size": [PATCH, PATCH],
+    }
+    config = InternVLConfig(
+        vision_config=vision, text_config=Qwen2Config(**_text(tokenizer)), image_seq_length=4,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+    )
+    return _saved(InternVLForConditionalGeneration, config, processor, folder)
 
 
 def _tiny_idefics(folder, config_class, model_class, processor):
@@ -219,7 +266,8 @@ def tiny_smolvlm(folder):
 
 FAMILIES = {
     "llava": (tiny_llava, False), "llava_next": (tiny_llava_next, False), "idefics3": (tiny_idefics3, False),
-    "qwen2_vl": (tiny_qwen2_vl, True), "qwen2_5_vl": (tiny_qwen2_5_vl, True), "smolvlm": (tiny_smolvlm, True),
+    "qwen2_vl": (tiny_qwen2_vl, True), "qwen2_5_vl": (tiny_qwen2_5_vl, True), "qwen3_vl": (tiny_qwen3_vl, True),
+    "internvl": (tiny_internvl, True), "smolvlm": (tiny_smolvlm, True),
 }  # fmt: skip
 """By `model_type`: who writes a tiny one, and whether its processor needs torchvision."""
 

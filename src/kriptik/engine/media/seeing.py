@@ -7,6 +7,7 @@ template writes the turns.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ class Family:
 
 _LLAVA = Family("model.vision_tower", ("model.multi_modal_projector",))
 _QWEN = Family("model.visual", ("model.visual.merger",), positions=_planar)
+_QWEN3 = Family("model.visual", ("model.visual.merger", "model.visual.deepstack_merger_list"), positions=_planar)
 _IDEFICS = Family("model.vision_model", ("model.connector",), "model.text_model")
 FAMILIES = {
-    "llava": _LLAVA, "llava_next": _LLAVA, "qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "smolvlm": _IDEFICS, "idefics3": _IDEFICS,
+    "llava": _LLAVA, "llava_next": _LLAVA, "internvl": _LLAVA, "qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "qwen3_vl": _QWEN3,
+    "smolvlm": _IDEFICS, "idefics3": _IDEFICS,
 }  # fmt: skip
 """By `model_type` of transformers."""
 
@@ -86,12 +89,13 @@ class Seen:
 class Kit:
     """What goes before the model: the library's processor, and how its chat template writes turns with pictures."""
 
-    def __init__(self, processor: Any, family: Family) -> None:
+    def __init__(self, processor: Any, family: Family, model: Any) -> None:
         self.processor, self.family, self.tokenizer = processor, family, processor.tokenizer
         self.token, self.token_id = processor.image_token, int(processor.image_token_id)
         self.template = processor.chat_template or self.tokenizer.chat_template
         if not self.template:
             raise WorkerError("no_chat_template", "The model has no chat template.", "Choose an instruct model.")
+        self._takes = set(signature(type(model).forward).parameters)
         self._kept: dict[Path, Seen] = {}
         self._room = KEPT_BYTES
         self.begin, self.end = "", ""
@@ -122,8 +126,7 @@ class Kit:
             [picture], return_tensors="pt", **(options if isinstance(options, dict) else {})
         )
         told = str(self.processor.replace_image_token(made, 0))
-        unused = set(getattr(self.processor, "unused_input_names", ()))
-        inputs = {name: one for name, one in made.items() if isinstance(one, Tensor) and name not in unused}
+        inputs = {name: one for name, one in made.items() if isinstance(one, Tensor) and name in self._takes}
         return Seen(inputs, told, self.tokenizer(told, add_special_tokens=False)["input_ids"].count(self.token_id))
 
     def written(self, messages: Sequence[Mapping[str, Any]], *, ask: bool, tools: Any = None) -> str:

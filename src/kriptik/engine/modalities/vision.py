@@ -42,8 +42,8 @@ class Vision(Text):
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or a family that cannot be trained, and without what it needs."""
         bundle = super().load()
-        family = seeing.family_of(plain(bundle.trainee).config, self.job.base_model.id)
-        bundle.pipeline = seeing.Kit(bundle.tokenizer, family)
+        family = seeing.family_of(bundle.trainee.config, self.job.base_model.id)
+        bundle.pipeline = seeing.Kit(bundle.tokenizer, family, bundle.trainee)
         bundle.tokenizer = bundle.pipeline.tokenizer
         bundle.targets, bundle.projector = family.targets, family.projector
         bundle.info["library"] = versions("pillow")
