@@ -6,8 +6,10 @@ import struct
 import zipfile
 import zlib
 
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from kriptik.data import images, prepare
 from kriptik.spec.errors import DataError
@@ -213,3 +215,20 @@ def test_pairs_of_answers_about_pictures(tmp_path):
     assert made.report.kind == "image_preferences"
     row = rows_of(tmp_path / "made", "train")[0]
     assert row["prompt"][0]["content"].startswith("<image>\n") and row["images"] and row["rejected"][0]["content"] == "none"
+
+
+def test_a_parquet_file_that_holds_its_pictures(tmp_path):
+    cells = [{"bytes": GOOD[f"{n}.png"], "path": None} for n in range(6)]
+    turns = [[{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": f"number {n}"}] for n in range(6)]
+    parquet.write_table(pyarrow.table({"images": [[one] for one in cells], "messages": turns}), tmp_path / "asked.parquet")
+    made = prepare.prepare(tmp_path / "asked.parquet", tmp_path / "a", name="asked.parquet", capability="multimodal")
+    assert made.report.kind == "image_messages" and made.report.usable == 6
+    for row in [*rows_of(tmp_path / "a"), *rows_of(tmp_path / "a", "eval")]:
+        number = int(row["messages"][1]["content"].removeprefix("number "))
+        assert (tmp_path / "a" / row["images"][0]).read_bytes() == GOOD[f"{number}.png"]
+    bad = [*cells, {"bytes": b"no picture", "path": "x.png"}]
+    parquet.write_table(pyarrow.table({"image": bad, "text": [f"number {n}" for n in range(7)]}), tmp_path / "captions.parquet")
+    made = prepare.prepare(tmp_path / "captions.parquet", tmp_path / "c", name="captions.parquet", capability="image_generation")
+    assert made.report.kind == "images" and made.report.usable == 6
+    rows = [*rows_of(tmp_path / "c"), *rows_of(tmp_path / "c", "eval")]
+    assert {row["caption"] for row in rows} == {f"number {n}" for n in range(6)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
-from kriptik.data import archive, doctor, formats, images, pictured, sounds, split, text
+from kriptik.data import archive, doctor, embedded, formats, images, pictured, sounds, split, text
 from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
@@ -139,6 +139,9 @@ def gathered(
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
         if images.is_picture(name) or sounds.is_sound(name):
             _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), speech=speech)
+        elif embedded.holds_pictures(source, name):
+            pictures, table = embedded.taken_apart(source, name, Path(temporary))
+            _gather_media(rows, pictures, [table], media or Path(temporary), speech=speech)
         elif archive.is_zip(source, name):
             with archive.unpacked(source, Path(temporary), also=images.SUFFIXES | sounds.SUFFIXES) as content:
                 if content.others:
