@@ -119,6 +119,16 @@ def test_rows_without_a_picture_train_beside_others(tmp_path):
     assert train(job, lambda body: None, toy.running).state == "completed"
 
 
+def test_rows_without_a_picture_are_refused_where_ranks_must_look_together(tmp_path):
+    job = job_in(tmp_path, rows=tiny.chat_rows(2))
+    session = opened(job)
+    point = job.stages[0].point.model_copy(update={"strategy": "fsdp"})
+    cut = job.model_copy(update={"stages": [job.stages[0].model_copy(update={"point": point})]})
+    with pytest.raises(DataError) as refused:
+        pieces.modality("vision_language")(cut).encode(session.bundle, session.rows.raw[1], 1, "completion", session.settings)
+    assert refused.value.code == "row_without_picture" and "Row 2" in refused.value.sentence
+
+
 def test_an_answer_about_its_picture_is_shown_on_the_way(tmp_path):
     (tmp_path / "media").mkdir(parents=True)
     tiny_vision.picture().save(tmp_path / "media" / "held.png")

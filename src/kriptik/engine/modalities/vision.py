@@ -28,6 +28,8 @@ from kriptik.spec.job import SamplePrompt, StageSettings
 
 SHOWN_SIDE = 384
 """Pixels of a picture that is shown while it is trained on."""
+CUT = frozenset({"fsdp", "deepspeed"})
+"""Strategies under which ranks that look at no picture would leave the others waiting in the encoder."""
 PROBED = [{"role": "user", "content": f"{seeing.MARK}\nWhat do you see?"}]
 
 
@@ -71,6 +73,9 @@ class Vision(Text):
         """See Modality: token ids with each picture's places among them, and the names of the pictures."""
         asked = self.job.stages[0].settings.objective.get("caption_prompt", seeing.CAPTION_PROMPT)
         row, files = seeing.pictured(row, index, str(asked))
+        if not files and any(stage.point.strategy in CUT for stage in self.job.stages):
+            what = f"Row {index + 1} has no picture, and where weights are cut over GPUs all must look at one together."
+            raise DataError("row_without_picture", what, "Leave such rows out, or train on one GPU.", fields={"row": index + 1})
         seen = [bundle.pipeline.see(self._root() / file, index) for file in files]
         found = encode_form(seeing.Reader(bundle.pipeline, seen), row, index, form, settings.max_seq_len)
         places = sum(one.places for one in seen)
