@@ -6,7 +6,7 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies test-vllm conformance check bench bench-doctor bench-doctor-large lock clean bench-control chaos chaos-night
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies test-vllm test-vlm conformance check bench bench-doctor bench-doctor-large lock clean bench-control chaos chaos-night
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ test-strategies: .venv/.stamp-dev  ## every strategy over two processes × objec
 
 test-vllm: .venv/.stamp-dev  ## rollouts by a real vLLM, in an environment of its own (installs it: minutes, about 2 GB)
 	@KRIPTIK_TEST_VLLM=$$(scripts/vllm.sh) $(PYTEST) tests/engine/test_vllm.py
+
+test-vlm: .venv/.stamp-dev  ## models that see, of families whose processors need torchvision (installs it: minutes, about 6 GB)
+	@PYTHONPATH=$$(scripts/vlm.sh) $(PYTEST) tests/engine/test_vision.py
 
 chaos: .venv/.stamp-dev  ## what CI runs of the chaos suite, with a fresh seed (KRIPTIK_CHAOS_SEED repeats one)
 	@$(TEST_ENV) $(PY) scripts/chaos.py

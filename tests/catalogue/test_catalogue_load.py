@@ -76,7 +76,7 @@ def test_the_35_listed_methods_come_first():
     ids = [m.id for m in ordered_methods()]
     assert len(LISTED) == 35
     assert ids[:35] == LISTED
-    assert {"reward_model", "kto", "simpo", "contrastive", "diffusion_dpo"} == set(ids[35:])
+    assert {"reward_model", "kto", "simpo", "contrastive", "diffusion_dpo", "cross_modal_alignment"} == set(ids[35:])
 
 
 def test_ten_capabilities_with_models_and_data():
@@ -185,6 +185,7 @@ TRAINABLE = {
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
     "music": {"musicgen"},
     "voice": {"speecht5"},
+    "vision_language": {"llava", "llava_next"},
 }
 """Families that the engine has a loader for, by modality."""
 

@@ -59,7 +59,7 @@ def by_id(proofs, engine):
 
 def test_no_proofs_means_all_planned(engine):
     statuses = by_id([], engine)
-    assert len(statuses) == 40
+    assert len(statuses) == 41
     assert {s.status for s in statuses.values()} == {"planned"}
     assert all(s.reason for s in statuses.values())
     assert statuses["lora"].reason == "No conformance proof yet."
@@ -154,7 +154,7 @@ def test_status_of(monkeypatch, tmp_path):
 
 def test_wire_form_is_what_the_command_prints():
     rows = [s.wire() for s in proof.all_statuses()]
-    assert len(rows) == 40
+    assert len(rows) == 41
     zero3 = next(r for r in rows if r["id"] == "deepspeed_zero3")
     assert zero3["aliasOf"] == "full_finetune_deepspeed"
     assert zero3["stages"] == [{"adaptation": "full", "objective": None, "strategy": "deepspeed", "options": {"stage": 3}}]

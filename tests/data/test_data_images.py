@@ -6,8 +6,10 @@ import struct
 import zipfile
 import zlib
 
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from kriptik.data import images, prepare
 from kriptik.spec.errors import DataError
@@ -138,3 +140,95 @@ def test_pairs_of_texts(tmp_path):
     assert made.report.kind == "pairs" and made.report.usable == 20
     row = rows_of(tmp_path / "made")[0]
     assert row["negatives"] == [row["positive"].replace("answer", "other")]
+
+
+QUESTIONS = {
+    "columns": ("rows.jsonl", [{"image": f"{n}.png", "question": "Which colour?", "answer": f"number {n}"} for n in range(6)]),
+    "llava": ("rows.json", [
+        {"image": f"{n}.png", "conversations": [
+            {"from": "human", "value": "<image>\nWhich colour?"}, {"from": "gpt", "value": f"number {n}"}]}
+        for n in range(6)
+    ]),
+    "openai": ("rows.jsonl", [
+        {"messages": [
+            {"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": f"{n}.png"}}, {"type": "text", "text": "\nWhich colour?"}]},
+            {"role": "assistant", "content": f"number {n}"}]}
+        for n in range(6)
+    ]),
+    "list": ("rows.jsonl", [
+        {"images": [f"{n}.png"], "messages": [
+            {"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": f"number {n}"}]}
+        for n in range(6)
+    ]),
+}  # fmt: skip
+
+
+def archive_of(folder, name, rows, **more):
+    table = json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
+    return packed(folder / "set.zip", {**GOOD, **more, name: table.encode()})
+
+
+@pytest.mark.parametrize("shape", QUESTIONS)
+def test_questions_about_pictures_become_the_same_rows(tmp_path, shape):
+    source = archive_of(tmp_path, *QUESTIONS[shape])
+    made = prepare.prepare(source, tmp_path / "made", name="set.zip", capability="multimodal")
+    assert made.report.kind == "image_messages" and made.report.usable == 6
+    rows = [row for part in ("train", "eval") for row in rows_of(tmp_path / "made", part)]
+    assert len({row["key"] for row in rows}) == 6, "the same question about other pictures does not tie rows together"
+    for row in rows:
+        assert row["messages"][0] == {"role": "user", "content": "<image>\nWhich colour?"}
+        (name,) = row["images"]
+        number = int(row["messages"][1]["content"].removeprefix("number "))
+        assert (tmp_path / "made" / name).read_bytes() == GOOD[f"{number}.png"]
+
+
+def test_rows_with_pictures_that_cannot_be_used_are_named(tmp_path):
+    name, rows = QUESTIONS["columns"]
+    odd = ("dot.png", "print.jpg")
+    bad = [{"image": one, "question": "Which?", "answer": f"the {one}"} for one in odd]
+    source = archive_of(tmp_path, name, [*rows, *bad], **{one: ODD[one][0] for one in odd})
+    made = prepare.prepare(source, tmp_path / "made", name="set.zip", capability="multimodal")
+    found = {one.code: one.examples[0] for one in made.report.findings if one.examples}
+    assert found["picture_tiny"].row == 7 and found["picture_tiny"].file == "rows.jsonl"
+    assert made.report.usable == 7 and "picture_converted" in found
+
+
+def test_a_picture_that_is_not_packed_is_said(tmp_path):
+    name, rows = QUESTIONS["columns"]
+    source = archive_of(tmp_path, name, [*rows, {"image": "lost.png", "question": "Which?", "answer": "none"}])
+    with pytest.raises(DataError) as refused:
+        prepare.prepare(source, tmp_path / "made", name="set.zip", capability="multimodal")
+    assert refused.value.code == "no_such_media" and "lost.png" in refused.value.sentence
+
+
+def test_questions_about_one_picture_stay_on_one_side(tmp_path):
+    rows = [{"image": f"{n}.png", "question": f"Question {m}?", "answer": f"{n * m}"} for n in range(6) for m in range(4)]
+    prepare.prepare(archive_of(tmp_path, "rows.jsonl", rows), tmp_path / "made", name="set.zip", capability="multimodal")
+    sides = [{row["images"][0] for row in rows_of(tmp_path / "made", part)} for part in ("train", "eval")]
+    assert not sides[0] & sides[1] and all(sides)
+
+
+def test_pairs_of_answers_about_pictures(tmp_path):
+    rows = [{"image": f"{n}.png", "prompt": "Which colour?", "chosen": f"number {n}", "rejected": "none"} for n in range(6)]
+    made = prepare.prepare(archive_of(tmp_path, "rows.jsonl", rows), tmp_path / "made", name="set.zip", capability="multimodal")
+    assert made.report.kind == "image_preferences"
+    row = rows_of(tmp_path / "made", "train")[0]
+    assert row["prompt"][0]["content"].startswith("<image>\n") and row["images"] and row["rejected"][0]["content"] == "none"
+
+
+def test_a_parquet_file_that_holds_its_pictures(tmp_path):
+    cells = [{"bytes": GOOD[f"{n}.png"], "path": None} for n in range(6)]
+    turns = [[{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": f"number {n}"}] for n in range(6)]
+    parquet.write_table(pyarrow.table({"images": [[one] for one in cells], "messages": turns}), tmp_path / "asked.parquet")
+    made = prepare.prepare(tmp_path / "asked.parquet", tmp_path / "a", name="asked.parquet", capability="multimodal")
+    assert made.report.kind == "image_messages" and made.report.usable == 6
+    for row in [*rows_of(tmp_path / "a"), *rows_of(tmp_path / "a", "eval")]:
+        number = int(row["messages"][1]["content"].removeprefix("number "))
+        assert (tmp_path / "a" / row["images"][0]).read_bytes() == GOOD[f"{number}.png"]
+    bad = [*cells, {"bytes": b"no picture", "path": "x.png"}]
+    parquet.write_table(pyarrow.table({"image": bad, "text": [f"number {n}" for n in range(7)]}), tmp_path / "captions.parquet")
+    made = prepare.prepare(tmp_path / "captions.parquet", tmp_path / "c", name="captions.parquet", capability="image_generation")
+    assert made.report.kind == "images" and made.report.usable == 6
+    rows = [*rows_of(tmp_path / "c"), *rows_of(tmp_path / "c", "eval")]
+    assert {row["caption"] for row in rows} == {f"number {n}" for n in range(6)}

@@ -11,18 +11,22 @@ import tiny
 import tiny_diffusion
 import tiny_encoder
 import tiny_sound
+import tiny_vision
 import torch
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
+    AutoProcessor,
     MusicgenForConditionalGeneration,
     SpeechT5ForTextToSpeech,
 )
 
 from kriptik.engine.adaptations import moe
 from kriptik.engine.adapters import attach
+from kriptik.engine.media import seeing
 from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.text import quantised
@@ -249,7 +253,50 @@ class Voice:
             return model.eval()(**asked, speaker_embeddings=speaker).spectrogram
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music, Voice)}
+class Vision:
+    """LLaVA."""
+
+    modality = "vision_language"
+    precisions = frozenset({None, "fp32", "nf4"})
+    rows = {"supervised": tiny_vision.question_rows, "preferences": tiny_vision.preference_rows}
+    counts = (24, 8)
+    sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 3}
+    rates = {"projector": 1e-2}
+    changes = {}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_vision.tiny_llava(folder)
+
+    def trained(self, run, job):
+        """Logits of the trainee."""
+        return self._logits(run.bundle.trainee, job.base_model.path)
+
+    def adapter(self, job, folder):
+        """Logits of the library's model with the adapter on it by PEFT."""
+        options = {}
+        if job.precision == "nf4":
+            options = quantised.options(torch.float32, "cpu")
+            options["quantization_config"].llm_int8_skip_modules = seeing.FAMILIES["llava"].whole
+        base = AutoModelForImageTextToText.from_pretrained(job.base_model.path, dtype=torch.float32, **options)
+        if job.precision == "nf4":
+            quantised.settle(base)
+        return self._logits(PeftModel.from_pretrained(base, folder), job.base_model.path)
+
+    def whole(self, job, folder):
+        """Logits of the saved model, asked through its saved processor."""
+        return self._logits(AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), folder)
+
+    def _logits(self, model, folder):
+        processor = AutoProcessor.from_pretrained(folder)
+        parts = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+        asked = processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+        inputs = processor(images=[tiny_vision.picture()], text=[asked], return_tensors="pt")
+        with torch.no_grad():
+            return model.eval()(**inputs).logits
+
+
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Music, Voice, Vision)}
 
 
 def _logits(model):

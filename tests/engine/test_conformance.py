@@ -43,6 +43,7 @@ PACKAGES = {
     "image": ("torch", "transformers", "peft", "diffusers"),
     "music": ("torch", "transformers", "peft", "soundfile"),
     "voice": ("torch", "transformers", "peft", "soundfile"),
+    "vision_language": ("torch", "transformers", "peft", "pillow"),
 }
 """What a proof names the versions of."""
 SAME = {"fp32": (1e-5, 1e-4), "bf16": (3e-2, 3e-2)}

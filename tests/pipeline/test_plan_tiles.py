@@ -1,13 +1,16 @@
 """The six tiles, the whole options, the contract and the job behind a plan."""
 
+from dataclasses import replace
+
 import pytest
 from planning_help import CLOUD, FAQ, NOW, intent, laptop, plan_of
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
+from kriptik.pipeline.plan.data import mismatch, volume_of
 from kriptik.pipeline.plan.moves import cost_of
-from kriptik.pipeline.plan.site import Machine, Site
+from kriptik.pipeline.plan.site import Machine, Rows, Site
 from kriptik.spec.plan import TILE_ORDER
 
 WISHES = [
@@ -147,3 +150,40 @@ def test_sample_prompts_are_held_out_questions():
     assert sample_prompts([pair])[0].expected == "good"
     text = {"text": "one two three four five six seven eight nine ten"}
     assert sample_prompts([text])[0].messages[0]["content"] == "one two three four five"
+
+
+def test_alignment_comes_first_and_stands_on_the_bits_of_what_follows():
+    named = intent("multimodal", methods=["qlora", "cross_modal_alignment"], quality_tier="consumer")
+    plan, _ = plan_of(named, CLOUD)
+    assert plan.choices.method == "cross_modal_alignment+qlora"
+    stages = plan_stages(plan)
+    assert [stage.point.adaptation for stage in stages] == ["projector", "lora"]
+    assert [stage.point.base_precision for stage in stages] == ["nf4", "nf4"] and plan_precision(plan) == "nf4"
+    assert plan_modality(plan) == "vision_language"
+    assert [stage.settings.learning_rate for stage in stages] == [1e-3, 2e-4]
+    longest = load_catalogue().models[plan.choices.base_model].arch.picture_tokens
+    assert all(stage.settings.max_seq_len >= longest for stage in stages), "a picture fits into a row"
+
+
+def test_pictures_with_questions_serve_models_that_see_and_no_others():
+    wish = intent("multimodal", quality_tier="consumer")
+    plan, _ = plan_of(wish, CLOUD)
+    rows = Rows("d", "receipts.zip", 600, 540, 600 * 700, 900, kind="image_messages")
+    attached = plan.choices.model_copy(update={"dataset_id": "d"})
+    assert mismatch(attached, rows) is None
+    assert volume_of(attached, rows).tokens_per_row > 2880, "LLaVA-NeXT takes as many tokens of any picture"
+    assert mismatch(attached, replace(rows, kind="messages")), "words alone teach nothing about pictures"
+    text, _ = plan_of(intent("chat", quality_tier="consumer"), CLOUD)
+    assert mismatch(text.choices.model_copy(update={"dataset_id": "d"}), rows)
+    assert mismatch(attached.model_copy(update={"method": "dpo"}), rows), "pairs of answers are another kind of rows"
+    assert mismatch(attached.model_copy(update={"method": "dpo"}), replace(rows, kind="image_preferences")) is None
+
+
+def test_prompts_about_pictures_name_them():
+    turns = [{"role": "user", "content": "<image>\nWhat is the total?"}, {"role": "assistant", "content": "12.40"}]
+    found = sample_prompts([{"messages": turns, "images": ["media/a.png"]}], modality="vision_language")
+    assert found[0].images == ["media/a.png"] and found[0].expected == "12.40"
+    caption = {"image": "media/b.png", "caption": "a red bus"}
+    asked = sample_prompts([caption], modality="vision_language")[0]
+    assert asked.images == ["media/b.png"] and asked.expected == "a red bus" and "<image>" in asked.messages[0]["content"]
+    assert sample_prompts([caption], modality="image")[0].messages[0]["content"] == "a red bus"

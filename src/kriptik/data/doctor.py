@@ -34,6 +34,7 @@ NEEDS: dict[RowKind, RowNeed] = {
     "checked": "prompts_with_check",
     "pairs": "pairs",
     "sound_pairs": "preferences",
+    "image_preferences": "preferences",
 }
 DROPPED = "dropped"
 _AROUND = 40
@@ -245,7 +246,7 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     if kind in NEEDS:
         return catalogue.row_requirements[NEEDS[kind]]
     several = catalogue.data_requirements.get(capability or "", [])
-    if kind == "images":
+    if kind in ("images", "image_messages"):
         return next((one for one in several if one.type == "image"), catalogue.row_requirements["subject_images"])
     if kind == "sounds":
         return next((one for one in several if one.type == "audio"), catalogue.row_requirements["transcribed_speech"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
-from kriptik.data import archive, doctor, formats, images, sounds, split, text
+from kriptik.data import archive, doctor, embedded, formats, images, pictured, sounds, split, text
 from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
@@ -139,6 +139,9 @@ def gathered(
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
         if images.is_picture(name) or sounds.is_sound(name):
             _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), speech=speech)
+        elif embedded.holds_pictures(source, name):
+            pictures, table = embedded.taken_apart(source, name, Path(temporary))
+            _gather_media(rows, pictures, [table], media or Path(temporary), speech=speech)
         elif archive.is_zip(source, name):
             with archive.unpacked(source, Path(temporary), also=images.SUFFIXES | sounds.SUFFIXES) as content:
                 if content.others:
@@ -216,10 +219,41 @@ def _gather_media(
         _take_media(rows, ((one, one.units) for one in sounds.take(heard, tables, folder, speech=speech)))
         if speech and len(rows.traits):
             rows.doctor.note("speakers_unchecked")
+    elif asked := pictured.asked_of(tables):
+        _gather_asked(rows, asked, seen, folder)
+        return
     else:
         rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
         _take_media(rows, ((one, one.patches) for one in images.take(seen, tables, folder)))
     rows.columns = {name: name for name in rows.found}
+
+
+def _gather_asked(rows: Gathered, asked: list[pictured.Asked], seen: list[archive.Member], folder: Path) -> None:
+    """Takes questions about pictures in. The texts are examined; which rows are alike, pictures and texts say together."""
+    first = asked[0].layout
+    rows.kind, rows.format, rows.columns = pictured.KINDS[first.kind], first.format, first.columns
+    rows.found = list(first.found)
+    for one in asked:
+        if one.layout.kind != first.kind:
+            what = f"{one.table.name} holds rows of kind {one.layout.kind}, {asked[0].table.name} of {first.kind}."
+            raise DataError("mixed_kinds", what, "Send one kind of row at a time.", fields={"file": one.table.name})
+        rows.files.append(one.table.name)
+        part = _part(one.table.name)
+        for told in pictured.rows_of(one, seen, folder):
+            rows.read += 1
+            if told.error is not None and told.error.code.startswith("picture_"):
+                rows.doctor.note(told.error.code, told.record.place, told.error.sentence)
+                continue
+            if told.error is not None:
+                _unreadable(rows, told.record.place, told.error)
+                continue
+            for code in told.notes:
+                rows.doctor.note(code, told.record.place)
+            made = told.made
+            if made is not None and made.problem:
+                rows.doctor.note(made.problem, told.record.place, text.shorten(str(told.record.value)))
+            if made is not None and made.row is not None:
+                _take(rows, made.row, told.record, one.layout.columns, made.notes, part, told.patches)
 
 
 def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Taken, int]]) -> None:
@@ -237,14 +271,17 @@ def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Take
                 rows.preview.append(one.row)
 
 
-def _take(rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str) -> None:
+def _take(
+    rows: Gathered, row: Row, record: Record, columns: dict[str, str], notes: tuple[str, ...], part: str, seen: int = 0
+) -> None:
+    """`seen`: tokens that its pictures take besides."""
     tokens = text.estimate_tokens(" ".join(chain.from_iterable(split.sides_of(row))))
     kept = rows.doctor.examine(row, record.place, tokens, columns, notes, part)
     if kept is None:
         return
     rows.spool.add(kept)
     rows.traits.append(split.traits(kept))
-    rows.tokens.append(tokens)
+    rows.tokens.append(tokens + seen)
     rows.numbers.append(record.place.row)
     rows.sources.append(len(rows.files) - 1)
     if rows.near:

@@ -24,6 +24,7 @@ SAME_SUFFIX = {".jpeg": ".jpg", ".tiff": ".tif"}
 MOST_PIXELS = 64_000_000
 LEAST_SIDE = 64
 PATCH = 16
+SEEN_PATCH = 28
 MOST_PATCHES = 4096
 IMAGE_COLUMNS = ("file_name", "image", "file", "filename", "picture", "photo", "image_path", "path")
 MEDIA = "media"
@@ -45,6 +46,11 @@ class Picture:
     def patches(self) -> int:
         """Of 16 pixels, as a model of usual resolution sees it: what the planner counts instead of tokens."""
         return max(1, min(MOST_PATCHES, self.width * self.height // PATCH**2))
+
+    @property
+    def places(self) -> int:
+        """Tokens it takes in a model that reads pictures as they are (Qwen2-VL: one for 28 × 28 pixels)."""
+        return max(1, min(MOST_PATCHES, self.width * self.height // SEEN_PATCH**2))
 
 
 @dataclass(frozen=True)
@@ -74,15 +80,21 @@ def take(pictures: list[Member], tables: list[Member], folder: Path) -> Iterator
         except DataError as error:
             yield Taken(place, member.name, problem=error.code)
             continue
-        name = f"{MEDIA}/{hashlib.sha256(picture.content).hexdigest()[:32]}{picture.suffix}"
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            target.write_bytes(picture.content)
+        name = kept(picture, folder)
         caption = captions.get(member.name, "")
         row: Row = {"image": name, "caption": caption, "width": picture.width, "height": picture.height}
         notes = (*picture.notes, *(() if caption else ("picture_no_caption",)))
         yield Taken(place, member.name, row, picture.patches, notes)
+
+
+def kept(picture: Picture, folder: Path) -> str:
+    """Writes it to `folder`/media unless it is there; returns its path under `folder`, which its content gives."""
+    name = f"{MEDIA}/{hashlib.sha256(picture.content).hexdigest()[:32]}{picture.suffix}"
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.write_bytes(picture.content)
+    return name
 
 
 def look(path: Path, name: str) -> Picture:

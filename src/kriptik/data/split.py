@@ -76,6 +76,8 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
         return [row["image"]], []
     if "positive" in row:
         return [row["query"]], [row["positive"]]
+    if "images" in row:  # many questions are asked in the same words: what must not be on both sides is a picture
+        return row["images"], []
     turns = row.get("messages") or [*row["prompt"], *row.get("chosen", ()), *row.get("rejected", ()), *row.get("completion", ())]
     asked = [turn["content"] for turn in turns if turn["role"] == "user"]
     said = [turn["content"] for turn in turns if turn["role"] == "assistant" and turn["content"].strip()]
@@ -95,7 +97,7 @@ def exact_form(row: Row) -> str:
         return row["image"]
     if "positive" in row:
         return "\x1e".join([_plain(row["query"]), _plain(row["positive"])])
-    pieces = []
+    pieces = list(row.get("images", ()))
     for part in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(part, ()):
             pieces.append("\x1f".join((part, turn["role"], _plain(turn["content"]), str(turn.get("tool_calls", "")))))

@@ -31,6 +31,8 @@ ROLES = {
     "function_call": "assistant",
     "tool_call": "assistant",
 }
+IMAGE_PARTS = ("image", "image_url", "input_image")
+"""Kinds of content parts that are pictures."""
 CALLING = ("function_call", "tool_call")
 """Roles, and names of a field, under which a call stands by itself: {"name", "arguments"}, or its JSON."""
 SPEAKERS = re.compile(r"\n\n\s*(Human|Assistant):")

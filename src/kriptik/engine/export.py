@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kriptik.engine import hub
-from kriptik.engine.interfaces import Adaptation, Bundle
+from kriptik.engine.interfaces import Adaptation, Bundle, Modality
+from kriptik.engine.modalities.vision import Vision
 from kriptik.engine.testing import restored
 from kriptik.engine.text import gguf_read, gguf_write, modelfile, parity, scoring
 from kriptik.engine.text.card import base_name, write_card
@@ -38,6 +39,7 @@ class Work:
     order: ExportOrder
     emit: Callable[[WorkerBody], None]
     bundle: Bundle
+    modality: Modality
     adaptation: Adaptation
     part: Path
     predicted: int = 0
@@ -75,7 +77,7 @@ def export(job: TrainJob, emit: Callable[[WorkerBody], None]) -> ExportDone:
     emit(ExportMoved(progress=0.02, message=f"Loading {base_name(job)} with what was trained"))
     run, adaptation = restored(job)
     part = folder.with_name(f".{order.id}")
-    work = Work(job, order, emit, run.bundle, adaptation, part)
+    work = Work(job, order, emit, run.bundle, run.modality, adaptation, part)
     refuse(work)
     for left in folder.parent.glob(".*"):  # of exports that were ended in the middle
         shutil.rmtree(left, ignore_errors=True)
@@ -118,6 +120,8 @@ def refuse(work: Work) -> None:
         )
     if (work.wants_gguf or "merged" in work.forms) and not work.adaptation.merges:
         raise WorkerError("no_merged", "What this method learnt cannot be folded into the base.", "Export the adapter instead.")
+    if work.wants_gguf and isinstance(work.modality, Vision):
+        raise WorkerError("gguf_not_known", "A model that sees cannot be written as GGUF yet.", "Export it merged.")
     if work.wants_gguf:
         if _scores(work.bundle):
             raise WorkerError("gguf_not_known", "A reward model cannot be written as GGUF.", "Export it merged.")
@@ -142,7 +146,7 @@ def predict(work: Work) -> tuple[int, int]:
     config = _config(work.bundle)
     weights = parameters_of(config)
     wide = 2 if str(getattr(config, "dtype", "")).endswith(("bfloat16", "float16")) else 4
-    vocabulary = 120 * config.vocab_size
+    vocabulary = 120 * config.get_text_config().vocab_size
     kept = needed = 0
     if "adapter" in work.forms:
         kept += trained + vocabulary
@@ -158,10 +162,12 @@ def predict(work: Work) -> tuple[int, int]:
 def parameters_of(config: Any) -> int:
     """Weights of the plain model, counted without making it."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    sees = config.get_text_config() is not config
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        model: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_config(config)
+        return sum(p.numel() for p in model.parameters())
 
 
 def _write(work: Work) -> None:
@@ -173,6 +179,9 @@ def _write(work: Work) -> None:
     if not (work.wants_gguf or "merged" in work.forms):
         return
     work.say(0.2, "Merging, and comparing with what was trained")
+    if isinstance(work.modality, Vision):
+        _merged_with_eyes(work, work.modality)
+        return
     rows = parity.token_rows(work.bundle.tokenizer)
     reference = _merged(work, rows)
     if work.wants_gguf:
@@ -205,6 +214,22 @@ def _merged(work: Work, rows: list[list[int]]) -> Any:
     return got
 
 
+def _merged_with_eyes(work: Work, modality: Vision) -> None:
+    """Writes the merged model with its processor; compares what the model read back says of a picture."""
+    from transformers import AutoModelForImageTextToText
+
+    folder = work.part / MERGED
+    merged: Any = work.adaptation.merged(work.bundle)
+    merged.save_pretrained(folder)
+    work.bundle.pipeline.processor.save_pretrained(folder)
+    dtype, device = next(merged.parameters()).dtype, next(work.bundle.trainee.parameters()).device
+    del merged
+    gc.collect()
+    again: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, trust_remote_code=False, use_safetensors=True)
+    what = "the merged model, read back, against the trained one, about a picture"
+    work.checks.append(parity.must_pass(modality.same(work.bundle, again.to(device), what)))
+
+
 def _gguf(work: Work, rows: list[list[int]], reference: Any) -> None:
     """Writes the GGUF file and, for Ollama, its Modelfile; compares vocabulary, template and logits with the merged model."""
     kind, tokenizer, config = work.order.request.gguf_type, work.bundle.tokenizer, _config(work.bundle)
@@ -233,7 +258,7 @@ def commands_of(work: Work) -> list[UseCommand]:
     """How to run what was written, from inside its folder; what goes to the hub is served from there."""
     found = []
     if "merged" in work.forms and not _scores(work.bundle):
-        most, target = _config(work.bundle).max_position_embeddings, work.order.request.hub
+        most, target = _config(work.bundle).get_text_config().max_position_embeddings, work.order.request.hub
         where = target.repo_id if target else f"./{MERGED}"
         found.append(UseCommand(name="vllm", command=f"vllm serve {where} --served-model-name kriptik --max-model-len {most}"))
     if work.wants_gguf:

@@ -16,6 +16,7 @@ reference       the adaptation can show the model before this stage    (adaptati
 tokens          `generate` and `token_log_probs` exist                 (modality)
 noise           `add_noise` and prediction targets exist               (modality)
 pairs           rows encode to (anchor, positive) embeddings           (modality)
+projector       `Bundle.projector` names what lies between encoder and language model (modality)
 layers          `layers` can cut the trainee into pipeline stages      (modality)
 """
 
@@ -67,6 +68,8 @@ class Bundle:
     """The library's own object around trainee and parts, where there is one (diffusers)."""
     targets: str | None = None
     """The layers that 'all-linear' means here, as a regular expression; None: all of them."""
+    projector: tuple[str, ...] = ()
+    """Names of the modules that turn what an encoder sees into what the language model reads."""
     unquantised: Callable[[], nn.Module] | None = None
     """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
 
@@ -294,10 +297,8 @@ class Adaptation:
     provides: ClassVar[frozenset[str]] = frozenset()
     adapter: ClassVar[bool] = False
     """What is learnt stands beside frozen weights, and `save` writes an adapter for them. Else it is in the weights themselves."""
-
     repeatable: ClassVar[bool] = True
     """Whether a forward leaves no trace, so that it may be done again in the backward (`engine/recompute.py`)."""
-
     merges: ClassVar[bool] = True
     """Whether what is learnt can be folded into plain weights; where it cannot, the adapter is all that a run leaves."""
 

@@ -17,6 +17,7 @@ ADAPTATIONS = {
     "adalora": "kriptik.engine.adaptations.adalora:AdaLora",
     "lora_moe": "kriptik.engine.adaptations.lora_moe:LoraMoe",
     "moe": "kriptik.engine.adaptations.moe:Moe",
+    "projector": "kriptik.engine.adaptations.projector:Projector",
     "mora": "kriptik.engine.adaptations.mora:Mora",
     "relora": "kriptik.engine.adaptations.relora:ReLora",
     "vera": "kriptik.engine.adaptations.vera:Vera",
@@ -50,6 +51,7 @@ MODALITIES = {
     "image": "kriptik.engine.modalities.image:Image",
     "music": "kriptik.engine.modalities.music:Music",
     "text": "kriptik.engine.modalities.text:Text",
+    "vision_language": "kriptik.engine.modalities.vision:Vision",
     "voice": "kriptik.engine.modalities.voice:Voice",
 }
 

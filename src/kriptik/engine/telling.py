@@ -9,6 +9,7 @@ from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import Place
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.events import CurrentSample, EvalResult, Metrics, QualitySample, WorkerBody
+from kriptik.spec.job import SamplePrompt
 
 EVAL_CHUNK = 64
 """Held-out rows scored between two looks at what is wanted."""
@@ -108,7 +109,7 @@ class Teller:
                 if session.runtime.rank == 0:
                     with session.shown(), session.quiet():
                         output = session.modality.sample(session.bundle, prompt, session.settings)
-            file = self._kept(output, number) if isinstance(output, bytes) else None
+            file = self._kept(output, number) if isinstance(output, bytes) else self._about(prompt, number)
             self.emit(
                 QualitySample(
                     stage=session.stage,
@@ -125,6 +126,12 @@ class Teller:
         """A sample's file; samples of all steps stay."""
         session = self.session
         return self._put(content, f"s{session.stage}-{session.step:06d}-{number}{session.modality.sample_suffix}")
+
+    def _about(self, prompt: SamplePrompt, number: int) -> str | None:
+        """What a prompt asks about, where that is more than words: the same file at every step."""
+        modality = self.session.modality
+        content = modality.thumbnail({"images": prompt.images}) if prompt.images else None
+        return self._put(content, f"asked-{number}{modality.sample_suffix}") if content else None
 
     def _put(self, content: bytes, name: str) -> str:
         """Puts bytes into the run's folder of samples; returns the path relative to the run's."""

@@ -1,8 +1,10 @@
 """Trying a model: base and tuned loaded once, answering the same requests."""
 
+import base64
 import copy
 import hashlib
 import json
+import tempfile
 import time
 from contextlib import nullcontext
 from decimal import Decimal
@@ -15,13 +17,14 @@ from kriptik.engine import lock, pieces
 from kriptik.engine.average import Average
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.interfaces import Adaptation, Bundle
+from kriptik.engine.media import pictures
 from kriptik.engine.modalities.text import answer
 from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import put_back, read_state
 from kriptik.engine.stage import Run, made, replay
 from kriptik.engine.stage import load as load_run
 from kriptik.engine.text.chat import encode_prompt
-from kriptik.spec.errors import BadInputError, WorkerError
+from kriptik.spec.errors import BadInputError, DataError, WorkerError
 from kriptik.spec.job import TrainJob
 from kriptik.spec.testing import TestRequest, TestResult
 
@@ -122,7 +125,27 @@ def _placed(models: Models, bundle: Bundle, text: str, request: TestRequest) -> 
     return json.dumps([round(one, 6) for one in vector]), None, tokens
 
 
-ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "voice": _drawn}
+def _looked(models: Models, bundle: Bundle, text: str, request: TestRequest) -> tuple[str, str | None, int | None]:
+    """(answer about the request's picture, if it has one; no file; tokens read and written). Raises BadInputError."""
+    modality: Any = models.run.modality
+    messages = [{"role": "user", "content": text}]
+    if request.system_prompt:
+        messages.insert(0, {"role": "system", "content": request.system_prompt})
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        if request.image_input:
+            files.append(Path(folder) / "asked")
+            try:
+                files[0].write_bytes(base64.b64decode(request.image_input.rpartition(",")[2], validate=True))
+                pictures.opened(files[0], 0)
+            except (ValueError, DataError) as error:
+                raise BadInputError("bad_picture", "The picture cannot be read.", "Send a PNG, JPEG or WebP in base64.") from error
+        options = {"max_new_tokens": request.max_tokens, "temperature": request.temperature, "seed": request.seed}
+        said, read, made = modality.answer(bundle, messages, files, **options)
+    return said, None, read + made
+
+
+ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "voice": _drawn, "vision_language": _looked}
 """By modality; all others answer in text."""
 
 

@@ -16,6 +16,8 @@ LOOKS = 1
 """How often a run looks at the held-out rows on the way; it does so at its start and end besides."""
 SHORT_RUN_H = 0.5
 LONGEST_NAME = 80
+CAPTION_PROMPT = "<image>\nDescribe the picture."
+"""What a vision-language model is asked where a row has a picture and its caption alone."""
 
 
 def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> list[Stage]:
@@ -62,30 +64,37 @@ def plan_name(plan: TrainingImplementationPlan) -> str:
     return f"{model_of(plan.choices.base_model).title} · {method_title(plan.choices.method)}"[:LONGEST_NAME]
 
 
-def sample_prompts(rows: list[dict[str, object]], count: int = 3) -> list[SamplePrompt]:
+def sample_prompts(rows: list[dict[str, object]], count: int = 3, modality: Modality = "text") -> list[SamplePrompt]:
     """Held-out prompts to answer along the way: the first rows with a question and an answer, spread evenly over the file."""
-    usable = [sample for row in rows if (sample := sample_of(row)) is not None]
+    usable = [sample for row in rows if (sample := sample_of(row, modality)) is not None]
     if not usable:
         return []
     step = max(1, len(usable) // count)
     return usable[::step][:count]
 
 
-def sample_of(row: dict[str, object]) -> SamplePrompt | None:
-    """A prepared row as a prompt with its expected answer; None for rows that ask nothing."""
+def sample_of(row: dict[str, object], modality: Modality = "text") -> SamplePrompt | None:
+    """A prepared row as a prompt with its expected answer; None for rows that ask nothing.
+
+    A caption is what is asked for where pictures are read, and what is asked where they are made.
+    """
     prompt = row.get("prompt") if "prompt" in row else None
     messages = row.get("messages")
     if isinstance(messages, list) and len(messages) >= 2:
         last = messages[-1]
         if last.get("role") == "assistant":
-            return SamplePrompt(messages=[_plain(m) for m in messages[:-1]], expected=str(last.get("content", "")))
+            asked = [_plain(m) for m in messages[:-1]]
+            return SamplePrompt(messages=asked, expected=str(last.get("content", "")), images=_images(row))
     if isinstance(prompt, list) and prompt:
         answer = row.get("chosen") or row.get("completion")
         expected = str(answer[-1].get("content", "")) if isinstance(answer, list) and answer else None
-        return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected)
+        return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected, images=_images(row))
     query, caption = row.get("query"), row.get("caption")
     if isinstance(query, str):
         return SamplePrompt(messages=[{"role": "user", "content": query}], expected=str(row.get("positive", "")))
+    if isinstance(caption, str) and caption and modality == "vision_language":
+        asked = [{"role": "user", "content": CAPTION_PROMPT}]
+        return SamplePrompt(messages=asked, expected=caption, images=[str(row.get("image"))])
     if isinstance(caption, str) and caption:
         return SamplePrompt(messages=[{"role": "user", "content": caption}])
     text = row.get("text")
@@ -96,6 +105,11 @@ def sample_of(row: dict[str, object]) -> SamplePrompt | None:
         cut = min(len(words) // 2, 40)
         return SamplePrompt(messages=[{"role": "user", "content": " ".join(words[:cut])}], expected=" ".join(words[cut : cut + 80]))
     return None
+
+
+def _images(row: dict[str, object]) -> list[str]:
+    images = row.get("images")
+    return [str(one) for one in images] if isinstance(images, list) else []
 
 
 def _plain(message: dict[str, object]) -> dict[str, str]:

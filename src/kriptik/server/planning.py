@@ -201,7 +201,7 @@ def prepare_rows(
             if place >= HELD_OUT_READ:
                 break
             rows.append(record.value)
-    return prepared.ref(), job.sample_prompts(rows, SAMPLES)
+    return prepared.ref(), job.sample_prompts(rows, SAMPLES, job.plan_modality(plan))
 
 
 def stages(plan: TrainingImplementationPlan) -> list[Stage]:

@@ -105,6 +105,8 @@ class Architecture(Noun):
     experts: int | None = None
     experts_per_token: int | None = None
     context: int | None = None
+    picture_tokens: int | None = None
+    """Most that one picture takes, where its size decides little; None: as many as its size gives, or no pictures."""
 
 
 def _to_range(value: Any) -> Any:

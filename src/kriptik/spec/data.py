@@ -17,7 +17,10 @@ DataFormat = Literal[
     "sounds", "sound_pairs",
 ]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
-RowKind = Literal["messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images", "sounds", "sound_pairs"]
+RowKind = Literal[
+    "messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images", "image_messages", "image_preferences",
+    "sounds", "sound_pairs",
+]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
 text         {"text": str}
@@ -28,6 +31,8 @@ checked      {"prompt": [message, …]} and how an answer is checked: "tests" (c
              expression) or "task" (an entry of reasoning-gym); "answer", where one is known
 pairs        {"query": str, "positive": str} and "negatives": [str, …] where there are any
 images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
+image_messages, image_preferences
+             as messages and preferences, "<image>" in a turn where a picture stands, and "images": [path beside the rows' file, …]
 sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
              that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
 sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one

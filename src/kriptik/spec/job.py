@@ -128,6 +128,8 @@ class SamplePrompt(Noun):
 
     messages: list[dict[str, str]]
     expected: str | None = None
+    images: list[str] = []
+    """Pictures that it asks about: files beside the rows', in the order of `<image>` in its turns."""
 
 
 class SelfEnd(Noun):

@@ -20,6 +20,8 @@ class TestRequest(Noun):
     system_prompt: str | None = Field(None, max_length=20_000)
     text_prompt: str | None = Field(None, max_length=100_000)
     code_input: str | None = Field(None, max_length=100_000)
+    image_input: str | None = Field(None, max_length=12_000_000)
+    """A picture that the text asks about: a PNG, JPEG or WebP in base64, bare or as a data URL."""
     max_tokens: int = Field(128, ge=1, le=4096)
     temperature: float = Field(0.0, ge=0, le=5)
     seed: int = 0

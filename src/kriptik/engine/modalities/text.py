@@ -1,6 +1,6 @@
 """Text: causal language models of transformers, chat and raw rows, packed end to end without padding or contamination."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,11 +33,13 @@ class Text(Modality):
     """Language models that predict the next token."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"tokens", "layers"})
+    kind: ClassVar[str] = "a language model"
+    """As what a base is loaded."""
+    shares: ClassVar[bool] = True
+    """Whether the same tokens at the beginning of two documents are the same beginning."""
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or an architecture that cannot be trained."""
-        from transformers import AutoTokenizer
-
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.job.precision not in (*DTYPES, quantised.KIND):
             raise WorkerError(
@@ -47,11 +49,11 @@ class Text(Modality):
         dtype = DTYPES.get(self.job.precision) or (torch.bfloat16 if device == "cuda" else torch.float32)
         base = find_base(self.job)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
+            tokenizer = self._reads(base.folder)
             model = self._model(base.folder, dtype, quantised.options(dtype, device) if four_bits else {})
         except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
             raise WorkerError(
-                "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as a language model: {error}"[:800],
+                "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as {self.kind}: {error}"[:800],
                 "Choose a base model that the catalogue calls trainable.",
             ) from error
         info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
@@ -68,6 +70,12 @@ class Text(Modality):
         else:
             model.to(device)
         return bundle
+
+    def _reads(self, folder: Path) -> Any:
+        """What makes tokens of rows."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
     def _model(self, folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
         from transformers import AutoModelForCausalLM
@@ -100,7 +108,7 @@ class Text(Modality):
         rows = [row for one in bins for row in one if row.length]
         by_row = [documents_of(row) for row in rows]
         pieces = [document for several in by_row for document in several]
-        alike = bundle.trainee.config._attn_implementation == documents.NAME
+        alike = self.shares and bundle.trainee.config._attn_implementation == documents.NAME
         tree = (sharing.shared if alike else sharing.apart)([one["ids"] for one in pieces])
         keep: list[int] = []
         targets: list[int] = []
@@ -185,9 +193,18 @@ class Text(Modality):
 
 
 def answer(
-    bundle: Bundle, ids: list[int], *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0
+    bundle: Bundle,
+    ids: list[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    inputs: Mapping[str, Any] | None = None,
 ) -> tuple[str, int]:
-    """(text, tokens made) for a prompt; greedy at temperature 0, else sampled with the seed."""
+    """(text, tokens made) for a prompt; greedy at temperature 0, else sampled with the seed.
+
+    `inputs`: what the model takes besides.
+    """
     device = next(bundle.trainee.parameters()).device
     model: Any = bundle.trainee
     if temperature > 0:
@@ -201,6 +218,7 @@ def answer(
             top_p=None,
             top_k=None,
             pad_token_id=pad_id(bundle.tokenizer),
+            **(inputs or {}),
             **options,
         )
     said = made[0, len(ids) :].tolist()

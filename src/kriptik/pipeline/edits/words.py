@@ -179,6 +179,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("voice_clone", r"\bvoice[_ ]clon\w+\b"),
     ("temporal_adaptation", r"\btemporal[_ ](?:adapt\w+|adapter|lora)\b"),
     ("contrastive", r"\bcontrastive\b"),
+    ("cross_modal_alignment", r"\b(?:cross[- _]?modal|projector|vision[- ]language)[ _]alignment\b"),
     ("reward_model", r"\breward[_ ]model\b"),
 )
 METHOD_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in METHODS)

@@ -34,6 +34,7 @@ METHODS = {
     "voice_clone": "voice_cloning",
     "temporal_adaptation": "video_generation",
     "contrastive": "embeddings",
+    "cross_modal_alignment": "multimodal",
 }
 _SOURCE = re.compile(
     r"(?:turn|convert|transform|chang|mak|map|verwandel|convert|transform)\w*\s+(?P<what>[^.;!?]{3,70}?)\s+(?:into|in|en|em)\s"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from kriptik.catalogue.load import find_gpu, load_catalogue
 from kriptik.pipeline.plan.fitting import FITS, WITHIN, Fitted, Limits, best_of_models
 from kriptik.pipeline.plan.known import (
+    FIRST,
     TEXT_CAPABILITIES,
     capability_of,
     entries,
@@ -212,7 +213,7 @@ def pinned(intent: TrainingIntent, choices: Choices) -> set[str]:
 
 
 def _in_order(methods: list[str]) -> list[str]:
-    """Supervised stages first, alignment after them, as named otherwise."""
+    """What prepares the model first, then supervised stages, alignment with preferences last; as named otherwise."""
     late = {"alignment": 2, "beyond": 1}
     known = load_catalogue().methods
-    return sorted(dict.fromkeys(methods), key=lambda m: late.get(known[m].category, 0))
+    return sorted(dict.fromkeys(methods), key=lambda m: -1 if m in FIRST else late.get(known[m].category, 0))

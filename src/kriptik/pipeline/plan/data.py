@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from kriptik.catalogue.load import load_catalogue
-from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries
+from kriptik.pipeline.plan.known import TEXT_CAPABILITIES, capability_of, entries, model_of
 from kriptik.pipeline.plan.settings import Volume
 from kriptik.pipeline.plan.site import Rows
 from kriptik.spec.catalogue import DataRequirement, RowNeed
@@ -23,6 +23,8 @@ ROW_TOKENS = {
     "voice_cloning": 500,
 }
 """Tokens, patches or codec frames of a usual row: an image of 1024 px has 4,096 patches of 16 px, a 5 s clip about 32,000."""
+ASKED_TOKENS = 60
+"""Of a question about a picture with its answer."""
 RESOLUTION = 1024
 TRAIN_SHARE = 0.9
 MOST_HELD_OUT = 500
@@ -56,6 +58,8 @@ MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
     ("image", "captioned_media"): frozenset({"images"}),
     ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
     ("music", "preferences"): frozenset({"sound_pairs"}),
+    ("vision_language", "supervised"): frozenset({"image_messages", "images"}),
+    ("vision_language", "preferences"): frozenset({"image_preferences"}),
 }
 """(modality, need) → the kinds of rows that serve it there, where they are other than for text."""
 
@@ -86,9 +90,15 @@ def volume_of(choices: Choices, rows: Rows | None) -> Volume:
     weight = float(ROW_TOKENS.get(choices.capability, 300))
     if choices.capability in ("image_generation", "video_generation") and choices.resolution:
         weight *= (choices.resolution / RESOLUTION) ** 2
+    entry = model_of(choices.base_model).entry if choices.base_model and choices.capability == "multimodal" else None
+    picture = (entry and entry.arch.picture_tokens) or 0
     if rows is not None and choices.dataset_id == rows.dataset_id:
         held_out = max(0, rows.rows - rows.train_rows)
-        return Volume(max(1, rows.train_rows), max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens), held_out=held_out)
+        usual, longest = max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens)
+        if picture:
+            usual, longest = max(usual, picture + ASKED_TOKENS), max(longest, picture + 2 * ASKED_TOKENS)
+        return Volume(max(1, rows.train_rows), usual, longest, held_out=held_out)
+    weight = max(weight, picture + ASKED_TOKENS) if picture else weight
     longest = 1024 if choices.capability in TEXT_CAPABILITIES else int(min(weight * 2, 4096))
     if choices.data_rows is not None:
         return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest, held_out=held_out_of(choices.data_rows))

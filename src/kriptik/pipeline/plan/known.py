@@ -1,7 +1,7 @@
 """Names into facts: a model (also one the catalogue does not hold), the stages of a method, what excludes what."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
@@ -12,6 +12,8 @@ from kriptik.spec.job import StageSettings
 
 TEXT_CAPABILITIES = frozenset({"text_generation", "chat", "code_generation", "custom"})
 LOW_RANK = frozenset({"lora", "dora", "adalora", "vera", "mora", "relora", "longlora", "lora_moe"})
+FIRST = frozenset({"cross_modal_alignment"})
+"""Methods that prepare a model for those named beside them."""
 TINY = frozenset({"vera", "textual_inversion"})
 """Adaptations that train next to nothing: thousands of numbers, not millions."""
 ROLLOUTS = frozenset({"grpo", "ppo", "rlhf_ppo", "rlvr"})
@@ -181,7 +183,17 @@ def _stage_points(method: str, capability: str, gpu_count: int, model_id: str | 
                     requires_approval=bool(step and step.requires_approval),
                 )
             )
-    return tuple(found)
+    return tuple(_held_alike(found))
+
+
+def _held_alike(stages: list[StagePoint]) -> list[StagePoint]:
+    """The base is loaded once: what comes before a stage on a quantised base stands on the same bits."""
+    last = max((at for at, one in enumerate(stages) if one.point.base_precision is not None), default=-1)
+    if last < 1:
+        return stages
+    held = {"base_precision": stages[last].point.base_precision}
+    before = [replace(one, point=one.point.model_copy(update=held)) for one in stages[:last]]
+    return [*before, *stages[last:]]
 
 
 def uses(method: str, other: str) -> bool:

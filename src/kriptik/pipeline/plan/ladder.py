@@ -45,9 +45,9 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "research": ("full_finetune_fsdp", "full_finetune_deepspeed", "contrastive"),
     },
     "vision_language": {
-        "consumer": ("qlora", "lora", "dora"),
-        "professional": ("qlora", "dora", "lora", "full_finetune"),
-        "flagship": ("full_finetune_deepspeed", "lora+dpo", "qlora", "lora"),
+        "consumer": ("qlora", "lora", "dora", "full_finetune"),
+        "professional": ("cross_modal_alignment+qlora", "cross_modal_alignment+dora", "qlora", "dora", "lora", "full_finetune"),
+        "flagship": ("cross_modal_alignment+full_finetune_deepspeed", "full_finetune_deepspeed", "hybrid_lora_dpo", "qlora"),
         "research": ("full_finetune_fsdp", "full_finetune_deepspeed", "full_finetune"),
     },
 }

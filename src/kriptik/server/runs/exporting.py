@@ -109,7 +109,7 @@ def view(row: ExportRow) -> ExportView:
 
 
 def _why_not(job: Job, form: Form, result: RunResult | None, model: Path | None) -> str | None:
-    if job.estimate["modality"] != "text":
+    if job.estimate["modality"] not in ("text", "vision_language"):
         return f"Exports of {job.estimate['modality'].replace('_', ' ')} models come later; the run's files can be downloaded."
     if form == "adapter":
         return "This run has no adapter that would be right on the plain base." if result and not result.adapter_path else None

@@ -72,7 +72,7 @@ export function Samples({ samples, jobId }: { samples: Schemas["QualitySample"][
                 <Answer title="Base model" asked={input} sample={base} jobId={jobId} />
                 <Answer title={newest ? `Now, step ${newest.step}` : "Now"} asked={input} sample={newest} jobId={jobId} tuned />
               </div>
-              <Earlier asked={input} samples={mine.filter((sample) => !sample.base && sample.file && sample !== newest)} jobId={jobId} />
+              <Earlier asked={input} samples={mine.filter((sample) => !sample.base && sample.file && !sample.output && sample !== newest)} jobId={jobId} />
             </li>
           );
         })}
@@ -133,9 +133,8 @@ function Answer({ title, asked, sample, jobId, tuned = false }: AnswerProps) {
   return (
     <div className={`min-w-0 rounded-control border bg-ink-950 p-3 ${tuned ? "border-signal/40" : "border-edge"}`}>
       <p className={`mb-1 text-xs ${tuned ? "text-signal" : "text-low"}`}>{title}</p>
-      {sample?.file
-        ? <Media src={fileUrl(jobId, sample.file)} label={`${title}: ${asked}`} />
-        : <p className="text-sm break-words whitespace-pre-wrap text-mid">{sample?.output ?? "Not answered yet."}</p>}
+      {sample?.file && <Media src={fileUrl(jobId, sample.file)} label={`${title}: ${asked}`} />}
+      {(!sample?.file || sample.output) && <p className="text-sm break-words whitespace-pre-wrap text-mid">{sample?.output ?? "Not answered yet."}</p>}
     </div>
   );
 }
