@@ -90,7 +90,7 @@ def fits(point, subject):
     )
 
 
-def job_of(folder, method, points, capability, precision):
+def job_of(folder, method, points, capability, precision="fp32"):
     """The method's own recipe, with the sizes of a tiny model."""
     subject, stages = SUBJECTS[capability.modality], []
     for index, (point, recipe) in enumerate(zip(points, stage_defaults(method, capability), strict=True)):

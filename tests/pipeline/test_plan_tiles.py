@@ -158,7 +158,7 @@ def test_alignment_comes_first_and_stands_on_the_bits_of_what_follows():
     assert plan.choices.method == "cross_modal_alignment+qlora"
     stages = plan_stages(plan)
     assert [stage.point.adaptation for stage in stages] == ["projector", "lora"]
-    assert [stage.point.base_precision for stage in stages] == ["nf4", "nf4"] and plan_precision(plan) == "nf4"
+    assert [stage.point.base_precision for stage in stages] == ["nf4", "nf4"] and plan_precision(plan, Site()) == "nf4"
     assert plan_modality(plan) == "vision_language"
     assert [stage.settings.learning_rate for stage in stages] == [1e-3, 2e-4]
     longest = load_catalogue().models[plan.choices.base_model].arch.picture_tokens
