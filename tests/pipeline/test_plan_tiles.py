@@ -8,6 +8,7 @@ from planning_help import CLOUD, FAQ, NOW, intent, laptop, plan_of
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
+from kriptik.pipeline.plan.cost import card_of
 from kriptik.pipeline.plan.data import mismatch, volume_of
 from kriptik.pipeline.plan.moves import cost_of
 from kriptik.pipeline.plan.site import Machine, Rows, Site
@@ -113,8 +114,8 @@ def test_a_cpu_with_bf16_units_trains_language_models_in_it():
     assert (plan_precision(slow, plain), plan_precision(fast, quick)) == ("fp32", "bf16")
     assert fast.estimate.time_hours.likely < slow.estimate.time_hours.likely
     assert fast.estimate.vram_gb.likely < slow.estimate.vram_gb.likely
-    other, _ = plan_of(intent("embeddings"), quick)
-    assert plan_precision(other, quick) == "fp32", "proved for language models only"
+    for changed in ({"capability": "embeddings"}, {"method": "rlhf_ppo"}, {"provider": "runpod"}):
+        assert not card_of(fast.choices.model_copy(update=changed), quick).bf16, changed
 
 
 @pytest.mark.parametrize("method", sorted(load_catalogue().methods))

@@ -208,9 +208,8 @@ def _merged(work: Work, rows: list[list[int]]) -> Any:
     gc.collect()
     again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False, use_safetensors=True)
     trained, got = parity.logits_of(work.bundle.trainee, rows), parity.logits_of(again, rows)
-    limit = parity.MERGED_FP32 if dtype.itemsize == 4 else parity.MERGED_HALF
     what = "the merged model, read back, against the trained one"
-    work.checks.append(parity.must_pass(parity.same_logits("merged", what, trained, got, limit)))
+    work.checks.append(parity.must_pass(parity.same_merged(what, trained, got, dtype.itemsize == 4)))
     return got
 
 

@@ -168,7 +168,7 @@ class Vision(Text):
         """Whether another model says of a drawn picture what the trained one says."""
         one, two = self._probed(bundle, bundle.trainee), self._probed(bundle, other)
         exact = all(next(model.parameters()).dtype.itemsize == 4 for model in (bundle.trainee, other))
-        return parity.same_logits("merged", what, [one], [two], parity.MERGED_FP32 if exact else parity.MERGED_HALF)
+        return parity.same_merged(what, [one], [two], exact)
 
     def _probed(self, bundle: Bundle, model: Any) -> Tensor:
         """[tokens, vocabulary]: logits of a question about a drawn picture, fp32 on the CPU."""

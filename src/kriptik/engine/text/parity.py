@@ -106,6 +106,20 @@ def same_logits(name: Any, what: str, one: Sequence[torch.Tensor], two: Sequence
     return Parity(name=name, sentence=sentence, measured=off, limit=limit, passed=off <= limit)
 
 
+def same_merged(what: str, one: Sequence[torch.Tensor], two: Sequence[torch.Tensor], exact: bool) -> Parity:
+    """Logits of a merged model and of the adapter on its base. `exact`: both in fp32, held by the largest difference.
+
+    In half precision every merged weight is rounded, and a single logit may be off by far more than all are: there it is the root of
+    the mean square, relative to that of `one`.
+    """
+    if exact:
+        return same_logits("merged", what, one, two, MERGED_FP32)
+    off = float(sum((a - b).square().sum() for a, b in zip(one, two, strict=True))) ** 0.5
+    off /= max(float(sum(rows.square().sum() for rows in one)) ** 0.5, 1e-6)
+    sentence = f"Logits of {what} are off by {off:.1e} of their size, by mean square (limit {MERGED_HALF:g})."
+    return Parity(name="merged", sentence=sentence, measured=off, limit=MERGED_HALF, passed=off <= MERGED_HALF)
+
+
 def must_pass(check: Parity) -> Parity:
     """The check, if it passed. Raises WorkerError with the code of what differs."""
     if check.passed:

@@ -51,5 +51,4 @@ def merged_parity(trainee: Any, merged: Any, tokenizer: Any) -> Parity:
     rows = parity.token_rows(tokenizer)
     one, two = (parity.logits_of(model, rows) for model in (trainee, merged))
     exact = all(next(model.parameters()).dtype.itemsize == 4 for model in (trainee, merged))
-    limit = parity.MERGED_FP32 if exact else parity.MERGED_HALF
-    return parity.same_logits("merged", "the merged model against the adapter on its base", one, two, limit)
+    return parity.same_merged("the merged model against the adapter on its base", one, two, exact)
