@@ -3,7 +3,6 @@
     python scripts/train_intent.py            cross-validates, fits the decision, writes src/kriptik/pipeline/intent/learned.bin
     python scripts/train_intent.py --check    cross-validates alone
     --folds N                                 judges N of the four parts (one is enough for the decision's few factors)
-    --vectors FILE                            keeps the pieces' vectors there, so that the teacher is asked once
 
 No text is judged by a model that saw its writer, so what is measured is phrasing nobody wrote before. Every random choice comes
 from the seed; one thread. Needs torch, transformers and the teacher (`bench/intent/teacher.py`).
@@ -22,16 +21,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "intent"))
 import combine
 import corpus
 import student
-import vectors
+import teacher
+import vocabulary
 from corpus import Example
+from encoder import Encoder
 
 from kriptik.pipeline.intent.capability import CAPABILITIES
 from kriptik.pipeline.intent.decide import OTHERS
 from kriptik.pipeline.intent.learned import FILE
 
-SEED, FOLDS, COPIES = 7, 4, 1
+SEED, FOLDS = 7, 4
 JUDGED = 1
-WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.3, "request": 2.0}
+WEIGHT = {"free": 1.0, "phrase": 1.0, "gaps": 0.5, "request": 2.0}
 TOLD = ["free", "phrase", "gaps", "request"]
 
 
@@ -40,44 +41,31 @@ def examples() -> list[Example]:
     return [*corpus.free(), *corpus.phrases(), *corpus.gaps(random.Random(SEED)), *corpus.requests()]
 
 
-def pieces(texts: list[str], path: str | None) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(pieces, log probabilities, vectors), from the file if it is there."""
-    if path and Path(path).exists():
-        kept = np.load(path)
-        return kept["names"].tobytes().decode("utf-8").split("\n"), kept["scores"], kept["vectors"].astype(np.float32)
-    names, scores, found = vectors.build(texts)
-    if path:
-        np.savez(path, names=np.frombuffer("\n".join(names).encode(), np.uint8), scores=scores, vectors=found)
-    return names, scores, found
-
-
-def dressed(items: list[Example], copies: int, rng: random.Random) -> list[tuple[str, str, float]]:
-    """(class, text, weight) of every text as written and dressed."""
+def dressed(items: list[Example], rng: random.Random) -> list[tuple[str, str, float]]:
+    """(class, text, weight) of every text, as written or dressed."""
     table = corpus.wraps()
-    out = []
-    for item in items:
-        texts = corpus.wrapped(item, copies, rng, table)
-        out += [(item.label, text, WEIGHT[item.kind] / len(texts)) for text in texts]
-    return out
+    return [(item.label, rng.choice(corpus.wrapped(item, 1, rng, table)), WEIGHT[item.kind]) for item in items]
 
 
 class Training:
-    """The texts, the pieces and their vectors."""
+    """The texts, the teacher and its pieces."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self) -> None:
         self.items = examples()
         self.classes = sorted({item.label for item in self.items})
-        self.names, self.likely, found = pieces([item.text.lower() for item in self.items], path)
-        self.found = vectors.scaled(found, self.likely)
-        self.main = vectors.directions(self.found, student.WIDTH)
+        self.base, self.pieces = teacher.load()
+        self.ids = vocabulary.kept(self.pieces, [item.text.lower() for item in self.items])
+        self.names, self.likely = [self.pieces.pieces[i] for i in self.ids], self.pieces.scores[self.ids]
         self.scores = {name: (at, float(score)) for at, (name, score) in enumerate(zip(self.names, self.likely, strict=True))}
 
-    def models(self, items: list[Example], seed: int) -> tuple[student.Grams, student.Net]:
+    def models(self, items: list[Example], seed: int) -> tuple[student.Grams, Encoder]:
         """Both models trained on some of the texts."""
-        texts = student.prepared(dressed(items, COPIES, random.Random(seed)), self.classes, self.scores)
-        return student.trained(texts, self.found, self.main, len(self.classes), seed)
+        texts = student.prepared(dressed(items, random.Random(seed)), self.classes, self.scores)
+        torch.manual_seed(seed)
+        fresh = Encoder(self.base, self.pieces, self.ids, len(self.classes))
+        return student.trained(texts, fresh, len(self.classes), seed)
 
-    def judged(self, models: tuple[student.Grams, student.Net], texts: list[str]) -> list[np.ndarray]:
+    def judged(self, models: tuple[student.Grams, Encoder], texts: list[str]) -> list[np.ndarray]:
         """Log probabilities by both models."""
         seen = student.prepared([(self.classes[0], text, 1.0) for text in texts], self.classes, self.scores)
         return [student.scored(model, seen) for model in models]
@@ -92,7 +80,7 @@ class Training:
         for fold in range(judged):
             models = self.models([i for i in self.items if part[i.writer] != fold], SEED + fold)
             held = [i for i in self.items if part[i.writer] == fold]
-            held = [i for at, i in enumerate(held) if i.kind != "gaps" or at % 5 == 0]
+            held = [i for at, i in enumerate(held) if i.kind != "gaps" or at % 2 == 0]
             shown = [rng.choice(corpus.wrapped(i, 1, rng, table)) for i in held]
             kept, texts = kept + held, texts + shown
             scores.append(self.judged(models, shown))
@@ -110,20 +98,18 @@ def told(name: str, right: np.ndarray, kept: list[Example]) -> None:
     )  # fmt: skip
 
 
-def write(training: Training, models: tuple[student.Grams, student.Net], mix: combine.Mix) -> None:
-    """The file of `kriptik.pipeline.intent.learned`: int8 of one scale each, biases as they are."""
+def write(training: Training, models: tuple[student.Grams, Encoder], mix: combine.Mix) -> None:
+    """The file of `kriptik.pipeline.intent.learned`: the encoder's matrices in four bits, learned ones in int8."""
     grams, net = models
-    layers = {"conv": net.conv, "inner": net.inner, "outer": net.outer}
     arrays = {
         "pieces": (np.frombuffer("\n".join(training.names).encode(), np.uint8), 1.0),
         "likely": _packed(training.likely),
-        "vectors": _packed(net.small()),
         "grams": _packed(grams.table.weight.detach().numpy()),
         "grams_bias": (grams.bias.detach().numpy().astype("<f4"), 1.0),
     }
-    for name, layer in layers.items():
-        arrays[name] = _packed(layer.weight.detach().numpy().T)
-        arrays[f"{name}_bias"] = (layer.bias.detach().numpy().astype("<f4"), 1.0)
+    for name, array in net.arrays().items():
+        thin = name.endswith((".a", ".b")) or name in ("places", "outer.weight")
+        arrays[name] = _packed(array) if thin else (array, 1.0)
     head = {
         "classes": training.classes,
         "mix": mix,
@@ -143,7 +129,7 @@ def main(arguments: list[str]) -> None:
     """Trains, or checks."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    training = Training(arguments[arguments.index("--vectors") + 1] if "--vectors" in arguments else None)
+    training = Training()
     kept, texts, grams, net = training.folds(int(arguments[arguments.index("--folds") + 1]) if "--folds" in arguments else JUDGED)
     labels = [i.label for i in kept]
     for name, scores in (("grams", grams), ("net", net)):

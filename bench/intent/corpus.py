@@ -22,13 +22,19 @@ FREE = (
     "free_en_3.txt",
     "free_en_4.txt",
     "free_en_5.txt",
+    "free_en_6.txt",
+    "free_en_7.txt",
+    "free_en_8.txt",
     "free_no.txt",
+    "free_no_2.txt",
     "free_other_1.txt",
     "free_other_2.txt",
     "free_other_3.txt",
+    "free_other_4.txt",
+    "free_other_5.txt",
 )
 PHRASES = ("phrases_en.txt", "phrases_other.txt")
-PER_TEMPLATE = 14
+PER_TEMPLATE = 5
 BLOCK = 12
 """Phrases without a named writer are taken as written by one in blocks of this many."""
 

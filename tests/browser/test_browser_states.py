@@ -19,7 +19,7 @@ SCREENS = os.environ.get("KRIPTIK_SCREENS")
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 PAST_LIMIT = "Fine-tune Llama 3.3 70B as our support chat bot, budget $1"
-UNSURE = "Make a model that describes my sketches or draws them"
+UNSURE = "Train a model that composes or classifies my songs"
 WIDTHS = (1280, 360)
 EVERY = int(os.environ.get("KRIPTIK_EVERY_STATE", "1"))
 """Every so many-th state; `make web-test` and `make screens` take all."""

@@ -48,7 +48,7 @@ def test_where_there_is_a_choice_the_place_is_asked():
 
 
 def test_where_two_readings_are_near_the_best_is_planned_and_the_other_asked_after():
-    wish = OfflineParser().parse("Make a model that describes my sketches or draws them")
+    wish = OfflineParser().parse("Train a model that composes or classifies my songs")
     assert wish.capability == wish.guesses[0] and len(wish.guesses) == 2 and "guesses" not in wish.fields()
     plan, case = plan_of(wish, CLOUD, None)
     first = plan.pending_decisions[0]
@@ -80,7 +80,7 @@ def test_where_the_text_is_plain_nothing_is_asked_about_it():
 
 
 def test_an_answer_keeps_the_data_and_the_limit_on_money():
-    wish = OfflineParser().parse("Make a model that describes my sketches or draws them, at most $40")
+    wish = OfflineParser().parse("Train a model that composes or classifies my songs, at most $40")
     plan, case = plan_of(wish, CLOUD, None)
     other = next(a for a in plan.pending_decisions[0].choices if a != plan.pending_decisions[0].default)
     edited = edit_words(plan, case, other, now=NOW).plan

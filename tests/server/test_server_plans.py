@@ -125,7 +125,7 @@ def test_texts_that_ask_for_nothing(server):
 
 
 def test_a_doubt_is_planned_as_the_best_guess_and_an_answer_replans(server):
-    made = ask(server, "Make a model that describes my sketches or draws them")
+    made = ask(server, "Train a model that composes or classifies my songs")
     question = made["plan"]["pendingDecisions"][0]
     assert question["field"] == "capability" and len(made["plan"]["pendingDecisions"]) <= 2
     other = next(answer for answer in question["choices"] if answer != question["default"])

@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from edit_rows import rows, score
 
-FLOORS = {"development.txt": 0.97, "validation.txt": 0.93}
+FLOORS = {"development.txt": 0.97, "validation.txt": 0.95}
 
 
 @pytest.mark.parametrize("name", [pytest.param("development.txt", marks=pytest.mark.slow), "validation.txt"])

@@ -116,7 +116,7 @@ def same_merged(what: str, one: Sequence[torch.Tensor], two: Sequence[torch.Tens
         return same_logits("merged", what, one, two, MERGED_FP32)
     off = float(sum((a - b).square().sum() for a, b in zip(one, two, strict=True))) ** 0.5
     off /= max(float(sum(rows.square().sum() for rows in one)) ** 0.5, 1e-6)
-    sentence = f"Logits of {what} are off by {off:.1e} of their size, by mean square (limit {MERGED_HALF:g})."
+    sentence = f"Logits of {what} are off by {off:.1e}, root mean square (limit {MERGED_HALF:g})."
     return Parity(name="merged", sentence=sentence, measured=off, limit=MERGED_HALF, passed=off <= MERGED_HALF)
 
 

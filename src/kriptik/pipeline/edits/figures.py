@@ -19,6 +19,7 @@ MEMORY = re.compile(rf"({NUMBER})\s?-?(?:gb|gib|gigs?|g)\b(?:\s+(?:of\s+)?(?:v?r
 PIXELS = re.compile(
     r"\b(\d{3,4})\s*(?:x|×|by)\s*(\d{3,4})\b|\b(\d{3,4})\s*(?:px|pixels?)\b|\b(\d{3,4})p\b|\b([48])k\b(?!\s*(?:context|tokens|seq|examples|rows|samples|images))"
 )
+_TOKENS = re.compile(r"\b(?:context|seq\w*|length|window|tokens)\b[^,;.]*$")
 _LINES = {"4": 2160, "8": 4320}
 
 
@@ -99,6 +100,8 @@ def resolution(text: str) -> int | None:
     """Pixels of the shorter side as people name it: 1024x1024, 768 px, 720p, 4k."""
     last = None
     for match in PIXELS.finditer(text):
+        if match[5] and _TOKENS.search(text[: match.start()]):
+            continue
         if match[1]:
             last = min(int(match[1]), int(match[2]))
         else:

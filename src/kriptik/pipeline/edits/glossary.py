@@ -28,7 +28,7 @@ def in_english(text: str) -> str:
     folded = fold(text)
     best = max(_languages(), key=lambda language: _speaks_for(language, folded))
     score = _speaks_for(best, folded)
-    if score == 0 or score <= _speaks_for_english(folded):
+    if score == 0 or score < _speaks_for_english(folded):
         return text
     return re.sub(r"\s+", " ", best.pattern.sub(lambda m: f" {best.english[(m.lastindex or 1) - 1]} ", folded))
 

@@ -5,7 +5,7 @@ import re
 from kriptik.pipeline.edits import figures, words
 from kriptik.pipeline.edits.text import Ask, Text
 
-_TO = r"(?:down\s+|up\s+|back\s+|size\s+)?(?:from\s+(?P<from>{n})\s*)?(?:to|of|at|=|:|is|be|should\s+be|must\s+be|as|about|around|exactly)?\s*(?:about\s+|only\s+|just\s+)?"  # noqa: E501
+_TO = r"(?:down\s+|up\s+|back\s+|size\s+)?(?:from\s+(?P<from>{n})\s*)?(?:to|of|at|=|:|is|be|(?:should|must|shall|may|can|could|will|would|ought\s+to|needs?\s+to|has\s+to)\s+be|as|about|around|exactly)?\s*(?:about\s+|only\s+|just\s+)?"  # noqa: E501
 _AFTER = re.compile(
     r"^\s*"
     + _TO.format(n=figures.NUMBER)
@@ -17,7 +17,7 @@ _AFTER = re.compile(
 )
 _BEFORE = re.compile(
     r"(?P<n>(?:(?<=\s)-)?" + figures.NUMBER + r"\s?(?:k|m)?|\b(?:" + "|".join(words.NUMBER_WORDS) + r"))\s+(?P<rel>more|extra|additional|fewer|less)?\s*"  # noqa: E501
-    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+|those\s+|these\s+)?|complete\s+|text\s+|chat\s+)*$"  # noqa: E501
+    r"(?:full\s+|training\s+|labell?ed\s+|good\s+|high[- ]quality\s+|of\s+(?:the\s+|my\s+|our\s+|those\s+|these\s+)?|(?:for|as)\s+(?:(?:the|my|our|a)\s+)?|complete\s+|text\s+|chat\s+)*$"  # noqa: E501
 )  # fmt: skip
 _REL_AFTER = re.compile(r"\s*(more|extra|additional|less|fewer)\b(?!\s+(?:than|data|memory))")
 _LONGER = re.compile(
@@ -31,6 +31,7 @@ _ALONE = re.compile(
     + "|".join(words.NUMBER_WORDS)
     + r")(?:\s+tokens)?\s*(?:please|pls|instead)?\s*$"
 )
+_FACTOR = re.compile(r"\s*-?(?:x|×|times|fold)\s+(?:as|the|more|larger|bigger|higher|lower|smaller|less|longer)\b")
 _REACH = 28
 Op = tuple[str, object]
 COUNTED = {
@@ -46,6 +47,7 @@ COUNTED = {
     "weight_decay",
     "resolution",
 }
+AXES = {"budget": "budget_max_usd"}
 WHOLE_PLAN = {
     "model": "base_model",
     "gpu": "gpu",
@@ -81,7 +83,7 @@ def read_clauses(text: Text, clauses: list[tuple[int, int]]) -> None:
             right = nouns[place + 1][1] if place + 1 < len(nouns) else end
             op = _op(text.text, name, left, first, last, right)
             op = op or (carried if name in COUNTED or name in ("data_amount", "budget") else None)
-            spoken = name if name in COUNTED else spoken
+            spoken = name if name in COUNTED or name == "budget" else spoken
             if op is None or op[0] == "not" or (text.negated(first) and op[0] == "set" and name not in COUNTED):
                 continue
             carried = op if op[0] in ("less", "more", "scale") else None
@@ -94,7 +96,8 @@ def _bare_figure(text: Text, name: str | None, start: int, end: int) -> bool:
     value = figures.value_of(found["n"]) if found else None
     if found is None or value is None or name is None:
         return False
-    text.take(start, end, Ask(name, "set", thousands(name, found["n"], value), text.text[start:end].strip()))
+    axis = AXES.get(name, name)
+    text.take(start, end, Ask(axis, "set", thousands(name, found["n"], value), text.text[start:end].strip()))
     return True
 
 
@@ -116,13 +119,30 @@ def _nouns(text: str, start: int, end: int) -> list[tuple[str, int, int]]:
 
 def _op(text: str, name: str, left: int, first: int, last: int, right: int) -> Op | None:
     """Figure or direction for a noun, looked for after it, then before it, then around it."""
-    before, after, around = text[left:first], text[last:right], text[left:first] + " " + text[last:right]
+    around = text[left:first] + " " + text[last:right]
+    if words.FRACTION.search(around):
+        return _scale(around)
+    return _figured(text[left:first], text[last:right], around, name)
+
+
+def _after(name: str, after: str) -> Op | None:
+    """The figure right behind a noun."""
+    figure = _AFTER.search(after)
+    if figure is None or name in ("model", "quality", "cost", "time", "vram", "provider", "method") or figure["n"] in ("a", "an"):
+        return None
+    value = figures.value_of(figure["n"])
+    if value is None or re.match(r"\s*%", after[figure.end() :]):
+        return None
+    return ("set", thousands(name, figure["n"], value))
+
+
+def _figured(before: str, after: str, around: str, name: str) -> Op | None:
     relative = _scale(around)
     figure = _AFTER.search(after)
-    if figure and not (name in ("model", "quality", "cost", "time", "vram", "provider", "method") or figure["n"] in ("a", "an")):
-        value = figures.value_of(figure["n"])
-        if value is not None and not re.match(r"\s*%", after[figure.end() :]):
-            return ("set", thousands(name, figure["n"], value))
+    if figure and _FACTOR.match(after, figure.end()):
+        return relative
+    if (said := _after(name, after)) is not None:
+        return said
     figure = _BEFORE.search(before)
     if figure and name not in ("model", "quality", "learning_rate", "cost", "time", "vram", "provider", "method", "budget"):
         value = figures.value_of(figure["n"])
@@ -138,7 +158,7 @@ def _op(text: str, name: str, left: int, first: int, last: int, right: int) -> O
             if figure["rel"]:
                 return ("add", value if figure["rel"] in ("more", "extra", "additional") else -value)
             if figure["n"] not in ("a", "an"):
-                return ("set", value)
+                return ("set", thousands(name, figure["n"], value))
     elif figure and name == "learning_rate" and (value := figures.value_of(figure["n"])) is not None and value < 1:
         return ("set", value)
     if relative is not None:
@@ -160,6 +180,8 @@ def _scale(text: str) -> Op | None:
     if words.TRIPLE.search(text):
         return ("scale", 3.0)
     less = bool(words.LESS.search(text)) or bool(re.search(r"\b(?:cheaper|off)\b", text))
+    if found := words.FRACTION.search(text):
+        return ("scale", words.NUMBER_WORDS[found["n"]] * words.FRACTIONS[found["part"]])
     if found := words.TIMES.search(text):
         factor = float(found[1] or found[2] or found[3] or found[4])
         return ("scale", 1 / factor if less and not words.MORE.search(text) else factor)
@@ -210,11 +232,15 @@ def _bare(text: Text, start: int, end: int) -> None:
     """ "Smaller, please": without a noun it is the model that is meant."""
     clause = text.text[start:end]
     found = re.search(
-        r"\b(?:too\s+(?:big|large|small)|smaller|bigger|larger|lighter|smallest|biggest|largest|tiny|tinier)\b", clause
+        r"\b(?:too\s+(?:big|large|small)|smaller|bigger|larger|lighter|smallest|biggest|largest|tiny|tinier"
+        r"|(?:slim|shrink|cut|scale|trim)\s+(?:it|that|this)(?:\s+down)?|(?:one|a)\s+size\s+(?:up|down)"
+        r"|slimmer|beefier|downsize|upsize)\b",
+        clause,
     )
     if found is None or words.NEGATION.search(clause[: found.start()]):
         return
-    less = found[0] in ("smaller", "lighter", "smallest", "tiny", "tinier") or found[0].endswith(("big", "large"))
+    grows = ("bigger", "larger", "biggest", "largest", "beefier", "upsize")
+    less = not (found[0] in grows or found[0].endswith(("small", " up")))
     op = ("less" if less else "more") + ("st" if found[0] in ("smallest", "biggest", "largest") else "")
     text.take(start + found.start(), start + found.end(), Ask("base_model", op, None, found[0].strip()))
 
@@ -222,7 +248,7 @@ def _bare(text: Text, start: int, end: int) -> None:
 def _add(text: Text, name: str, op: Op, said: str, left: int, right: int) -> None:
     """The ask for a noun; the clause part it used is blanked so that wishes do not read it again."""
     kind, value = op
-    axis = {"budget": "budget_max_usd", "data_amount": "data_amount"}.get(name, WHOLE_PLAN.get(name, name))
+    axis = AXES.get(name, WHOLE_PLAN.get(name, name))
     if name in ("provider", "method") and kind not in ("cheaper",):
         return
     if name == "gpu" and kind in ("set", "add", "scale"):

@@ -12,6 +12,7 @@ from kriptik.pipeline.edits import figures, words
 from kriptik.pipeline.edits.glossary import in_english
 from kriptik.pipeline.edits.nouns import read_clauses, train_longer
 from kriptik.pipeline.edits.text import SPLIT, TAKEN, Ask, Text, clause_before
+from kriptik.pipeline.intent.quantities import numbers
 
 COUNT = r"(?:\d{1,3}|" + "|".join(w for w in words.NUMBER_WORDS if w != "hundred") + r")"
 _ORDERS = re.compile(
@@ -20,7 +21,7 @@ _ORDERS = re.compile(
     r"|\b(?:auto-?)?(?:approve|authori[sz]e)\b(?:\s+(?:it|this|the\s+plan|automatically|immediately|now))*"
 )
 _CORRECTION = re.compile(
-    r"\b(?:no\s+wait|wait\s+no|actually\s+no|scratch\s+that|sorry|i\s+mean|correction|rather(?!\s+than)|oops|no,?\s+make\s+(?:that|it)|make\s+that|no,)\b[,:]?"
+    r"\b(?:no\s+wait|(?:oh|ah|hm+),?\s+wait|hold\s+on|hang\s+on|wait\s+no|actually\s+no|scratch\s+that|sorry|i\s+mean|correction|rather(?!\s+than)|oops|no,?\s+make\s+(?:that|it)|make\s+that|no,)\b[,:]?"
 )
 _SIZE_LIMIT = re.compile(
     r"(?:(?:nothing|not|no\s+model)\s+(?:above|over|beyond|past)|under|below|less\s+than|smaller\s+than|at\s+most|no\s+(?:more|bigger|larger)\s+than|max(?:imum)?(?:\s+of)?|up\s+to|<)\s*$"
@@ -36,7 +37,7 @@ _BARE_LATER = re.compile(
 """A sum put right by a figure alone: "90 USD, actually 70"."""
 _BUDGET_ADD = re.compile(r"\b(?:add|another|extra|more|additional|by)\s*$")
 _TIME_LIMIT = re.compile(
-    r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
+    r"\b(?:in|within|under|less\s+than|at\s+most|no\s+(?:more|longer)\s+than|max(?:imum)?|done\s+in|(?:have|got)(?:\s+only|\s+just)?|finish(?:ed)?\s+in|takes?)\s+(?:about\s+|around\s+|under\s+)?$"
 )  # fmt: skip
 _QUESTION = re.compile(
     r"^\s*(?:what(?!\s+(?:about|if))|why|who|when|where|how(?!\s+about)|which|(?:is|are)(?!\s+there)|was|were|did|will|has|does|do\s+(?:you|i|we))\b[^.!]*\?\s*$"
@@ -103,9 +104,26 @@ def fold(prompt: str) -> str:
         .replace("—", "; ")
         .replace("→", " then ")
     )
-    text = in_english(text)
+    text = _in_digits(_QUARTERS.sub(lambda m: "45 minutes" if m["three"] else "15 minutes", in_english(text)))
     text = _COUNTED_GPU.sub(r"\1 x ", text)
     return _CORRECTION.sub(" ; ", f" {text} ")
+
+
+_QUARTERS = re.compile(r"\b(?:(?P<three>three)\s+|an?\s+)?quarters?\s+of\s+an\s+hour\b")
+_COUNTED_WORD = re.compile(r"\s*(?:times|fold|percent|per\s+cent|%)\b")
+_WORDED = 10
+"""Number words from this on are turned into digits; the small ones may also be articles."""
+
+
+def _in_digits(text: str) -> str:
+    """ "One hundred and fifty" as 150."""
+    for number in reversed(numbers(text)):
+        said, rest = text[number.start : number.end], text[number.end :]
+        if not number.worded or not said.isascii() or (number.value < _WORDED and not _COUNTED_WORD.match(rest)):
+            continue
+        shown = f"{number.value / 1e9:g} billion" if number.value >= 1e9 else f"{number.value:g}"
+        text = f"{text[: number.start]}{shown}{rest}"
+    return text
 
 
 def _clauses(text: str) -> list[tuple[int, int]]:
@@ -187,7 +205,7 @@ def _methods(text: Text) -> None:
         text.take(one.start(), one.end(), Ask("method", "single", None, one[0].strip()))
     for name, pattern in words.METHOD_PATTERNS:
         for match in list(pattern.finditer(text.text)):
-            if TAKEN in text.text[match.start() : match.end()]:
+            if TAKEN in text.text[match.start() : match.end()] or (match[0].startswith("adapter") and found):
                 continue
             before, after = clause_before(text.text, match.start()), text.text[match.end() :]
             if text.negated(match.start()) or words.COMPARED.search(before) or words.GONE.match(after):
@@ -217,7 +235,7 @@ def _gpus(text: Text) -> None:
     names = sorted(load_catalogue().gpus)
     for token in list(
         re.finditer(
-            r"\b(?:(?:rtx|geforce|tesla|nvidia|quadro)\s+)?(?:rtx\s*)?[a-z]{0,3}\d{1,4}0?(?:\s?(?:ti|super|sxm\d?|pcie|nvl|s))?(?:[- ]?\d{2,3}\s?gb?)?s?\b|\brtx\s+pro\s+6000\b",  # noqa: E501
+            r"\b(?:(?:rtx|geforce|tesla|nvidia|quadro)\s+)?(?:rtx\s*)?[a-z]{0,3}\d{1,4}0?(?:\s?(?:ti|super|sxm\d?|pcie|nvl|s|g(?!b)))?(?:[- ]?\d{2,3}\s?gb?)?s?\b|\brtx\s+pro\s+6000\b",  # noqa: E501
             text.text,
         )
     ):
@@ -321,7 +339,7 @@ def _limits(text: Text) -> None:
         text.take(found.start(), found.end(), None if asked else ask)
     for found in list(figures.DURATION.finditer(text.text)):
         if _TIME_LIMIT.search(text.text[: found.start()]) or re.search(
-            r"^\s*(?:max|at\s+most|tops|or\s+less)", text.text[found.end() :]
+            r"^\s*,?\s*(?:no\s+more|not\s+more|max|at\s+most|tops|or\s+less)", text.text[found.end() :]
         ):
             limit = figures.hours(found[0])
             text.take(found.start(), found.end(), Ask("time", "most", limit, found[0].strip()))

@@ -43,7 +43,7 @@ def chances(evidence: Evidence, signs: dict[str, float], mix: Mix | None = None)
     return {name: power / total for name, power in powers.items()}
 
 
-ODDS = 4.0
+ODDS = 6.0
 """A capability that is less than so many times as likely as another leaves a doubt."""
 GUESS = 0.4
 """Share that a capability must have to be planned for, where the text does not say what it is for."""

@@ -11,7 +11,7 @@ from kriptik.spec.intent import HardwareLimit
 
 _GPU = re.compile(
     r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000"
-    r"|rtx ?a?\d{4} ?(?:ti|super)?|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
+    r"|rtx ?a?\d{4} ?(?:ti|super)?|a\d{4}|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
     r"|l40s|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
     r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
 )
@@ -36,6 +36,11 @@ _ONE = re.compile(
     r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sola?|seule?))*[ -]*$"
 )
 _MEMORY_AFTER = re.compile(r"[ \-(]*(?P<gb>\d{1,3}) ?-?(?:gb|g)(?![a-z0-9])")
+_NODES = re.compile(
+    r"(?P<n>\d{1,3}) (?:nodes|knoten|nodos|noeuds|servers|machines)\b[^.;]{0,12}?"
+    r"(?:(?:of|with|a|x|,)\s*(?P<each>\d{1,2})\b|each|(?=[^.;]{0,24}each))"
+)
+"""Nodes with as many GPUs each."""
 _TOTAL_GPUS = re.compile(r"(?P<n>\d{1,4})[ -]*(?:x )?(?:gpus?|graphics cards|grafikkarten|cards)\b")
 
 
@@ -105,7 +110,8 @@ def provider(reading: Reading) -> str | None:
             continue
         if name == "azure" and re.match(r" (?:blue|sky|sea)", reading.text[end:]):
             continue
-        if name == "local" and (on_run_side(reading, start) or _only_data(reading, start, end)):
+        served = re.search(r"serv|prem|cluster|rack|cent(?:er|re)|hardware", reading.text[start:end])
+        if name == "local" and ((on_run_side(reading, start) and not served) or _only_data(reading, start, end)):
             continue
         found.append(name)
     clouds = [n for n in found if n != "local"]
@@ -153,6 +159,9 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         if memory:
             limit["vram_gb"] = float(memory["gb"])
         limit.update(_count(reading, match.start(), match.end()))
+    nodes = _NODES.search(reading.text)
+    if nodes and limit.get("gpu") and 1 < int(nodes["n"]) <= 512:
+        limit["count"] = int(nodes["n"]) * int(nodes["each"] or limit.get("count") or 1)  # type: ignore[call-overload]
     vram = _VRAM.search(reading.text)
     if vram and not on_run_side(reading, vram.start()):
         limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"])
@@ -182,10 +191,11 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
 
 def _gpu_id(name: str, memory: str | None) -> str:
     """The catalogue's id where the text determines it; a family that comes in two sizes stays a family until a size is given."""
+    name = re.sub(r"^(?=a[2-6]\d{3}$)", "rtx ", name)
     entry = find_gpu(f"{name} {memory}GB") if memory else find_gpu(name)
     entry = entry or find_gpu(name)
     if entry is None:
-        name = re.sub(r"^(?=[2-5]0[5-9]0)", "RTX ", name)
+        name = re.sub(r"^(?=[2-5]0[5-9]0|a[2-6]\d{3})", "RTX ", name)
         return re.sub(r"\s+", " ", name).upper().replace(" TI", " Ti").replace("SUPER", "Super")
     sized = [g for g in load_catalogue().gpus if g.split("-")[0] == entry.id.split("-")[0]]
     if len(sized) > 1 and "GB" in entry.id and not memory:

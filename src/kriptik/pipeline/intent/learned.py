@@ -1,8 +1,8 @@
-"""What a request is about where no cue word says it: two small models learned from written requests, shipped as `learned.bin`.
+"""What a request is about where no cue word says it: two models learned from written requests, shipped as `learned.bin`.
 
-`grams` is a linear model over hashed words, pairs of words and pieces of words. `net` reads the text as pieces of a multilingual
-vocabulary, each a vector distilled from a sentence encoder, through one convolution. Both give a probability of each class: the ten
-capabilities, "no" (no request) and "ask" (a request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
+`grams` is a linear model over hashed words, pairs of words and pieces of words. `net` is the lower half of a multilingual sentence
+encoder, tuned to requests (`encoder`). Both give a probability of each class: the ten capabilities, "no" (no request) and "ask" (a
+request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
 
 The file: a JSON line (classes, factors of the decision, and name, type, shape and scale of each array), then one zlib stream of the
 arrays in that order.
@@ -18,6 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from kriptik.pipeline.intent.encoder import Encoder
 
 FILE = Path(__file__).with_name("learned.bin")
 BUCKETS = 1 << 15
@@ -96,12 +98,14 @@ def cut(text: str, scores: dict[str, tuple[int, float]]) -> list[int]:
 
 @dataclass(frozen=True)
 class Model:
-    """The arrays of the file. Arrays kept as int8 are scaled when they are used."""
+    """What the file holds."""
 
     classes: list[str]
     scores: dict[str, tuple[int, float]]
-    arrays: dict[str, np.ndarray]
-    scales: dict[str, float]
+    """Place and log probability of each piece."""
+    grams: np.ndarray
+    grams_bias: np.ndarray
+    encoder: Encoder
     mix: dict[str, dict[str, float]]
     """Factors of the decision (`decide`)."""
 
@@ -112,54 +116,24 @@ def model() -> Model:
     head, _, packed = FILE.read_bytes().partition(b"\n")
     facts = json.loads(head)
     data, at = zlib.decompress(packed), 0
-    arrays, scales = {}, {}
+    arrays: dict[str, np.ndarray] = {}
     for name, kind, shape, scale in facts["arrays"]:
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        arrays[name] = np.frombuffer(data[at : at + size], kind).reshape(shape)
-        scales[name], at = scale, at + size
+        array, at = np.frombuffer(data[at : at + size], kind).reshape(shape), at + size
+        arrays[name] = array.astype(np.float32) * scale if kind == "|i1" else array
     names = arrays.pop("pieces").tobytes().decode("utf-8").split("\n")
-    likely = arrays.pop("likely").astype(np.float32) * scales["likely"]
+    likely, grams, bias = (arrays.pop(name) for name in ("likely", "grams", "grams_bias"))
     known = {name: (place, float(score)) for place, (name, score) in enumerate(zip(names, likely, strict=True))}
-    return Model(facts["classes"], known, arrays, scales, facts["mix"])
+    return Model(facts["classes"], known, grams, bias, Encoder(arrays), facts["mix"])
 
 
 def judged(folded: str, typed: str) -> Judgement:
     """What both models say of a text, folded and as typed."""
     known = model()
-    grams = _grams(known, features(ends(folded)))
-    net = _net(known, cut(plain(ends(typed)), known.scores))
+    found = features(ends(folded))
+    grams = known.grams[found].sum(axis=0) / np.sqrt(max(len(found), 1)) + known.grams_bias
+    net = known.encoder.judged(cut(plain(ends(typed)), known.scores))
     return Judgement(*(dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)))
-
-
-def _grams(known: Model, found: list[int]) -> np.ndarray:
-    rows = known.arrays["grams"][found].astype(np.float32)
-    return rows.sum(axis=0) * known.scales["grams"] / np.sqrt(max(len(found), 1)) + known.arrays["grams_bias"]
-
-
-def _net(known: Model, ids: list[int]) -> np.ndarray:
-    """Vectors of the pieces → convolution over three → the strongest of each, beside the mean → two layers."""
-    weights = known.arrays
-    width = weights["vectors"].shape[1]
-    padded = np.zeros((max(len(ids), 1) + 2, width), np.float32)
-    padded[1 : len(ids) + 1] = weights["vectors"][ids].astype(np.float32) * known.scales["vectors"]
-    windows = np.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
-    seen = np.maximum(windows @ _float(known, "conv") + weights["conv_bias"], 0)
-    pooled = np.concatenate([seen.max(axis=0), padded[1:-1].mean(axis=0) * MEAN])
-    inner = np.maximum(pooled @ _float(known, "inner") + weights["inner_bias"], 0)
-    return inner @ _float(known, "outer") + weights["outer_bias"]
-
-
-MEAN = 3.0
-"""The mean of the vectors is small beside the strongest of the convolution."""
-
-
-@cache
-def _floats(name: str) -> np.ndarray:
-    return model().arrays[name].astype(np.float32) * model().scales[name]
-
-
-def _float(known: Model, name: str) -> np.ndarray:
-    return _floats(name) if known is model() else known.arrays[name].astype(np.float32) * known.scales[name]
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from kriptik.pipeline.intent.amounts import recorded
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.quantities import Duration, Money, durations, money, numbers
@@ -127,9 +128,9 @@ def deadline(reading: Reading) -> float | None:
 def _other_time(reading: Reading, d: Duration) -> bool:
     """Length of recordings, of clips, history, uptime: time, but no deadline."""
     tail = reading.text[d.end :].lstrip(" -'")
-    if reading.words.rx("time.not_deadline").match(tail) or reading.text[d.end : d.end + 2] == "/7":
+    if reading.words.rx("time.not_deadline").match(tail) or reading.text[d.end : d.end + 2] == "/7" or recorded(reading, d):
         return True
-    if before(reading, d.start, "time.not_deadline_before", 24):
+    if not reading.text[: d.start].rstrip().endswith(",") and before(reading, d.start, "time.not_deadline_before", 24):
         return not re.search(
             r"(?:train|run)\w* for\s*(?:about |max |at most )?$", reading.text[max(0, d.start - 24) : d.start]
         ) and not re.search(r"next\s*$", reading.text[max(0, d.start - 8) : d.start])

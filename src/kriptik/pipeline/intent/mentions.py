@@ -1,125 +1,37 @@
 """The data a person has or wants, and what the result must be."""
 
 import re
+from itertools import pairwise
 
+from kriptik.pipeline.intent import amounts
+from kriptik.pipeline.intent.amounts import TYPES, Amount
 from kriptik.pipeline.intent.cues import before, negated
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.names import Named
-from kriptik.pipeline.intent.quantities import Number, durations, money, numbers, params, sizes
+from kriptik.pipeline.intent.quantities import durations, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
 from kriptik.spec.intent import DataMention, OutputMention
 
-TYPES = ("preferences", "pairs", "audio", "video", "image", "code", "text")
 MEDIA = ("audio", "video", "image")
-MANY = 40
-"""Figures of a text that are looked at as amounts of data."""
-_WORDS_BETWEEN = re.compile(r"[\s\-]*(?:(?!and\b|at\b|in\b|for\b|on\b|per\b|over\b|max\b)[^\W\d_]+[\s\-/]+){0,3}?")
-_OF = re.compile(r"\s*(?:of|von|mit|an|de|d'|的|の|worth of|ki|के|की|का)?\s*")
-
-
-_LASTS = re.compile(r"\s*(?:of|von|de|d'|di|van|का|की|के|ki|ka|ke|的)\s+\S")
-_WORKING = re.compile(r"\s*\S+\s+(?:\w+ )?(?:training|compute|gpu|time|work|budget|trabalho|travail|entrenamiento|rechenzeit)")
-"""What lasts some time and was recorded; time to work in is no data."""
+FORMS = {"audio": ("wav", "mp3", "flac", "midi"), "video": ("mp4", "webm"), "image": ("png", "jpg")}
+"""File formats that hold one kind of data."""
 
 
 def data(reading: Reading, named: Named) -> DataMention | None:
     """Type, amount with unit, source and format of the data."""
     found: dict[str, object] = {}
-    if amount := _amount(reading):
-        found.update(amount)
-    source = _source(reading, named, bool(amount))
+    if amount := amounts.amount(reading, named):
+        found.update(amount.fields())
+    source = _source(reading, named, amount)
     if source:
         found["source"] = source
     kind = found.get("type") or (_loose_type(reading) if source or amount else None) or _given_type(reading)
-    if kind:
-        found["type"] = kind
     if form := _format(reading):
         found["format"] = form
+        kind = next((t for t, forms in FORMS.items() if form in forms), kind)
+    if kind:
+        found["type"] = kind
     return DataMention.model_validate(found) if found else None
-
-
-def _amount(reading: Reading) -> dict[str, object] | None:
-    """The first counted thing that is data: "12k tickets", "20 minutes of audio", "40 GB of code"."""
-    text, words = reading.text, reading.words
-    for d in durations(text, reading.language):
-        rest = text[d.end :]
-        of = _OF.match(rest)
-        tail = rest[of.end() if of else 0 :]
-        kind = next(
-            (
-                t
-                for t in ("audio", "video")
-                if (m := words.rx(f"data.type.{t}").search(tail[:40]))
-                and len(tail[: m.start()].split()) <= 3
-                and not re.search(r"[,.;]", tail[: m.start()])
-            ),
-            None,
-        )
-        spoken = d.unit in ("second", "minute", "hour", "day") and not re.match(r"\s*(?:or less|max|to train|deadline)", rest)
-        if spoken and (kind or (_LASTS.match(rest) and not _WORKING.match(rest))):
-            return {"amount": d.amount, "unit": d.unit + "s", "type": kind or "audio"}
-    for size in sizes(text, reading.language):
-        rest = text[size.end : size.end + 40]
-        kind = next(
-            (
-                t
-                for t in TYPES
-                if (m := words.rx(f"data.type.{t}").search(rest)) and re.match(r"\s*(?:of|von|de|d'|的|の|worth)", rest)
-            ),
-            None,
-        )
-        if kind:
-            unit = "gb" if size.gb >= 1 else "mb"
-            return {"amount": size.gb if size.gb >= 1 else round(size.gb * 1000, 3), "unit": unit, "type": kind}
-    taken = [(m.start, m.end) for m in money(text, reading.language)] + [
-        (d.start, d.end) for d in durations(text, reading.language)
-    ]
-    best: dict[str, object] | None = None
-    for n in numbers(text, reading.language)[:MANY]:
-        if any(a <= n.start < b for a, b in taken) or n.value < 1:
-            continue
-        counted = _counted(reading, n)
-        if counted and (best is None or (before(reading, n.start, "correction.marks", 30))):
-            best = counted
-    return best
-
-
-def _counted(reading: Reading, n: Number) -> dict[str, object] | None:
-    rest = reading.text[n.end : n.end + 48]
-    if re.match(r"\s*of (?:them|those|these)(?![a-z])", rest):
-        return {"amount": n.value}
-    near = re.match(r"[^,.;:!?·\n(]*", rest)
-    clause = near[0] if near else ""
-    hits = [
-        (m.start(), -m.end(), t, m)
-        for t in TYPES
-        for m in reading.words.rx(f"data.type.{t}").finditer(clause)
-        if len(clause[: m.start()].split()) <= 3
-    ]
-    plain = re.match(r"\s*(files|items|entries|records|archivos|fichiers|arquivos|dateien)(?![a-z])", clause) if not hits else None
-    if plain:
-        return {"amount": n.value, "unit": plain[1]}
-    if not hits or re.match(
-        r"\s*-?\s*(?:b|gb|k?bit|fps|p|hz|khz|x|th|st|nd|rd|%|bars?|gpus?|epochs?|nodes?|bpm|languages?|px|steps)(?![a-z])", rest
-    ):
-        return None
-    _, _, kind, match = min(hits)
-    head = max(
-        (
-            h
-            for h in hits
-            if h[0] <= match.end() + 14
-            and not re.search(r"\b(?:of|from|about|with|for|and|in|on|by|at|to|per|into)\b", clause[match.end() : h[3].start()])
-            and h[0] >= match.start()
-        ),
-        key=lambda h: (-h[1], -TYPES.index(h[2])),
-    )
-    wider = next((h for h in hits if h[2] in ("preferences", "pairs") and h[0] <= match.end() + 4), None)
-    kind = wider[2] if wider else head[2]
-    made_of = re.match(r"\s*(?:of|von|mit|de|d')\s*(?:\w+\s+){0,2}?(?=(.*))", clause[head[3].end() :])
-    if made_of and not wider:
-        kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").match(made_of[1])), kind)
-    return {"amount": n.value, "unit": head[3][0].strip(), "type": kind}
 
 
 def _loose_type(reading: Reading) -> str | None:
@@ -138,9 +50,13 @@ def _loose_type(reading: Reading) -> str | None:
     return best[2] if best else None
 
 
+GIVEN_WORDS = 3
+_ONWARD = re.compile(r"(?:to|in|into|so|that|and|or|an?|one|single|each|every)\b")
 _GIVEN = re.compile(
-    r"(?:from|aus|a partir de|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on"
-    r"|scratch on|em cima de)\s+(?:(?!to\b|in\b)[\w']+\s+){0,4}?"
+    r"(?:from|aus|a partir de|a partir d'|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on"
+    r"|scratch on|em cima de|(?:turn|animat|verwandel|anim)\w*"
+    r"|(?:detect|recogni[sz]e|separat|count|spot|segment|classif|erkenn|detect)\w*[^.;]{0,40}? (?:in|on|from|auf|en))"
+    r"(?:\s+|\s*d'|(?<='))"
 )
 
 
@@ -149,14 +65,20 @@ def _given_type(reading: Reading) -> str | None:
     if re.search(r"(?:pairwise|preference|thumbs|chosen|rejected).{0,24}(?:data|pairs|votes|feedback|ratings)", reading.text):
         return "preferences"
     for match in _GIVEN.finditer(reading.text):
-        for kind in TYPES:
-            hit = reading.words.rx(f"data.type.{kind}").match(reading.text, match.end())
-            if hit and (kind in MEDIA or "train" in match[0] or "scratch" in match[0]):
+        rest = re.split(r"[.;!?\n,]", reading.text[match.end() : match.end() + 60])[0]
+        for words in range(len(rest.split())):
+            part = rest.split(maxsplit=words)[-1] if words else rest
+            if _ONWARD.match(part):
+                break
+            kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").match(part)), None)
+            if kind and (kind in MEDIA or "train" in match[0] or "scratch" in match[0]):
                 return kind
+            if words == GIVEN_WORDS:
+                break
     return None
 
 
-def _source(reading: Reading, named: Named, counted: bool) -> str | None:
+def _source(reading: Reading, named: Named, counted: Amount | None) -> str | None:
     text, words = reading.text, reading.words
     found: list[str] = []
     for key in ("huggingface", "web_search", "synthetic"):
@@ -191,8 +113,8 @@ _GIVEN_BEFORE = re.compile(
 """What is given stands behind such a word; "find songs in our library", "dub our videos" give nothing to learn from."""
 
 
-def _own(reading: Reading, counted: bool) -> bool:
-    """A possessive or "I have" with a kind of data within a few words, or a path or file of one's own."""
+def _own(reading: Reading, counted: Amount | None) -> bool:
+    """A possessive beside counted data; else a possessive or "I have" with a kind of data within a few words."""
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
         possessive = _POSSESSIVE.match(match[0])
         if counted:
@@ -201,6 +123,8 @@ def _own(reading: Reading, counted: bool) -> bool:
             continue
         tail = re.split(r"[.;!?\n,(]", reading.text[match.start() : match.end() + 34])[0]
         if reading.words.rx("mask.misleading").search(tail):
+            continue
+        if re.match(r"\W*(?:\w+ ){0,2}(?:style|stil|estilo|画风|絵柄|voice|stimme|voz|voix)", reading.text[match.end() :]):
             continue
         tail = _AWAY.split(tail[len(match[0].split()[0]) :])[0]
         if _DATA_WORD.search(tail):
@@ -228,11 +152,8 @@ def _format(reading: Reading) -> str | None:
 def output(reading: Reading, named: Named) -> OutputMention | None:
     """Export format, language, device, size, speed and licence of the result."""
     found: dict[str, object] = {}
-    for key in (k for k in reading.words.lists if k.startswith("export.")):
-        hit = next((m for m in reading.words.rx(key).finditer(reading.text) if not negated(reading, m.start(), m.end())), None)
-        inside = hit and named.base and key.removeprefix("export.") in named.base.lower()
-        if hit and not inside and "export" not in found:
-            found["export"] = key.removeprefix("export.")
+    if export := _export(reading, named):
+        found["export"] = export
     if language := _language(reading):
         found["language"] = language
     if device := _device(reading):
@@ -244,18 +165,38 @@ def output(reading: Reading, named: Named) -> OutputMention | None:
     return OutputMention.model_validate(found) if found else None
 
 
+def _export(reading: Reading, named: Named) -> str | None:
+    """The first file format that is not ruled out and no part of the base model's name."""
+    hits = [
+        (m.start(), key.removeprefix("export."))
+        for key in reading.words.lists
+        if key.startswith("export.") and not (named.base and key.removeprefix("export.") in named.base.lower())
+        for m in reading.words.rx(key).finditer(reading.text)
+        if not negated(reading, m.start(), m.end())
+    ]
+    return min(hits)[1] if hits else None
+
+
+_TRANSLATES = re.compile(r"translat|ubersetz|traduc|traduz|翻译|翻訳|अनुवाद")
+_JOINED = re.compile(r"\s*(?:and|&|/|,|und|y|e|et|或|和|と|और)\s*(?:in\s+)?")
+
+
+_NO_LANGUAGE = re.compile(r" (?:shepherd|food|cuisine|restaurant|car|fries|bakery|toast|bulldog|company)|-accented| accent")
+
+
 def _language(reading: Reading) -> str | None:
     """The language the model must master; the target of a translation, else the last named that is not ruled out."""
     hits = []
     for key in (k for k in reading.words.lists if k.startswith("lang.")):
         for match in reading.words.rx(key).finditer(reading.text):
-            if not negated(reading, match.start(), match.end()) and not re.match(
-                r" (?:shepherd|food|cuisine|restaurant|car|fries|bakery|toast|bulldog|company)", reading.text[match.end() :]
-            ):
+            if not negated(reading, match.start(), match.end()) and not _NO_LANGUAGE.match(reading.text[match.end() :]):
                 hits.append((match.start(), match.end(), key.removeprefix("lang.")))
     if not hits:
         return None
     hits.sort()
+    for a, b in pairwise(hits):
+        if a[2] != b[2] and not _TRANSLATES.search(reading.text) and _JOINED.fullmatch(reading.text[a[1] : b[0]]):
+            return None
     for start, _, code in hits:
         if re.search(
             r"(?:to|into|in|ins|auf|al|nach|vers|para o|en|成|译成|語に)\s*(?:the\s+)?$", reading.text[max(0, start - 8) : start]
@@ -263,20 +204,29 @@ def _language(reading: Reading) -> str | None:
             target = code
             if re.search(r"(?:to|into|ins|al|nach|vers)\s*$", reading.text[max(0, start - 8) : start]):
                 return target
-    return hits[-1][2] if re.search(r"translat|ubersetz|traduc|traduz|翻译|翻訳|अनुवाद", reading.text) else hits[0][2]
+    return hits[-1][2] if _TRANSLATES.search(reading.text) else hits[0][2]
+
+
+_ONLY_TARGETS = ("jetson", "raspberry pi", "microcontroller", "iphone", "android", "smartwatch")
+"""Nobody trains on these: as a clause by itself such a name says where the result runs."""
+
+
+_STARTS, _ENDS = re.compile(r"(?:^|[,;.(])\s*$"), re.compile(r"\s*(?:$|[,;.)])")
 
 
 def _device(reading: Reading) -> str | None:
     for key in (k for k in reading.words.lists if k.startswith("device.")):
         for match in reading.words.rx(key).finditer(reading.text):
+            name = key.removeprefix("device.")
+            alone = _STARTS.search(reading.text[: match.start()]) and _ENDS.match(reading.text[match.end() :])
             if (
-                on_run_side(reading, match.start())
+                (on_run_side(reading, match.start()) or (alone and name in _ONLY_TARGETS))
                 and not negated(reading, match.start(), match.end())
                 and not re.search(
                     r"train\w*\s+(?:it\s+)?on\s+(?:\w+\s+)?$", reading.text[max(0, match.start() - 24) : match.start()]
                 )
             ):
-                return key.removeprefix("device.")
+                return name
     gpu = re.search(r"(?:rtx ?)?[345]0[5-9]0(?: ?ti)?|\d+ ?gb (?:of )?(?:v?ram|gpu|card)", reading.text)
     return gpu[0] if gpu and on_run_side(reading, gpu.start()) else None
 

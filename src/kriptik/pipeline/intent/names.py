@@ -100,13 +100,18 @@ def names(reading: Reading) -> list[Name]:
 def _stands_as_name(reading: Reading, name: Name) -> bool:
     """An everyday word is a product only where it is written or placed like one."""
     typed = name.typed
-    capital = typed[:1].isupper() and not _begins_sentence(reading, name.start)
+    first = _begins_sentence(reading, name.start)
+    capital = typed[:1].isupper() and not first
+    shouted = first and typed[:3].isupper() and len(typed) > 2 and not reading.typed[name.end :].isupper()
+    longer = typed[:1].isupper() and len(typed) > len(name.family) + 1
     after = re.match(
         rf"[\s-]*(?:model|ai|quality|level|api|class|style|killer|lora|like|grade|checkpoint|{'tts'}){RIGHT}",
         reading.text[name.end :],
     )
     return (
         capital
+        or shouted
+        or longer
         or bool(after)
         or (before(reading, name.start, "tier.bar_before") and name.closed)
         or (before(reading, name.start, "tier.base_before") and not name.closed and len(name.family) > 2)

@@ -11,14 +11,35 @@ from kriptik.pipeline.intent.request import readable, signs
 from kriptik.pipeline.intent.terms import terms
 from kriptik.pipeline.intent.text import Reading, read_text
 from kriptik.pipeline.intent.tier import contradicts, tier
-from kriptik.spec.intent import TrainingIntent
+from kriptik.spec.intent import DataMention, TrainingIntent
 
+KIND = {
+    "music_generation": "audio",
+    "voice_cloning": "audio",
+    "video_generation": "video",
+    "image_generation": "image",
+    "multimodal": "image",
+    "code_generation": "code",
+    "text_generation": "text",
+    "chat": "text",
+    "embeddings": "text",
+}
+"""The kind of data that a count without one is taken to be of."""
 _NOT_A_REQUEST = TrainingIntent.model_validate({"is_training_request": False})
 
 
 def is_specific(intent: TrainingIntent) -> bool:
     """Whether there is a method, a sum, data or hardware: things that only a request has."""
     return bool(intent.methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
+
+
+def _kind(capability: str | None, data: DataMention) -> str | None:
+    """The kind of data, where what the model is for settles it: songs to write words from, episodes to learn a voice from."""
+    if capability in ("voice_cloning", "music_generation") and data.type == "video":
+        return "audio"
+    if capability == "text_generation" and data.type == "audio" and "song" in (data.unit or ""):
+        return "text"
+    return data.type or (KIND.get(capability or "") if data.amount else None)
 
 
 class IntentParser(Protocol):
@@ -74,6 +95,8 @@ class OfflineParser:
         if intent.capability is None:
             intent.needs_clarification = True
             intent.question = question(reading, named, intent.data)
+        if intent.data:
+            intent.data.type = _kind(intent.capability, intent.data)  # type: ignore[assignment]
         intent.quality_tier = tier(reading, intent, named)  # type: ignore[assignment]
         intent.conflict = contradicts(reading, intent)
         return intent
