@@ -109,8 +109,8 @@ def same_logits(name: Any, what: str, one: Sequence[torch.Tensor], two: Sequence
 def same_merged(what: str, one: Sequence[torch.Tensor], two: Sequence[torch.Tensor], exact: bool) -> Parity:
     """Logits of a merged model and of the adapter on its base. `exact`: both in fp32, held by the largest difference.
 
-    In half precision every merged weight is rounded, and a single logit may be off by far more than all are: there it is the root of
-    the mean square, relative to that of `one`.
+    In half precision every merged weight is rounded, and a single logit may be off by far more than all are: there it is the root
+    of the mean square, relative to that of `one`.
     """
     if exact:
         return same_logits("merged", what, one, two, MERGED_FP32)

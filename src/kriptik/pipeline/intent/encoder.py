@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 HEADS = 12
 BLOCK = 32
@@ -55,6 +56,10 @@ class Encoder:
     arrays: Arrays
 
     @cached_property
+    def _threads(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    @cached_property
     def layers(self) -> list[Arrays]:
         """The layers with their matrices whole, [from, to] each."""
         count = len({name.split(".")[0] for name in self.arrays if name[0] == "l" and name[1].isdigit()})
@@ -68,7 +73,14 @@ class Encoder:
         return found
 
     def judged(self, ids: list[int]) -> np.ndarray:
-        """Log odds of each class. `ids`: rows of `words`, whose last two rows are the beginning and the end."""
+        """Log odds of each class. `ids`: rows of `words`, whose last two rows are the beginning and the end.
+
+        In one thread: products this small gain nothing from more, which beside a training wait for each other for half a second.
+        """
+        with self._threads.limit(limits=1, user_api="blas"):
+            return self._judged(ids)
+
+    def _judged(self, ids: list[int]) -> np.ndarray:
         here = self.arrays
         count = len(here["words.nibbles"])
         rows = [count - 2, *shortened(ids), count - 1]
