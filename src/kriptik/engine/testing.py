@@ -122,7 +122,7 @@ def _placed(models: Models, bundle: Bundle, text: str, request: TestRequest) -> 
     return json.dumps([round(one, 6) for one in vector]), None, tokens
 
 
-ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "voice": _drawn}
+ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "video": _drawn, "voice": _drawn}
 """By modality; all others answer in text."""
 
 
