@@ -1,9 +1,9 @@
 """Videos of a data set: read to the last frame, refused or taken with a word on it, one by one, and what is said of each.
 
-In a zip, captions come from tables, lists or text files (`beside.py`); a table may say which part of a file it means (`start`, `end`),
-and long files become parts of about `CLIP_S` with the same caption. Nothing is encoded anew: a row names a file and where in it the
-clip begins. What a file is, its content says, not its name. Frames are brought to a rate when a model is taught, by the clock, so
-that a rate that varies does no harm.
+In a zip, captions come from tables, lists or text files (`beside.py`); a table may say which part of a file it means (`start`,
+`end`), and long files become parts of about `CLIP_S` with the same caption. Nothing is encoded anew: a row names a file and where
+in it the clip begins. What a file is, its content says, not its name. Frames are brought to a rate when a model is taught, by the
+clock, so that a rate that varies does no harm.
 """
 
 import base64
@@ -111,7 +111,8 @@ def take(clips: list[Member], tables: list[Member], folder: Path) -> Iterator[Ta
 def look(path: Path, name: str) -> Clip:
     """The video, decoded to its end within fixed bounds.
 
-    Raises DataError with a code of the doctor: of an unknown kind, damaged, no picture stream, too small, too large, too short, too long.
+    Raises DataError with a code of the doctor: of an unknown kind, damaged, no picture stream, too small, too large, too short, too
+    long.
     """
     import av
 

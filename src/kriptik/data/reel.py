@@ -1,7 +1,7 @@
 """Video files frame by frame, by PyAV: what a file is, when its frames are shown, frames at a rate of one's own, and MP4 written.
 
-Files are hostile until read: the content alone says which demultiplexer gets them (one that follows links to other files never does),
-nothing but the file itself is opened, and no frame larger than `MOST_PIXELS` is decoded.
+Files are hostile until read: the content alone says which demultiplexer gets them (one that follows links to other files never
+does), nothing but the file itself is opened, and no frame larger than `MOST_PIXELS` is decoded.
 """
 
 import io
@@ -70,7 +70,7 @@ def kind_of(path: Path) -> Kind | None:
 
 @contextmanager
 def opened(path: Path, kind: Kind) -> Iterator[Reel]:
-    """The file, its size not yet believed. Raises av.FFmpegError, and DataError `clip_no_picture` where there is no picture stream."""
+    """The file, its size not yet believed. Raises av.FFmpegError, and DataError `clip_no_picture` without a picture stream."""
     import av
 
     with path.open("rb") as handle, av.open(handle, format=kind.reader, io_open=_refuse) as container:
@@ -84,11 +84,10 @@ def opened(path: Path, kind: Kind) -> Iterator[Reel]:
 
 def frames(reel: Reel) -> Iterator[tuple[float, Any]]:
     """(seconds since the beginning, PyAV's frame) in the order they are shown. Raises av.FFmpegError for what is damaged."""
-    begins, number = reel.begins, 0
-    for frame in reel.container.decode(reel.stream):
+    begins = reel.begins
+    for number, frame in enumerate(reel.container.decode(reel.stream)):
         time = frame.time if frame.time is not None else begins + number / (reel.rate or 1)
         yield time - begins, frame
-        number += 1
 
 
 def upright(frame: Any, height: int | None = None) -> np.ndarray:
@@ -103,31 +102,47 @@ def at_rate(path: Path, start: float, fps: float, count: int) -> Iterator[np.nda
 
     The last one is held where the file ends before. Raises DataError `clip_damaged`.
     """
+    made, shown = 0, None
+    with _readable(path) as reel:
+        if start > 1:
+            reel.container.seek(int((start + reel.begins) / reel.stream.time_base), stream=reel.stream)
+        for time, frame in frames(reel):
+            while shown is not None and made < count and start + made / fps < time - SHOWN_AT:
+                yield upright(shown)
+                made += 1
+            if made == count:
+                return
+            shown = frame
+        while shown is not None and made < count:
+            yield upright(shown)
+            made += 1
+    if shown is None:
+        raise _unreadable(path)
+
+
+def length(path: Path) -> float:
+    """Seconds from the first frame to the end of the last, by the packets' own times. Raises DataError `clip_damaged`."""
+    with _readable(path) as reel:
+        packets = (one for one in reel.container.demux(reel.stream) if one.pts is not None)
+        return max((float((one.pts + (one.duration or 0)) * one.time_base) for one in packets), default=0.0) - reel.begins
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Reel]:
     import av
 
     kind = kind_of(path)
     if kind is None:
-        raise DataError("clip_damaged", f"{path.name} is no video that can be read.", "Attach the data set again, without it.")
-    made, shown = 0, None
+        raise _unreadable(path)
     try:
         with opened(path, kind) as reel:
-            if start > 1:
-                reel.container.seek(int((start + reel.begins) / reel.stream.time_base), stream=reel.stream)
-            for time, frame in frames(reel):
-                while shown is not None and made < count and start + made / fps < time - SHOWN_AT:
-                    yield upright(shown)
-                    made += 1
-                if made == count:
-                    return
-                shown = frame
-            while shown is not None and made < count:
-                yield upright(shown)
-                made += 1
-    except av.FFmpegError as error:
-        what = f"{path.name} cannot be decoded: {error}"[:200]
-        raise DataError("clip_damaged", what, "Attach the data set again, without it.") from error
-    if shown is None:
-        raise DataError("clip_damaged", f"{path.name} holds no frame.", "Attach the data set again, without it.")
+            yield reel
+    except (av.FFmpegError, PermissionError) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError("clip_damaged", f"{path.name} is no video that can be read.", "Attach the data set again, without it.")
 
 
 def written(pictures: Sequence[np.ndarray], fps: float, *, codec: str = "libx264", kind: str = "mp4") -> bytes:
@@ -136,8 +151,7 @@ def written(pictures: Sequence[np.ndarray], fps: float, *, codec: str = "libx264
 
     sink = io.BytesIO()
     height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
-    options = {"movflags": "+faststart"} if kind == "mp4" else {}
-    with av.open(sink, "w", format=kind, options=options) as container:
+    with av.open(sink, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1

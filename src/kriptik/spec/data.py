@@ -32,8 +32,8 @@ pairs        {"query": str, "positive": str} and "negatives": [str, …] where t
 images       {"image": path beside the rows' file, "caption": str, "width": pixels, "height": pixels}
 sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
              that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
-videos       {"video": path beside the rows' file, "caption": str, "start" and "seconds": the part of the file that is meant, "width",
-             "height": pixels, "fps": frames a second of the file, "origin": hash of the file}
+videos       {"video": path beside the rows' file, "caption": str, "start" and "seconds": the part of the file that is meant,
+             "width", "height": pixels, "fps": frames a second of the file, "origin": hash of the file}
 sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """

@@ -1,8 +1,8 @@
 """LoRA on the layers of a video model in which frames meet; those that see one frame's token, or the text, stay as they are.
 
 Source: Guo et al. 2023, "AnimateDiff" (motion is learnt in layers of its own, the picture's are frozen). The transformers of today
-have no layers of time alone: their self-attention runs over all tokens of all frames at once. It is what carries motion, and what is
-adapted here; feed-forward layers and attention to the text are frozen. The look may therefore move a little too.
+have no layers of time alone: their self-attention runs over all tokens of all frames at once. It is what carries motion, and what
+is adapted here; feed-forward layers and attention to the text are frozen. The look may therefore move a little too.
 Settings (`settings.adaptation`): `frames` and `fps`, which the modality reads.
 """
 

@@ -53,7 +53,8 @@ def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> N
     """Writes the adapter's files. `model`: the denoiser with PEFT's adapter on it."""
     state, several = lora_state(model), denoisers(bare(model), family)
     for part in several:
-        mine = {name.removeprefix(f"{part}."): one for name, one in state.items() if len(several) == 1 or name.startswith(f"{part}.")}
+        begins = f"{part}." if len(several) > 1 else ""
+        mine = {name.removeprefix(begins): one for name, one in state.items() if name.startswith(begins)}
         file = LOW_NOISE if part == LOW else WEIGHTS
         type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": mine}, weight_name=file)
     if family.kohya:

@@ -19,9 +19,9 @@ from kriptik.engine.base import find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.cache import Cache
-from kriptik.engine.media.noise_experts import denoisers, joined
 from kriptik.engine.media.families import Family, shifted
 from kriptik.engine.media.library import library, versions
+from kriptik.engine.media.noise_experts import denoisers, joined
 from kriptik.engine.media.states import TextStates, awake, bare, rest, states_of
 from kriptik.engine.rng import permutation, row_generator
 from kriptik.spec.errors import DataError, WorkerError
@@ -196,7 +196,7 @@ class Diffusion(Modality):
             raise WorkerError("model_not_loadable", what, step) from error
 
     def _family(self, bundle: Bundle) -> Family:
-        return FAMILIES[bundle.info["family"]]
+        return self.families[bundle.info["family"]]
 
     def _options(self) -> dict[str, Any]:
         return dict(self.job.stages[0].settings.objective)

@@ -1,7 +1,7 @@
 """Families of diffusion models: how each is told what to make, how its numbers are laid out, what it predicts. One entry each.
 
-What a family shares with the others is not here: loading, caches, noise, samples, export (`diffusion.py`). A new family is one entry
-in `FAMILIES` (of video: `video_families.py`) and the two functions it cannot share. The calls are those of the library's own
+What a family shares with the others is not here: loading, caches, noise, samples, export (`diffusion.py`). A new family is one
+entry in `FAMILIES` (of video: `video_families.py`) and the two functions it cannot share. The calls are those of the library's own
 pipelines (diffusers 0.42).
 """
 

@@ -15,8 +15,8 @@ class VideoFamily(Family):
     """One kind of video model."""
 
     temporal: str = ""
-    """The layers in which frames meet, as a regular expression: attention over all tokens of a clip. All others see one token, or one
-    token and the text."""
+    """The layers in which frames meet, as a regular expression: attention over all tokens of a clip. All others see one token, or
+    one token and the text."""
     frames: int = 81
     fps: float = 16
     """What the pipeline makes where nobody says otherwise."""

@@ -4,8 +4,8 @@ diffusion models share in `media/diffusion`.
 Rows: {"video": a path beside the rows' own file, "caption": text}, and "start" and "seconds" where a part of the file is meant.
 Settings (`settings.objective`; frames and fps also in `settings.adaptation`): `frames` and `fps`, of which a clip consists (the
 model's own; frames are brought to the next number below that the VAE takes, and clips that are shorter keep what they have);
-`resolution`, the lines of a 16:9 frame with as many pixels (480: 852 × 480); `watched_clips`, of how many held-out captions a clip is
-made at each evaluation (1), to measure `temporal_consistency`.
+`resolution`, the lines of a 16:9 frame with as many pixels (480: 852 × 480); `watched_clips`, of how many held-out captions a clip
+is made at each evaluation (1), to measure `temporal_consistency`.
 """
 
 import hashlib
