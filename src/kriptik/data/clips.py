@@ -41,8 +41,8 @@ MISSING_S, MISSING_SHARE = 0.5, 0.05
 """By how much fewer seconds may be found than a file says."""
 VARIES = 1.5
 """Longest gap between frames over the shortest from which on the rate counts as varying."""
-STILL = 2.0
-"""Largest difference of small pictures, of 255, up to which nothing moves."""
+STILL = 16
+"""Largest difference of small pictures, of 255, up to which nothing moves: compression alone makes some."""
 LOOK_S, STRIP_LINES, STRIP_FRAMES = 0.25, 48, 8
 PATCH, FRAMES_A_SECOND, MOST_PATCHES, MOST_TIMES = 16, 4, 1600, 32
 MEDIA = "media"
