@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kriptik.catalogue.load import load_catalogue
 from kriptik.engine import noise as ways
 from kriptik.engine.base import find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
@@ -48,7 +49,11 @@ class Diffusion(Modality):
         if self.job.precision not in DTYPES:
             what = f"A model of {kind} in {self.job.precision} cannot be trained yet."
             raise WorkerError("precision_not_available", what, "Choose fp32 or bf16.")
-        base = find_base(self.job)
+        entry = load_catalogue().models.get(self.job.base_model.id)
+        ref = self.job.base_model
+        if entry and entry.weights and not ref.path:
+            ref = ref.model_copy(update={"id": entry.weights})
+        base = find_base(self.job.model_copy(update={"base_model": ref}))
         name, pipe = self._pipeline(base.folder)
         family = self.families[name]
         pipe.set_progress_bar_config(disable=True)

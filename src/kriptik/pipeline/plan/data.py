@@ -23,7 +23,8 @@ ROW_TOKENS = {
     "voice_cloning": 500,
 }
 """Tokens, patches or codec frames of a usual row: an image of 1024 px has 4,096 patches of 16 px, a 5 s clip about 32,000."""
-RESOLUTION = 1024
+RESOLUTION = {"image_generation": 1024, "video_generation": 480}
+"""At which a usual row has as many tokens: a side in pixels, of a clip the lines of its frames."""
 TRAIN_SHARE = 0.9
 MOST_HELD_OUT = 500
 SOURCES = {
@@ -40,21 +41,21 @@ ROW_KINDS: dict[str, frozenset[str]] = {
     "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
     "prompts_with_check": frozenset({"messages", "checked"}),
     "pairs": frozenset({"pairs", "messages"}),
-    "captioned_media": frozenset({"images", "sounds"}),
+    "captioned_media": frozenset({"images", "sounds", "videos"}),
     "subject_images": frozenset({"images"}),
     "transcribed_speech": frozenset({"sounds"}),
 }
 """Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
-
-The other needs are of media that is not read yet.
 """
 PLAIN_NEEDS: dict[str, RowNeed] = {
-    "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "voice": "transcribed_speech",
+    "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "video": "captioned_media",
+    "voice": "transcribed_speech",
 }  # fmt: skip
 """Modality → what a method that asks for plain supervised rows needs there."""
 MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
     ("image", "captioned_media"): frozenset({"images"}),
     ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
+    ("video", "captioned_media"): frozenset({"videos"}),
     ("music", "preferences"): frozenset({"sound_pairs"}),
 }
 """(modality, need) → the kinds of rows that serve it there, where they are other than for text."""
@@ -84,12 +85,13 @@ def extra_needs(method: str) -> list[RowNeed]:
 def volume_of(choices: Choices, rows: Rows | None) -> Volume:
     """How much is trained on: the attached rows, else the amount that was named, else what the tier asks for."""
     weight = float(ROW_TOKENS.get(choices.capability, 300))
-    if choices.capability in ("image_generation", "video_generation") and choices.resolution:
-        weight *= (choices.resolution / RESOLUTION) ** 2
+    if choices.capability in RESOLUTION and choices.resolution:
+        weight *= (choices.resolution / RESOLUTION[choices.capability]) ** 2
     if rows is not None and choices.dataset_id == rows.dataset_id:
         held_out = max(0, rows.rows - rows.train_rows)
         return Volume(max(1, rows.train_rows), max(1.0, rows.tokens_per_row), max(8, rows.longest_tokens), held_out=held_out)
     longest = 1024 if choices.capability in TEXT_CAPABILITIES else int(min(weight * 2, 4096))
+    longest = int(weight) if choices.capability == "video_generation" else longest
     if choices.data_rows is not None:
         return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest, held_out=held_out_of(choices.data_rows))
     assumed = assumed_rows(choices)
