@@ -1,9 +1,9 @@
 """A small video model on real digits that move, then a new motion by temporal adaptation of that very checkpoint.
 
-`python bench/video.py --out build/video`. Pictures: scikit-learn's 1,797 handwritten digits; a clip is one of them that walks over
-the frame, captioned by name and direction. The base (Wan's transformer of about a third of a million weights, its VAE, a text encoder
-that stays as it is made) is made here and taught left and right by the product's own loop in full; then `temporal_adaptation` teaches
-up and down. This shows mechanism, not quality: 32 pixels, nine frames, ten digits, one object.
+`python bench/video.py --out build/video`. Pictures: scikit-learn's 1,797 handwritten digits; a clip is one of them that walks
+over the frame, captioned by name and direction. The base (Wan's transformer of about a third of a million weights, its VAE, a text
+encoder that stays as it is made) is made here and taught left and right by the product's own loop in full; then
+`temporal_adaptation` teaches up and down. This shows mechanism, not quality: 32 pixels, nine frames, ten digits, one object.
 
 Measured on generated clips at fixed seeds, not by the loss: the way that the centre of what is bright goes from the first frame to
 the last, per prompt: the share of clips that go the way that is asked for (more along it than across, and at least two pixels).

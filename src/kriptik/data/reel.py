@@ -156,7 +156,7 @@ def written(pictures: Sequence[np.ndarray], fps: float, *, codec: str = "libx264
     sink = io.BytesIO()
     height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
     with av.open(sink, "w", format=kind) as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.options = OPTIONS.get(codec, {})
