@@ -114,7 +114,7 @@ def look(path: Path, name: str) -> Clip:
     Raises DataError with a code of the doctor: of an unknown kind, damaged, no picture stream, too small, too large, too short, too
     long.
     """
-    import av
+    from av.error import FFmpegError
 
     kind = reel.kind_of(path)
     if kind is None:
@@ -124,7 +124,7 @@ def look(path: Path, name: str) -> Clip:
     try:
         with reel.opened(path, kind) as found:
             return _looked(found, kind, name)
-    except (av.FFmpegError, PermissionError, MemoryError, UnicodeDecodeError) as error:
+    except (FFmpegError, PermissionError, MemoryError, UnicodeDecodeError) as error:
         raise _refused("clip_damaged", f"{name} cannot be decoded.", "Send it again.") from error
 
 

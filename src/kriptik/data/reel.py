@@ -133,7 +133,7 @@ def length(path: Path) -> float:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[Reel]:
-    import av
+    from av.error import FFmpegError
 
     kind = kind_of(path)
     if kind is None:
@@ -141,7 +141,7 @@ def _readable(path: Path) -> Iterator[Reel]:
     try:
         with opened(path, kind) as reel:
             yield reel
-    except (av.FFmpegError, PermissionError) as error:
+    except (FFmpegError, PermissionError) as error:
         raise _unreadable(path) from error
 
 
