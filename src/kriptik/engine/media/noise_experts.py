@@ -16,7 +16,11 @@ LOW = "transformer_2"
 
 
 class NoiseExperts(nn.Module):
-    """Called as one of its denoisers; each row goes to its own."""
+    """Called as one of its denoisers; each row goes to its own.
+
+    Among several processes both work in every forward, if need be on a row that then counts nothing: where weights are spread over
+    the processes, all have to ask for the same ones.
+    """
 
     def __init__(self, high: nn.Module, low: nn.Module, boundary: float) -> None:
         super().__init__()
@@ -42,15 +46,18 @@ class NoiseExperts(nn.Module):
     def forward(self, timestep: Tensor, **told: Any) -> tuple[Tensor]:
         """`timestep`: [rows]; tensors of as many rows are divided among the two. Returns a tuple as the library's models do."""
         high = timestep.flatten(1)[:, 0] >= self.boundary if timestep.dim() > 1 else timestep >= self.boundary
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
         found: Tensor | None = None
         for expert, mine in ((self.transformer, high), (self.transformer_2, ~high)):
-            places = mine.nonzero()[:, 0]
+            places, share = mine.nonzero()[:, 0], 1.0
             if not len(places):
-                continue
+                if not together:
+                    continue
+                places, share = torch.zeros(1, dtype=torch.long, device=timestep.device), 0.0  # sharded weights are gathered by all
             part = {name: _rows(one, places, len(timestep)) for name, one in told.items()}
-            made = expert(timestep=timestep[places], **part)[0]
+            made = expert(timestep=timestep[places], **part)[0] * share
             found = made.new_zeros(len(timestep), *made.shape[1:]) if found is None else found
-            found = found.index_copy(0, places, made)
+            found = found.index_add(0, places, made)
         assert found is not None
         return (found,)
 
