@@ -186,8 +186,8 @@ class Video:
     modality = "video"
     precisions = frozenset({None, "fp32"})
     rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows}
-    counts = (8, 3)
-    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 6}
+    counts = (12, 3)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
     rates = {"lora": 5e-2, "dora": 5e-2, "temporal": 1e-1, "moe": 2e-2}
     told = {"resolution": 24, "frames": 9, "fps": 8, "watched_clips": 1}
     changes = {}
