@@ -76,7 +76,7 @@ export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
 
 /** Frames of a video side by side, as the preview of its row carries them. */
 function Strip({ row }: { row: Record<string, unknown> }) {
-  return typeof row.strip === "string" && <img src={row.strip} alt={`Frames of ${String(row.video)}`} className="mb-2 w-full rounded-control" />;
+  return typeof row.strip === "string" ? <img src={row.strip} alt={`Frames of ${String(row.video)}`} className="mb-2 w-full rounded-control" /> : null;
 }
 
 function rowText(row: Record<string, unknown>): string {
