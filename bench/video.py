@@ -65,8 +65,8 @@ def untaught(folder: Path, out: Path, steps: int) -> None:
     from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(0)
-    letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((one, -3.0) for one in "abcdefghijklmnopqrstuvwxyz")]
-    tokenizer = T5Tokenizer(vocab=letters, extra_ids=0, model_max_length=24)
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{one}", -1.0) for one in (*NAMES, *WAYS, "moves"))]
+    tokenizer = T5Tokenizer(vocab=words, extra_ids=0, model_max_length=24)
     encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), d_model=64, d_ff=128, d_kv=16, num_heads=4, num_layers=2))
     vae = diffusers.AutoencoderKLWan(
         base_dim=12, z_dim=8, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True], latents_mean=[0.0] * 8,
@@ -154,9 +154,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/video"))
     parser.add_argument("--clips", type=int, default=400)
-    parser.add_argument("--vae-steps", type=int, default=500)
-    parser.add_argument("--base-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--vae-steps", type=int, default=400)
+    parser.add_argument("--base-steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     import diffusers
@@ -170,8 +170,9 @@ def main() -> None:
     base = out / "base-run" / "result" / "model"
     said: list[Any] = []
     if not base.exists():
-        clips(out, asked.clips, asked.clips // 4)
-        untaught(out, out / "untaught", asked.vae_steps)
+        if not (out / "untaught" / "model_index.json").exists():
+            clips(out, asked.clips, asked.clips // 4)
+            untaught(out, out / "untaught", asked.vae_steps)
         print(f"vae: {time.process_time() - began:.0f} s", flush=True)
         job = job_in(
             out, out / "base-run", out / "untaught", "base", "full", max_steps=asked.base_steps, micro_batch=16, learning_rate=2e-3,
