@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from kriptik.data import reel
 from kriptik.engine import stage, testing
+from kriptik.engine.media import diffusion
 from kriptik.engine.media.diffusers_result import LOW_NOISE, WEIGHTS
 from kriptik.engine.media.footage import consistency, taken
 from kriptik.engine.media.noise_experts import LOW, NoiseExperts, denoisers
@@ -27,8 +28,8 @@ from kriptik.engine.modalities.video import Video
 from kriptik.engine.objectives.denoise import Denoise
 from kriptik.engine.pieces import adaptation, missing, objective, strategy
 from kriptik.engine.train import train
-from kriptik.spec.errors import DataError
-from kriptik.spec.job import LoraSettings, SamplePrompt, StageSettings
+from kriptik.spec.errors import DataError, WorkerError
+from kriptik.spec.job import LoraSettings, ModelRef, SamplePrompt, StageSettings
 from kriptik.spec.testing import TestRequest
 
 TOLD = {"resolution": 24, "sample_steps": 2, "frames": 9, "fps": 8, "watched_clips": 0}
@@ -278,3 +279,29 @@ def test_consistency_is_one_at_rest_and_falls_with_noise():
     assert consistency(still) == pytest.approx(1)
     assert abs(consistency(noise)) < 0.05 < consistency(moving) < 0.99
     assert consistency(still.clip(0, 200) + noise // 8) < consistency(still)
+
+
+@pytest.mark.parametrize("kind", ["WanPipeline-two", "HunyuanVideoPipeline"])
+def test_activations_computed_again_give_the_same_bits(tmp_path, kind):
+    def numbers(name, **settings):
+        said = []
+        train(job_in(tmp_path / name, kind, epochs=1, **settings), said.append, toy.running)
+        return [(body.loss, body.gradient_norm) for body in said if body.type == "metrics"]
+
+    assert numbers("again", recompute=True) == numbers("kept")
+
+
+def test_weights_come_from_the_repository_that_the_catalogue_names(tmp_path, monkeypatch):
+    """The model's own repository holds another form of them."""
+    asked = []
+
+    def find(job):
+        asked.append(job.base_model.id)
+        raise WorkerError("model_not_found", "It was only asked for.", "Nothing.")
+
+    monkeypatch.setattr(diffusion, "find_base", find)
+    for name in ("Wan-AI/Wan2.2-T2V-A14B", "zai-org/CogVideoX-5b"):
+        job = job_in(tmp_path, count=1).model_copy(update={"base_model": ModelRef(id=name)})
+        with pytest.raises(WorkerError):
+            Video(job).load()
+    assert asked == ["Wan-AI/Wan2.2-T2V-A14B-Diffusers", "zai-org/CogVideoX-5b"]
