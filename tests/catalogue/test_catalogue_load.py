@@ -183,6 +183,7 @@ TRAINABLE = {
     "text": {"llama", "qwen2", "qwen3", "mistral"},
     "embedding": {"bert_embedding", "xlm_roberta_embedding", "qwen3_embedding", "mistral_embedding"},
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
+    "video": {"wan", "ltx", "cogvideox", "hunyuan_video"},
     "music": {"musicgen"},
     "voice": {"speecht5"},
     "vision_language": {"llava", "llava_next"},

@@ -42,6 +42,7 @@ PACKAGES = {
     "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
     "image": ("torch", "transformers", "peft", "diffusers"),
     "music": ("torch", "transformers", "peft", "soundfile"),
+    "video": ("torch", "transformers", "peft", "diffusers", "av"),
     "voice": ("torch", "transformers", "peft", "soundfile"),
     "vision_language": ("torch", "transformers", "peft", "pillow"),
 }
@@ -101,7 +102,7 @@ def job_of(folder, method, points, capability, precision="fp32"):
             "max_seq_len": 96,
             "checkpoint_every": 3,
             "lora": settings.lora.model_copy(update={"rank": 4, "alpha": 8, "dropout": 0.1}),
-            "objective": {**settings.objective, **told(folder, point.objective, settings.objective, points)},
+            "objective": {**settings.objective, **told(folder, point.objective, settings.objective, points), **subject.told},
         }
         own = SIZES.get(point.adaptation, {})
         small["lora"] = small["lora"].model_copy(update=own.get("lora", {}))

@@ -51,10 +51,10 @@ def clip_tokenizer():
     return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=24)
 
 
-def clip(kind=CLIPTextModel, hidden=32):
+def clip(kind=CLIPTextModel, hidden=32, positions=24):
     config = CLIPTextConfig(
         vocab_size=len(clip_tokenizer()), hidden_size=hidden, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=24, projection_dim=hidden, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        max_position_embeddings=positions, projection_dim=hidden, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )
     return kind(config)
 

@@ -85,6 +85,7 @@ def test_headers_hosts_and_unknown_routes(server, anonymous):
     assert answer.status_code == 404 and answer.json()["code"] == "no_such_route"
     assert answer.headers["content-type"] == "application/problem+json"
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "media-src 'self'" in answer.headers["content-security-policy"], "sounds and videos of a run are played"
     assert answer.headers["cache-control"] == "no-store"
     assert anonymous.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert anonymous.get("/").headers["content-type"].startswith("text/html")

@@ -96,7 +96,7 @@ def _look_through(
     rows = known if others else tables or known
     if not rows and not others:
         found = ", ".join(shorten(name, 60) for name in names[:5]) or "nothing"
-        step = "Pack JSONL, CSV or Parquet, pictures, or recordings."
+        step = "Pack JSONL, CSV or Parquet, pictures, videos, or recordings."
         raise _refused("zip_without_rows", f"No file in the archive holds rows; found: {found}.", step)
     chosen = {info.filename for info in (*rows, *others)}
     return rows, others, [name for name in names if name not in chosen]

@@ -248,6 +248,8 @@ def requirement(kind: RowKind, capability: str | None = None) -> DataRequirement
     several = catalogue.data_requirements.get(capability or "", [])
     if kind in ("images", "image_messages"):
         return next((one for one in several if one.type == "image"), catalogue.row_requirements["subject_images"])
+    if kind == "videos":
+        return next((one for one in several if one.type == "video"), catalogue.row_requirements["captioned_media"])
     if kind == "sounds":
         return next((one for one in several if one.type == "audio"), catalogue.row_requirements["transcribed_speech"])
     return next((one for one in several if one.type in ("text", "code", "pairs")), catalogue.row_requirements["supervised"])

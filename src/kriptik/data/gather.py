@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
-from kriptik.data import archive, doctor, embedded, formats, images, pictured, sounds, split, text
+from kriptik.data import archive, clips, doctor, embedded, formats, images, pictured, sounds, split, text
 from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
@@ -21,6 +21,7 @@ from kriptik.spec.data import DataFormat, Row, RowKind
 from kriptik.spec.errors import DataError
 
 PREVIEW = 3
+MEDIA = images.SUFFIXES | sounds.SUFFIXES | clips.SUFFIXES
 _TEST = re.compile(r"(?:^|[/_.-])(?:test|eval|evaluation|valid|validation|val|dev|held[_-]?out)(?:[/_.-]|$)", re.IGNORECASE)
 _TRAIN = re.compile(r"(?:^|[/_.-])train(?:ing)?(?:[/_.-]|$)", re.IGNORECASE)
 PART_COLUMNS = ("split", "set", "subset", "partition", "fold")
@@ -131,19 +132,19 @@ def gathered(
 ) -> Iterator[Gathered]:
     """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
 
-    Pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice (`sounds.py`).
+    Videos, pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice (`sounds.py`).
     Raises DataError for a source that is no data at all, and where no row is usable.
     """
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
-        if images.is_picture(name) or sounds.is_sound(name):
+        if images.is_picture(name) or sounds.is_sound(name) or clips.is_clip(name):
             _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), speech=speech)
         elif embedded.holds_pictures(source, name):
             pictures, table = embedded.taken_apart(source, name, Path(temporary))
             _gather_media(rows, pictures, [table], media or Path(temporary), speech=speech)
         elif archive.is_zip(source, name):
-            with archive.unpacked(source, Path(temporary), also=images.SUFFIXES | sounds.SUFFIXES) as content:
+            with archive.unpacked(source, Path(temporary), also=MEDIA) as content:
                 if content.others:
                     _gather_media(rows, content.others, content.members, media or Path(temporary), speech=speech)
                 for member in () if content.others else content.members:
@@ -203,18 +204,23 @@ def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> No
 def _gather_media(
     rows: Gathered, files: list[archive.Member], tables: list[archive.Member], folder: Path, *, speech: bool
 ) -> None:
-    """Takes pictures or recordings in; of an archive with both, those that are more. No text is compared: what is the same, the
-    content says."""
+    """Takes videos, pictures or recordings in; of an archive with several, those that are most. No text is compared: what is the
+    same, the content says."""
     heard = [one for one in files if sounds.is_sound(one.name)]
-    seen = [one for one in files if not sounds.is_sound(one.name)]
-    rows.doctor.note("files_left_out", count=min(len(heard), len(seen)))
+    moving = [one for one in files if clips.is_clip(one.name)]
+    seen = [one for one in files if not sounds.is_sound(one.name) and not clips.is_clip(one.name)]
+    most = max(len(heard), len(moving), len(seen))
+    rows.doctor.note("files_left_out", count=len(files) - most)
     rows.near = None
     rows.files.append(None)
     pairs = pairs_of(heard, tables) if heard and not speech else []
-    if pairs and len(heard) >= len(seen):
+    if len(moving) == most:
+        rows.kind, rows.format, rows.found = "videos", "videos", ["video", "caption"]
+        _take_media(rows, ((one, one.units) for one in clips.take(moving, tables, folder)))
+    elif pairs and len(heard) == most:
         rows.kind, rows.format, rows.found = "sound_pairs", "sound_pairs", ["chosen_audio", "rejected_audio", "text"]
         _take_media(rows, ((one, one.units) for one in sounds.take_pairs(heard, pairs, folder)))
-    elif len(heard) >= len(seen):
+    elif len(heard) == most:
         rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
         _take_media(rows, ((one, one.units) for one in sounds.take(heard, tables, folder, speech=speech)))
         if speech and len(rows.traits):
@@ -256,7 +262,7 @@ def _gather_asked(rows: Gathered, asked: list[pictured.Asked], seen: list[archiv
                 _take(rows, made.row, told.record, one.layout.columns, made.notes, part, told.patches)
 
 
-def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Taken, int]]) -> None:
+def _take_media(rows: Gathered, taken: Iterator[tuple[clips.Taken | images.Taken | sounds.Taken, int]]) -> None:
     for one, weight in taken:
         rows.read += 1
         for code in (*one.notes, *([one.problem] if one.problem else [])):
@@ -268,7 +274,7 @@ def _take_media(rows: Gathered, taken: Iterator[tuple[images.Taken | sounds.Take
             rows.numbers.append(one.place.row)
             rows.sources.append(0)
             if len(rows.preview) < PREVIEW:
-                rows.preview.append(one.row)
+                rows.preview.append({**one.row, **one.extra} if isinstance(one, clips.Taken) else one.row)
 
 
 def _take(

@@ -214,7 +214,7 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
 
 def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
-    if rows.kind in ("images", "sounds", "sound_pairs", "image_messages", "image_preferences"):
+    if rows.kind in ("images", "sounds", "sound_pairs", "image_messages", "image_preferences", "videos"):
         return set(), frozenset()
     survey, examination = rows.doctor.survey, rows.doctor
     labels = split.find_labels(rows.traits)

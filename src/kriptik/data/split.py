@@ -72,6 +72,8 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
         return [row["origin"]], []
     if "text" in row:
         return [row["text"]], []
+    if "video" in row:  # parts of one file belong together
+        return [row["origin"]], []
     if "image" in row:  # the same caption says nothing of whether two pictures belong together; the name is the content's hash
         return [row["image"]], []
     if "positive" in row:
@@ -93,6 +95,8 @@ def exact_form(row: Row) -> str:
         return row["audio"]
     if "text" in row:
         return _plain(row["text"])
+    if "video" in row:
+        return f"{row['video']}@{row['start']}+{row['seconds']}"
     if "image" in row:
         return row["image"]
     if "positive" in row:

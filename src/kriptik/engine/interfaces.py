@@ -15,6 +15,7 @@ alone           a rank may run a forward that others do not run        (strategy
 reference       the adaptation can show the model before this stage    (adaptation)
 tokens          `generate` and `token_log_probs` exist                 (modality)
 noise           `add_noise` and prediction targets exist               (modality)
+motion          samples are clips, some layers see several frames      (modality)
 pairs           rows encode to (anchor, positive) embeddings           (modality)
 projector       `Bundle.projector` names what lies between encoder and language model (modality)
 layers          `layers` can cut the trainee into pipeline stages      (modality)

@@ -23,6 +23,7 @@ ADAPTATIONS = {
     "vera": "kriptik.engine.adaptations.vera:Vera",
     "longlora": "kriptik.engine.adaptations.longlora:LongLora",
     "galore": "kriptik.engine.adaptations.galore:GaLore",
+    "temporal": "kriptik.engine.adaptations.temporal:Temporal",
     "textual_inversion": "kriptik.engine.adaptations.textual_inversion:TextualInversion",
 }
 OBJECTIVES = {
@@ -51,6 +52,7 @@ MODALITIES = {
     "image": "kriptik.engine.modalities.image:Image",
     "music": "kriptik.engine.modalities.music:Music",
     "text": "kriptik.engine.modalities.text:Text",
+    "video": "kriptik.engine.modalities.video:Video",
     "vision_language": "kriptik.engine.modalities.vision:Vision",
     "voice": "kriptik.engine.modalities.voice:Voice",
 }

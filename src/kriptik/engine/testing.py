@@ -145,7 +145,14 @@ def _looked(models: Models, bundle: Bundle, text: str, request: TestRequest) -> 
     return said, None, read + made
 
 
-ANSWERS = {"image": _drawn, "embedding": _placed, "music": _drawn, "voice": _drawn, "vision_language": _looked}
+ANSWERS = {
+    "image": _drawn,
+    "embedding": _placed,
+    "music": _drawn,
+    "video": _drawn,
+    "vision_language": _looked,
+    "voice": _drawn,
+}
 """By modality; all others answer in text."""
 
 

@@ -124,8 +124,8 @@ def _with_options(settings: StageSettings, options: Mapping[str, object]) -> Sta
 
 
 def _sized(settings: StageSettings, plan: TrainingImplementationPlan) -> StageSettings:
-    """Pictures are trained on at the resolution that the plan names, where it names one."""
-    if plan_modality(plan) != "image" or not plan.choices.resolution:
+    """Pictures and clips are trained on at the resolution that the plan names, where it names one."""
+    if plan_modality(plan) not in ("image", "video") or not plan.choices.resolution:
         return settings
     return settings.model_copy(update={"objective": {"resolution": plan.choices.resolution, **settings.objective}})
 

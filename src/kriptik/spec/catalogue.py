@@ -163,6 +163,8 @@ class ModelEntry(Noun):
     trainable_family: str | None = None
     """Set only where the engine has a loader for the family; else None, with `why_not`."""
     why_not: str | None = None
+    weights: str | None = None
+    """The hub's repository that holds the weights as the engine reads them, where it is another than `id`."""
     licence: Licence
     arch: Architecture = Architecture()
     vram_gb: VramNeed = VramNeed()

@@ -14,12 +14,12 @@ from kriptik.spec.job import DataRef
 
 DataFormat = Literal[
     "messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked", "pairs", "images",
-    "sounds", "sound_pairs",
+    "sounds", "sound_pairs", "videos",
 ]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
 RowKind = Literal[
     "messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images", "image_messages", "image_preferences",
-    "sounds", "sound_pairs",
+    "sounds", "sound_pairs", "videos",
 ]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
@@ -35,6 +35,8 @@ image_messages, image_preferences
              as messages and preferences, "<image>" in a turn where a picture stands, and "images": [path beside the rows' file, …]
 sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
              that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
+videos       {"video": path beside the rows' file, "caption": str, "start" and "seconds": the part of the file that is meant,
+             "width", "height": pixels, "fps": frames a second of the file, "origin": hash of the file}
 sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """

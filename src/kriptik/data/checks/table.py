@@ -123,6 +123,20 @@ KINDS: dict[str, Kind] = {
     "picture_converted": Kind("info", "{n} {pictures} {are} not plain RGB (grey, CMYK, transparent, 16 bits)", "converted"),
     "picture_renamed": Kind("info", "{n} {pictures} {are} of another kind than the name says", "read by content"),
     "picture_no_caption": Kind("info", "{n} {pictures} {have} no caption"),
+    # videos
+    "clip_damaged": Kind("warning", "{n} {files} cannot be read as videos to their end", "left out"),
+    "clip_format": Kind("warning", "{n} {files} {are} of a kind of video that is not read here", "left out; save as MP4 or WebM"),
+    "clip_no_picture": Kind("warning", "{n} {files} {hold} sound or data, but no pictures", "left out"),
+    "clip_tiny": Kind("warning", "{n} {videos} {are} smaller than 64 pixels", "left out"),
+    "clip_bomb": Kind("warning", "{n} {videos} {have} frames of more than 4096 × 2304 pixels", "left out; scale them down"),
+    "clip_short": Kind("warning", "{n} {videos} {are} shorter than 0.3 seconds or 5 frames", "left out"),
+    "clip_long": Kind("warning", "{n} {videos} {are} longer than 10 minutes of 1080p", "left out; cut them into parts"),
+    "clip_bad_part": Kind("warning", "{n} {videos} {are} shorter than the times that a table gives", "left out"),
+    "clip_still": Kind("warning", "In {n} {videos} nothing moves"),
+    "clip_variable_rate": Kind("info", "{n} {videos} {have} frames at uneven distances", "frames are taken by the clock"),
+    "clip_renamed": Kind("info", "{n} {videos} {are} of another kind than the name says", "read by content"),
+    "clip_cut": Kind("info", "{n} {videos} {are} long", "taken in parts, which stay together in the split"),
+    "clip_no_caption": Kind("info", "{n} {videos} {have} no caption"),
     # recordings
     "sound_damaged": Kind("warning", "{n} {files} cannot be read as recordings", "left out"),
     "sound_format": Kind("warning", "{n} {files} {are} of a kind of sound that is not read here", "left out; save as WAV or FLAC"),
@@ -187,5 +201,5 @@ def words_of(code: str, count: int, fixed: str | None, detail: str, limit: int) 
     one = count == 1
     verbs = {name: one_form if one else name for name, one_form in VERBS.items()}
     text = f"{kind.words}; {tail}." if tail else f"{kind.words}."
-    nouns = {noun: noun[:-1] if one else noun for noun in ("rows", "pictures", "recordings", "files")}
+    nouns = {noun: noun[:-1] if one else noun for noun in ("rows", "pictures", "recordings", "videos", "files")}
     return text.format(n=f"{count:,}", detail=detail, limit=f"{limit:,}", **nouns, **verbs)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Session
+from kriptik.engine.media.noise_experts import NoiseExperts
 from kriptik.spec.errors import WorkerError
 
 CONFIG, WEIGHTS = "moe_config.json", "moe_model.safetensors"
@@ -217,6 +218,10 @@ def upcycle(bundle: Bundle, config: dict[str, Any]) -> None:
 
 
 def _replace(model: nn.Module, config: dict[str, Any]) -> None:
+    if isinstance(model, NoiseExperts):
+        for one in model.children():
+            _replace(one, config)
+        return
     level = Level()
     for name, (layer, size) in _feed_forwards(model).items():
         outer, _, last = name.rpartition(".")
@@ -229,7 +234,8 @@ def _replace(model: nn.Module, config: dict[str, Any]) -> None:
         if told is None:
             place = next(names.index(name) for name in NAMES if name in names)
             told = args[place]
-        share = torch.as_tensor(told, device=next(module.parameters()).device).float().reshape(-1) / config["time_scale"]
+        times = torch.as_tensor(told, device=next(module.parameters()).device).float()
+        share = (times[:, 0] if times.dim() > 1 else times.reshape(-1)) / config["time_scale"]  # by row, or by row and token
         level.value = 1 - share if config["time_reversed"] else share
 
     model.register_forward_pre_hook(hear, with_kwargs=True)

@@ -2,7 +2,8 @@
 
 The files of an adapter hold its strength in the weights themselves (alpha = rank), since not every program reads it from beside
 them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for transformers too, and for UNets
-`kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family.
+`kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family. Of two denoisers each has a file of its own,
+the one for little noise `low_noise.safetensors` (`load_lora_weights(…, load_into_transformer_2=True)`).
 """
 
 from pathlib import Path
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
 from kriptik.engine.media.families import Family
+from kriptik.engine.media.noise_experts import LOW, denoisers
 from kriptik.engine.media.result import leave
+from kriptik.engine.media.states import bare
 from kriptik.spec.job import TrainJob
 
-WEIGHTS, KOHYA = "pytorch_lora_weights.safetensors", "kohya.safetensors"
+WEIGHTS, KOHYA, LOW_NOISE = "pytorch_lora_weights.safetensors", "kohya.safetensors", "low_noise.safetensors"
 PREFIX = "base_model.model."
 MAGNITUDE = "lora_magnitude_vector"
 
@@ -33,20 +36,27 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, 
 
     def whole(folder: Path) -> None:
         pipe = bundle.pipeline
-        before = getattr(pipe, family.part)
-        setattr(pipe, family.part, adaptation.merged(bundle))
+        made = denoisers(adaptation.merged(bundle), family)
+        before = {part: getattr(pipe, part) for part in made}
         try:
+            for part, module in made.items():
+                setattr(pipe, part, module)
             pipe.save_pretrained(folder, safe_serialization=True)
         finally:
-            setattr(pipe, family.part, before)
+            for part, module in before.items():
+                setattr(pipe, part, module)
 
     return leave(bundle, adaptation, run_dir, job, whole, adapter)
 
 
 def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> None:
     """Writes the adapter's files. `model`: the denoiser with PEFT's adapter on it."""
-    state = lora_state(model)
-    type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": state}, weight_name=WEIGHTS)
+    state, several = lora_state(model), denoisers(bare(model), family)
+    for part in several:
+        begins = f"{part}." if len(several) > 1 else ""
+        mine = {name.removeprefix(begins): one for name, one in state.items() if name.startswith(begins)}
+        file = LOW_NOISE if part == LOW else WEIGHTS
+        type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": mine}, weight_name=file)
     if family.kohya:
         save_file(_kohya(state, family.part), folder / KOHYA)
 

@@ -1,7 +1,8 @@
 """Families of diffusion models: how each is told what to make, how its numbers are laid out, what it predicts. One entry each.
 
-What a family shares with the others is not here: loading, caches, noise, samples, export (`modalities/image.py`). A new family is
-one entry in `FAMILIES` and the two functions it cannot share. The calls are those of the library's own pipelines (diffusers 0.42).
+What a family shares with the others is not here: loading, caches, noise, samples, export (`diffusion.py`). A new family is one
+entry in `FAMILIES` (of video: `video_families.py`) and the two functions it cannot share. The calls are those of the library's own
+pipelines (diffusers 0.42).
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from torch import Tensor
 Text = dict[str, Tensor]
 """What the text encoders say of one caption (without a batch) or of several."""
 Sizes = list[list[int]]
-"""Per row: original height and width, top and left of the crop, height and width that is trained on."""
+"""Per row: original height and width, top and left of the crop, height and width that is trained on; of a clip its frames, its
+frames a second, height and width."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,11 @@ class Family:
     pack: Callable[[Tensor], Tensor] = lambda sample: sample
     """A sample as the denoiser gives it."""
     standard: Callable[[Any, Tensor], Tensor] | None = None
-    """(pipeline, latent) → latent of about unit size; None: by the VAE's shift and scale."""
+    """(pipeline, latent) → latent of about unit size; None: by `units`."""
+    units: Callable[[Any], tuple[Any, Any]] = lambda pipe: (
+        getattr(pipe.vae.config, "shift_factor", None) or 0.0, pipe.vae.config.scaling_factor,
+    )
+    """(shift, scale) of the VAE's numbers, so that (number − shift) · scale is of about unit size; numbers or [channels, 1, …]."""
     sign: float = 1.0
     time_scale: float = 1.0
     """The denoiser's time at pure noise."""
@@ -213,7 +219,9 @@ def shifted(config: Any, times: Tensor, tokens: int) -> Tensor:
 
     Source: Esser et al. 2024, "Scaling Rectified Flow Transformers", section 5.3.2; the scheduler's own numbers.
     """
-    if config.get("use_dynamic_shifting"):
+    if config.get("use_flow_sigmas"):
+        shift = float(config.get("flow_shift", 1.0))
+    elif config.get("use_dynamic_shifting"):
         low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
         shift = exp(least + (most - least) * (tokens - low) / (high - low))

@@ -44,14 +44,17 @@ def kernel(real: Tensor, made: Tensor) -> float:
     return float(inner[0] + inner[1] - 2 * like[2].mean())
 
 
-def heard(encoded: Sequence[Encoded], session: Session, usual: int) -> dict[str, float]:
-    """What the modality hears of sounds made for the first `heard_clips` (`usual`) held-out rows, the same on every rank."""
-    clips = encoded[: int(session.settings.objective.get("heard_clips", usual))]  # type: ignore[arg-type]
+def heard(encoded: Sequence[Encoded], session: Session, usual: int, how: str = "heard") -> dict[str, float]:
+    """What the modality measures of files made for the first held-out rows, the same on every rank.
+
+    `how`: its method, and the setting of how many rows (`heard_clips`; `usual`).
+    """
+    clips = encoded[: int(session.settings.objective.get(f"{how}_clips", usual))]  # type: ignore[arg-type]
     if not clips:
         return {}
     modality: Any = session.modality
     found: dict[str, float] = {}
     with session.runtime.gather():
         if session.runtime.rank == 0:
-            found = modality.heard(session.bundle, clips, session.settings)
+            found = getattr(modality, how)(session.bundle, clips, session.settings)
     return session.runtime.share(found)

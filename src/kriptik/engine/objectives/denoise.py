@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kriptik.engine import noise
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
+from kriptik.engine.media.hearing import heard
 from kriptik.engine.rng import derive, row_generator
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
@@ -30,6 +31,8 @@ PRIOR_ROW = 1 << 30
 """Row numbers of prior pictures begin here."""
 PRIOR_HELD = 8
 """Prior pictures on which it is measured what is forgotten."""
+WATCHED = 1
+"""Held-out captions to which a clip is made at each evaluation."""
 TIMES = ("uniform", "logit_normal")
 
 
@@ -104,6 +107,8 @@ class Denoise(Objective):
         if self.prior:
             held = self.prior[:PRIOR_HELD]
             scores.custom["prior_loss"] = sum(self._held_out(row, session) for row in held) / len(held)
+        if "motion" in session.modality.provides:
+            scores.custom |= heard(encoded, session, WATCHED, "watched")
         return scores
 
     def _held_out(self, row: Encoded, session: Session) -> float:

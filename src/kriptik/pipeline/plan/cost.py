@@ -194,7 +194,7 @@ def stage_seconds(
     if aim in ROLLOUTS or aim == "ppo":
         factor *= 8.0
     share = CPU_SHARE if gpu.id == "cpu" else GPU_SHARE[kind]
-    if gpu.id != "cpu" and choices.capability in ("image_generation", "music_generation", "voice_cloning"):
+    if gpu.id != "cpu" and choices.capability in ("image_generation", "video_generation", "music_generation", "voice_cloning"):
         share = MEDIA_SHARE
     if gpu.id != "cpu" and model.active_b < model.params_b * 0.6:
         share = MOE_SHARE

@@ -25,7 +25,8 @@ ROW_TOKENS = {
 """Tokens, patches or codec frames of a usual row: an image of 1024 px has 4,096 patches of 16 px, a 5 s clip about 32,000."""
 ASKED_TOKENS = 60
 """Of a question about a picture with its answer."""
-RESOLUTION = 1024
+RESOLUTION = {"image_generation": 1024, "video_generation": 480}
+"""At which a usual row has as many tokens: a side in pixels, of a clip the lines of its frames."""
 TRAIN_SHARE = 0.9
 MOST_HELD_OUT = 500
 SOURCES = {
@@ -42,21 +43,21 @@ ROW_KINDS: dict[str, frozenset[str]] = {
     "prompts": frozenset({"messages", "preferences", "prompts", "checked"}),
     "prompts_with_check": frozenset({"messages", "checked"}),
     "pairs": frozenset({"pairs", "messages"}),
-    "captioned_media": frozenset({"images", "sounds"}),
+    "captioned_media": frozenset({"images", "sounds", "videos"}),
     "subject_images": frozenset({"images"}),
     "transcribed_speech": frozenset({"sounds"}),
 }
 """Which kinds of prepared rows serve a need: of a pair the better answer can be learnt, and a known answer is a check.
-
-The other needs are of media that is not read yet.
 """
 PLAIN_NEEDS: dict[str, RowNeed] = {
-    "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "voice": "transcribed_speech",
+    "embedding": "pairs", "image": "captioned_media", "music": "captioned_media", "video": "captioned_media",
+    "voice": "transcribed_speech",
 }  # fmt: skip
 """Modality → what a method that asks for plain supervised rows needs there."""
 MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
     ("image", "captioned_media"): frozenset({"images"}),
     ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
+    ("video", "captioned_media"): frozenset({"videos"}),
     ("music", "preferences"): frozenset({"sound_pairs"}),
     ("vision_language", "supervised"): frozenset({"image_messages", "images"}),
     ("vision_language", "preferences"): frozenset({"image_preferences"}),
@@ -88,8 +89,8 @@ def extra_needs(method: str) -> list[RowNeed]:
 def volume_of(choices: Choices, rows: Rows | None) -> Volume:
     """How much is trained on: the attached rows, else the amount that was named, else what the tier asks for."""
     weight = float(ROW_TOKENS.get(choices.capability, 300))
-    if choices.capability in ("image_generation", "video_generation") and choices.resolution:
-        weight *= (choices.resolution / RESOLUTION) ** 2
+    if choices.capability in RESOLUTION and choices.resolution:
+        weight *= (choices.resolution / RESOLUTION[choices.capability]) ** 2
     entry = model_of(choices.base_model).entry if choices.base_model and choices.capability == "multimodal" else None
     picture = (entry and entry.arch.picture_tokens) or 0
     if rows is not None and choices.dataset_id == rows.dataset_id:
@@ -100,6 +101,7 @@ def volume_of(choices: Choices, rows: Rows | None) -> Volume:
         return Volume(max(1, rows.train_rows), usual, longest, held_out=held_out)
     weight = max(weight, picture + ASKED_TOKENS) if picture else weight
     longest = 1024 if choices.capability in TEXT_CAPABILITIES else int(min(weight * 2, 4096))
+    longest = int(weight) if choices.capability == "video_generation" else longest
     if choices.data_rows is not None:
         return Volume(max(1, int(choices.data_rows * TRAIN_SHARE)), weight, longest, held_out=held_out_of(choices.data_rows))
     assumed = assumed_rows(choices)

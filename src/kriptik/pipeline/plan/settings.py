@@ -16,6 +16,7 @@ from kriptik.spec.job import StageSettings
 UPDATES_PER_EPOCH = 40
 MOST_UPDATE_TOKENS = 32_768
 LEAST_UPDATE_TOKENS = 512
+MOST_CLIP_TOKENS = 131_072
 PACKED = frozenset({"causal_lm"})
 
 
@@ -80,6 +81,8 @@ def _seq_len(base: StageSettings, given: dict[str, Any], volume: Volume, model: 
     wanted = 256
     while wanted < volume.longest:
         wanted *= 2
+    if model.entry and "video_generation" in model.entry.capabilities:  # a clip is one row of tokens, however many
+        return min(wanted, MOST_CLIP_TOKENS)
     return min(wanted, 4096, context)
 
 

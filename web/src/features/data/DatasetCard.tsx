@@ -44,7 +44,7 @@ function Report({ data, report, onChange }: { data: Dataset; report: Schemas["Da
         <Disclosure plain title="First rows, as the model will see them">
           <ul className="grid gap-2">
             {(report.preview ?? []).slice(0, 3).map((row, at) => (
-              <li key={at} className="max-h-40 overflow-auto rounded-control bg-ink-950 p-3 text-xs break-words whitespace-pre-wrap text-mid" tabIndex={0}>{peaksOf(row).length > 0 && <Waveform peaks={peaksOf(row)} label={`Waveform of ${String(row.audio)}`} />}{rowText(row)}</li>
+              <li key={at} className="max-h-40 overflow-auto rounded-control bg-ink-950 p-3 text-xs break-words whitespace-pre-wrap text-mid" tabIndex={0}>{peaksOf(row).length > 0 && <Waveform peaks={peaksOf(row)} label={`Waveform of ${String(row.audio)}`} />}<Strip row={row} />{rowText(row)}</li>
             ))}
           </ul>
         </Disclosure>
@@ -74,8 +74,14 @@ export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
   );
 }
 
+/** Frames of a video side by side, as the preview of its row carries them. */
+function Strip({ row }: { row: Record<string, unknown> }) {
+  return typeof row.strip === "string" ? <img src={row.strip} alt={`Frames of ${String(row.video)}`} className="mb-2 w-full rounded-control" /> : null;
+}
+
 function rowText(row: Record<string, unknown>): string {
   const lines = Array.isArray(row.messages) ? (row.messages as { role: string; content: string }[]) : null;
   if (lines) return lines.map((line) => `${line.role}: ${line.content}`).join("\n");
+  if (typeof row.video === "string") return `${String(row.caption)}\n${String(row.seconds)} s of ${row.video}`;
   return typeof row.text === "string" ? row.text : JSON.stringify(row, null, 1);
 }
