@@ -3,7 +3,6 @@
 A piece subclasses the base class of its kind and overrides what it answers; the defaults here are the common case.
 Construction: `Modality(job)`; `Adaptation(settings)`, `Objective(settings)`, `Strategy(settings)` for the stage.
 Compatibility is `needs ⊆ provides` (see `pieces.missing`), never a typed table. Words in use:
-
 generation      the runtime can generate with current weights         (strategy)
 own_backward    the objective may drive forward and backward itself    (strategy)
 whole_weights   every rank sees and may rewrite whole weights in place (strategy)

@@ -95,7 +95,7 @@ def guess_language(folded: str) -> str:
         code: sum(word in vocabulary(code).words("language.small_words") for word in words)
         for code in ("en", *LATIN_LANGUAGES, "hi")
     }
-    if max(scores.values()) - scores["en"] <= 1:
+    if words and max(scores.values()) - scores["en"] <= 1:
         for code in scores:
             scores[code] += 0.7 * _task_words(folded, code)
     best = max(scores, key=lambda code: scores[code])
