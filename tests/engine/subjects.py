@@ -319,6 +319,7 @@ class Vision:
     counts = (24, 8)
     sizes = {"micro_batch": 1, "accumulation": 2, "epochs": 3}
     rates = {"projector": 1e-2}
+    told = {}
     changes = {}
 
     def base(self, folder, adaptation):
