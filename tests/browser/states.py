@@ -6,7 +6,11 @@
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from kriptik.store.tables import Job
+
+ROOT = Path(__file__).parent.parent.parent
 LONG_MS = 40_000
 
 
@@ -394,6 +398,19 @@ def test_page(visitor, world):
     visitor.page.get_by_label("Ask both models").wait_for()
 
 
+def test_page_picture(visitor, world):
+    """A run about pictures and words; it is told of as one here, since what it was trained on does not show on this page."""
+    with world.server.core.db.write() as session:
+        job = session.get_one(Job, world.runs["stopped"])
+        job.estimate = {**job.estimate, "capability": "multimodal"}
+    visitor.open(f"/jobs/{world.runs['stopped']}/test")
+    field = visitor.page.get_by_label("Picture to ask about")
+    field.set_input_files({"name": "big.png", "mimeType": "image/png", "buffer": b"0" * 8_000_001})
+    visitor.page.get_by_text("Choose a picture of at most").wait_for()
+    field.set_input_files(ROOT / "docs" / "images" / "run.png")
+    visitor.page.get_by_alt_text("The picture you ask about").wait_for()
+
+
 def compared(visitor, world):
     test_page(visitor, world)
     visitor.page.get_by_label("Ask both models").fill("How do I reset my password?")
@@ -496,7 +513,7 @@ ALL = (
     labelling, labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
     no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
-    export_working, export_done, export_failed, test_page, compared, runs, runs_empty,
+    export_working, export_done, export_failed, test_page, test_page_picture, compared, runs, runs_empty,
     runs_not_found, run_delete, bell, bell_empty, settings, settings_link, sign_in, sign_in_again, resume_link, resume_dead,
     nowhere, run_gone, plain_page,
 )  # fmt: skip

@@ -97,7 +97,7 @@ function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run
       {testing && (
         <div ref={quick} className="scroll-mt-20">
           <Disclosure key={testing.checkpointId} open title={`Quick test of step ${testing.step}, beside the base`}>
-            <Tester jobId={job.id} checkpointId={testing.checkpointId} weights={`step ${testing.step}`} code={job.capability === "code_generation"} />
+            <Tester jobId={job.id} checkpointId={testing.checkpointId} weights={`step ${testing.step}`} capability={job.capability} />
           </Disclosure>
         </div>
       )}

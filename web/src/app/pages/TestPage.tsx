@@ -43,7 +43,7 @@ export function TestPage() {
               {checkpoints.map((item) => <option key={item.checkpointId} value={item.checkpointId}>step {item.step}{item.loss != null ? `, loss ${item.loss.toFixed(3)}` : ""}</option>)}
             </Select>
           </div>
-          <Tester jobId={jobId} checkpointId={target || null} weights={weights} code={job.data.capability === "code_generation"} first={report.data?.sideBySide[0]?.prompt ?? job.data.samples[0]?.input ?? ""} />
+          <Tester jobId={jobId} checkpointId={target || null} weights={weights} capability={job.data.capability} first={report.data?.sideBySide[0]?.prompt ?? job.data.samples[0]?.input ?? ""} />
         </>
       )}
     </div>

@@ -5,6 +5,7 @@ import { money } from "../../lib/format";
 import { Badge } from "../../ui/Badge";
 import { Button, IconButton } from "../../ui/Button";
 import { toast } from "../../ui/Toasts";
+import { Media } from "../run/Media";
 import { diffWords, type Piece } from "./diff";
 
 const VOTES = [["base", "Base is better"], ["tie", "Equal"], ["tuned", "Tuned is better"]] as const;
@@ -42,7 +43,7 @@ function Side({ title, note = "", pieces, result, tuned = false }: { title: stri
         <span className="flex min-w-0 items-center gap-2"><Badge tone={tuned ? "signal" : "plain"}>{title}</Badge><span className="truncate text-xs text-low">{note}</span></span>
         <IconButton icon="copy" label={`Copy the answer of ${title}`} onClick={copy} className="-my-1 -mr-2" />
       </header>
-      {result.outputUrl && <img src={result.outputUrl} alt={`${title}: the picture`} className="w-full rounded-control object-contain" />}
+      {result.outputUrl && <Media src={result.outputUrl} label={`${title}: what it made`} />}
       <p className="flex-1 text-sm leading-relaxed break-words whitespace-pre-wrap">
         {!result.outputUrl && pieces.length === 0 && <span className="text-low">The model ended at once.</span>}
         {pieces.map((piece, at) => (piece.own ? <mark key={at} className={`bg-transparent text-hi underline decoration-2 underline-offset-4 ${tuned ? "decoration-signal/70" : "decoration-line"}`}>{piece.text}</mark> : <span key={at}>{piece.text}</span>))}

@@ -9,6 +9,7 @@ import { Disclosure } from "../../ui/Disclosure";
 import { TextArea, TextField } from "../../ui/Field";
 import { ErrorBox } from "../../ui/States";
 import { Compared } from "./Compared";
+import { PictureField } from "./PictureField";
 import { useSession } from "./useSession";
 
 /**
@@ -16,11 +17,13 @@ import { useSession } from "./useSession";
  * something is typed; what was typed and answered stays when other weights are chosen.
  */
 export function Tester({
-  jobId, checkpointId, weights, code = false, first = "",
-}: { jobId: string; checkpointId: string | null; weights: string; code?: boolean; first?: string }) {
+  jobId, checkpointId, weights, capability, first = "",
+}: { jobId: string; checkpointId: string | null; weights: string; capability: string; first?: string }) {
+  const code = capability === "code_generation";
   const { session, start, extend, end } = useSession(jobId, checkpointId);
   const [typed, setTyped] = useState<string | null>(null);
   const prompt = typed ?? first;
+  const [picture, setPicture] = useState("");
   const [system, setSystem] = useState("");
   const [temperature, setTemperature] = useState(0);
   const [maxTokens, setMaxTokens] = useState(128);
@@ -32,7 +35,7 @@ export function Tester({
       const comparison = await call(api.POST("/api/training/test/compare", {
         body: {
           sessionId: used.id,
-          request: { target: "tuned", systemPrompt: system || null, maxTokens, temperature, seed: 0, ...(code ? { codeInput: prompt } : { textPrompt: prompt }) },
+          request: { target: "tuned", systemPrompt: system || null, maxTokens, temperature, seed: 0, imageInput: picture || null, ...(code ? { codeInput: prompt } : { textPrompt: prompt }) },
         },
       }));
       return { weights: asked, comparison };
@@ -55,6 +58,7 @@ export function Tester({
           }}
           hint="Ctrl + Enter asks."
         />
+        {capability === "multimodal" && <PictureField value={picture} onChange={setPicture} />}
         <Disclosure plain title="Settings">
           <div className="grid gap-3 sm:grid-cols-[1fr_9rem_9rem]">
             <TextField label="System prompt" value={system} maxLength={20_000} onChange={(event) => setSystem(event.target.value)} />
