@@ -404,7 +404,7 @@ def test_page_picture(visitor, world):
         job = session.get_one(Job, world.runs["stopped"])
         job.estimate = {**job.estimate, "capability": "multimodal"}
     visitor.open(f"/jobs/{world.runs['stopped']}/test")
-    field = visitor.page.get_by_label("Picture to ask about")
+    field = visitor.page.get_by_label("picture to ask about")
     field.set_input_files({"name": "big.png", "mimeType": "image/png", "buffer": b"0" * 8_000_001})
     visitor.page.get_by_text("Choose a picture of at most").wait_for()
     field.set_input_files(ROOT / "docs" / "images" / "run.png")

@@ -23,10 +23,10 @@ export function PictureField({ value, onChange }: { value: string; onChange: (pi
   };
   return (
     <div className="grid gap-2">
-      <label className="grid gap-1 text-sm text-mid">
-        Picture to ask about
+      <label className="inline-flex min-h-11 w-fit cursor-pointer items-center rounded-field border border-line px-3 text-sm text-info has-[:focus-visible]:outline-2 has-[:focus-visible]:outline-offset-2 has-[:focus-visible]:outline-signal">
+        {value ? "Choose another picture to ask about" : "Choose a picture to ask about"}
         <input
-          type="file" accept={KINDS} className="min-h-11 w-full rounded-field border border-line bg-ink-950 px-3 py-2 text-sm text-hi file:mr-3 file:border-0 file:bg-transparent file:text-info"
+          type="file" accept={KINDS} className="sr-only"
           onChange={(event) => {
             const file = event.target.files?.[0];
             event.target.value = "";
