@@ -35,6 +35,8 @@ SIZES = {
     "lora_moe": {"adaptation": {"experts": 4}},
 }
 """Other sizes than rank 4 where a method has its own, small enough that its parts come into play on layers of 64 to 192."""
+EVERYWHERE = ("lora", "full")
+"""Adaptations that `make test` tries in every modality; the others in the first that has them."""
 ENOUGH = {"textual_inversion": 0.99}
 """Share of the loss before that must not be reached after: a word's few numbers move a whole model little."""
 PACKAGES = {
@@ -224,15 +226,22 @@ def params():
     proof of other code than the present fails `make check`.
     """
     made, met = [], set()
-    for name, strategy, modality, method, points, capabilities in sorted(cases(), key=lambda one: (len(one[4]), one[0])):
+    for name, strategy, modality, method, points, capabilities in sorted(cases(), key=_order):
         several = modality != "text" and strategy != "single"  # strategies are blind to the modality
-        pieces_of = {(modality, *one) for one in names_of(points, modality)} | {(modality, one.base_precision) for one in points}
+        named = {*names_of(points, modality), *(("precision", str(one.base_precision)) for one in points)}
+        pieces_of = {(modality if one[1] in EVERYWHERE else "", *one) for one in named}
         slow = several or pieces_of <= met
         met |= set() if slow else pieces_of
         told = name if modality == "text" else f"{name}-{modality}"
         marks = [pytest.mark.slow] if slow else []
         made.append(pytest.param(name, strategy, modality, method, points, capabilities, id=told, marks=marks))
     return made
+
+
+def _order(case):
+    """Text first, then what is tried everywhere, so that the others are met where they cost least."""
+    name, _, modality, _, points, _ = case
+    return len(points), modality != "text", points[0].adaptation not in EVERYWHERE, name
 
 
 @pytest.fixture(scope="module", autouse=True)
