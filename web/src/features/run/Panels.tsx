@@ -7,7 +7,7 @@ import { Button } from "../../ui/Button";
 import { Card } from "../../ui/Card";
 import { Icon } from "../../ui/Icon";
 import { Bar } from "../../ui/Progress";
-import { Media } from "./Media";
+import { Media } from "../../ui/Media";
 import type { RunLive } from "./reducer";
 
 const NEWEST = 5;

@@ -5,7 +5,7 @@ import { money } from "../../lib/format";
 import { Badge } from "../../ui/Badge";
 import { Button, IconButton } from "../../ui/Button";
 import { toast } from "../../ui/Toasts";
-import { Media } from "../run/Media";
+import { Media } from "../../ui/Media";
 import { diffWords, type Piece } from "./diff";
 
 const VOTES = [["base", "Base is better"], ["tie", "Equal"], ["tuned", "Tuned is better"]] as const;
