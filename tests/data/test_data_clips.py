@@ -3,12 +3,12 @@
 import base64
 import io
 import json
-import zipfile
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from media_set import packed, rows_of
 from PIL import Image
 
 from kriptik.data import clips, prepare, reel
@@ -95,17 +95,6 @@ ODD = {
     "named.mp4": (encoded(12, codec="libvpx-vp9", kind="webm"), "clip_renamed", True),
     "still.mp4": (reel.written(moving(13, 1) * 12, FPS), "clip_still", True),
 }
-
-
-def packed(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def rows_of(folder):
-    return [json.loads(line) for side in ("train", "eval") for line in (folder / f"{side}.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", list(ODD))

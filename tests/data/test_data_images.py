@@ -3,11 +3,11 @@
 import io
 import json
 import struct
-import zipfile
 import zlib
 
 import pyarrow
 import pytest
+from media_set import packed, rows_of
 from PIL import Image
 from pyarrow import parquet
 
@@ -58,17 +58,6 @@ ODD = {
 }
 
 
-def packed(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def rows_of(folder, side="train"):
-    return [json.loads(line) for line in (folder / f"{side}.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.parametrize("name", list(ODD))
 def test_odd_pictures_are_refused_or_converted_with_a_word(tmp_path, name):
     content, code, usable = ODD[name]
@@ -77,7 +66,7 @@ def test_odd_pictures_are_refused_or_converted_with_a_word(tmp_path, name):
     finding = next(one for one in made.report.findings if one.code == code)
     assert finding.count == 1 and finding.examples[0].file == name
     assert made.report.rows == 7 and made.report.usable == 6 + usable
-    for row in [*rows_of(tmp_path / "made"), *rows_of(tmp_path / "made", "eval")]:
+    for row in rows_of(tmp_path / "made"):
         with Image.open(tmp_path / "made" / row["image"]) as picture:
             picture.load()
             assert picture.mode == "RGB" and picture.size == (row["width"], row["height"])
@@ -113,7 +102,7 @@ def test_captions_from_a_table_or_beside_the_picture(tmp_path, how):
             json.dumps({"file_name": f"{number}.png", "text": f"picture {number}"}) + "\n" for number in range(6)
         )
     made = prepare.prepare(packed(tmp_path / "set.zip", files), tmp_path / "made", name="set.zip")
-    rows = [*rows_of(tmp_path / "made"), *rows_of(tmp_path / "made", "eval")]
+    rows = rows_of(tmp_path / "made")
     assert sorted(row["caption"] for row in rows) == [f"picture {number}" for number in range(6)]
     assert made.report.kind == "images" and "picture_no_caption" not in {one.code for one in made.report.findings}
 
@@ -174,7 +163,7 @@ def test_questions_about_pictures_become_the_same_rows(tmp_path, shape):
     source = archive_of(tmp_path, *QUESTIONS[shape])
     made = prepare.prepare(source, tmp_path / "made", name="set.zip", capability="multimodal")
     assert made.report.kind == "image_messages" and made.report.usable == 6
-    rows = [row for part in ("train", "eval") for row in rows_of(tmp_path / "made", part)]
+    rows = rows_of(tmp_path / "made")
     assert len({row["key"] for row in rows}) == 6, "the same question about other pictures does not tie rows together"
     for row in rows:
         assert row["messages"][0] == {"role": "user", "content": "<image>\nWhich colour?"}
@@ -205,7 +194,7 @@ def test_a_picture_that_is_not_packed_is_said(tmp_path):
 def test_questions_about_one_picture_stay_on_one_side(tmp_path):
     rows = [{"image": f"{n}.png", "question": f"Question {m}?", "answer": f"{n * m}"} for n in range(6) for m in range(4)]
     prepare.prepare(archive_of(tmp_path, "rows.jsonl", rows), tmp_path / "made", name="set.zip", capability="multimodal")
-    sides = [{row["images"][0] for row in rows_of(tmp_path / "made", part)} for part in ("train", "eval")]
+    sides = [{row["images"][0] for row in rows_of(tmp_path / "made", (part,))} for part in ("train", "eval")]
     assert not sides[0] & sides[1] and all(sides)
 
 
@@ -213,7 +202,7 @@ def test_pairs_of_answers_about_pictures(tmp_path):
     rows = [{"image": f"{n}.png", "prompt": "Which colour?", "chosen": f"number {n}", "rejected": "none"} for n in range(6)]
     made = prepare.prepare(archive_of(tmp_path, "rows.jsonl", rows), tmp_path / "made", name="set.zip", capability="multimodal")
     assert made.report.kind == "image_preferences"
-    row = rows_of(tmp_path / "made", "train")[0]
+    row = rows_of(tmp_path / "made")[0]
     assert row["prompt"][0]["content"].startswith("<image>\n") and row["images"] and row["rejected"][0]["content"] == "none"
 
 
@@ -223,12 +212,12 @@ def test_a_parquet_file_that_holds_its_pictures(tmp_path):
     parquet.write_table(pyarrow.table({"images": [[one] for one in cells], "messages": turns}), tmp_path / "asked.parquet")
     made = prepare.prepare(tmp_path / "asked.parquet", tmp_path / "a", name="asked.parquet", capability="multimodal")
     assert made.report.kind == "image_messages" and made.report.usable == 6
-    for row in [*rows_of(tmp_path / "a"), *rows_of(tmp_path / "a", "eval")]:
+    for row in rows_of(tmp_path / "a"):
         number = int(row["messages"][1]["content"].removeprefix("number "))
         assert (tmp_path / "a" / row["images"][0]).read_bytes() == GOOD[f"{number}.png"]
     bad = [*cells, {"bytes": b"no picture", "path": "x.png"}]
     parquet.write_table(pyarrow.table({"image": bad, "text": [f"number {n}" for n in range(7)]}), tmp_path / "captions.parquet")
     made = prepare.prepare(tmp_path / "captions.parquet", tmp_path / "c", name="captions.parquet", capability="image_generation")
     assert made.report.kind == "images" and made.report.usable == 6
-    rows = [*rows_of(tmp_path / "c"), *rows_of(tmp_path / "c", "eval")]
+    rows = rows_of(tmp_path / "c")
     assert {row["caption"] for row in rows} == {f"number {n}" for n in range(6)}

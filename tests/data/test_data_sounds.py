@@ -3,13 +3,13 @@
 import io
 import json
 import struct
-import zipfile
 from itertools import pairwise
 
 import numpy as np
 import pyloudnorm
 import pytest
 import soundfile
+from media_set import packed, rows_of
 
 from kriptik.data import prepare, sounds, waves
 from kriptik.spec.errors import DataError
@@ -70,17 +70,6 @@ ODD = {
     "named.wav": (encoded(tone(22), kind="OGG"), "sound_renamed", True),
     "loud.wav": (encoded(np.clip(tone(23, loud=4.0), -1, 1)), "sound_clipped", True),
 }
-
-
-def packed(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def rows_of(folder):
-    return [json.loads(line) for side in ("train", "eval") for line in (folder / f"{side}.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", list(ODD))

@@ -11,7 +11,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from kriptik.data import reel
 from kriptik.data.archive import Member
 from kriptik.data.beside import Said, said_of
-from kriptik.data.record import Place
+from kriptik.data.record import Place, Taken
 from kriptik.data.text import hash64
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
@@ -60,20 +60,6 @@ class Clip:
     small: list[np.ndarray]
     """Small pictures, `LOOK_S` apart."""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Taken:
-    """One clip of the set: its row and weight, or why it cannot be used. Notes of a file stand with its first clip."""
-
-    place: Place
-    shown: str
-    row: Row | None = None
-    units: int = 0
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
-    extra: Row = field(default_factory=dict)
-    """What only a preview has: `strip`, a picture of frames side by side as a data URI."""
 
 
 def is_clip(name: str) -> bool:

@@ -16,7 +16,7 @@ from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
-from kriptik.data.record import Place, Record, Unreadable
+from kriptik.data.record import Place, Record, Taken, Unreadable
 from kriptik.spec.data import DataFormat, Row, RowKind
 from kriptik.spec.errors import DataError
 
@@ -216,13 +216,13 @@ def _gather_media(
     pairs = pairs_of(heard, tables) if heard and not speech else []
     if len(moving) == most:
         rows.kind, rows.format, rows.found = "videos", "videos", ["video", "caption"]
-        _take_media(rows, ((one, one.units) for one in clips.take(moving, tables, folder)))
+        _take_media(rows, clips.take(moving, tables, folder))
     elif pairs and len(heard) == most:
         rows.kind, rows.format, rows.found = "sound_pairs", "sound_pairs", ["chosen_audio", "rejected_audio", "text"]
-        _take_media(rows, ((one, one.units) for one in sounds.take_pairs(heard, pairs, folder)))
+        _take_media(rows, sounds.take_pairs(heard, pairs, folder))
     elif len(heard) == most:
         rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
-        _take_media(rows, ((one, one.units) for one in sounds.take(heard, tables, folder, speech=speech)))
+        _take_media(rows, sounds.take(heard, tables, folder, speech=speech))
         if speech and len(rows.traits):
             rows.doctor.note("speakers_unchecked")
     elif asked := pictured.asked_of(tables):
@@ -230,7 +230,7 @@ def _gather_media(
         return
     else:
         rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
-        _take_media(rows, ((one, one.patches) for one in images.take(seen, tables, folder)))
+        _take_media(rows, images.take(seen, tables, folder))
     rows.columns = {name: name for name in rows.found}
 
 
@@ -262,19 +262,19 @@ def _gather_asked(rows: Gathered, asked: list[pictured.Asked], seen: list[archiv
                 _take(rows, made.row, told.record, one.layout.columns, made.notes, part, told.patches)
 
 
-def _take_media(rows: Gathered, taken: Iterator[tuple[clips.Taken | images.Taken | sounds.Taken, int]]) -> None:
-    for one, weight in taken:
+def _take_media(rows: Gathered, taken: Iterator[Taken]) -> None:
+    for one in taken:
         rows.read += 1
         for code in (*one.notes, *([one.problem] if one.problem else [])):
             rows.doctor.note(code, one.place, one.shown)
         if one.row is not None:
             rows.spool.add(one.row)
             rows.traits.append(split.traits(one.row))
-            rows.tokens.append(weight)
+            rows.tokens.append(one.units)
             rows.numbers.append(one.place.row)
             rows.sources.append(0)
             if len(rows.preview) < PREVIEW:
-                rows.preview.append({**one.row, **one.extra} if isinstance(one, clips.Taken) else one.row)
+                rows.preview.append({**one.row, **one.extra})
 
 
 def _take(

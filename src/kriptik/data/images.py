@@ -12,7 +12,7 @@ from typing import Any
 
 from kriptik.data.archive import Member
 from kriptik.data.beside import said_of
-from kriptik.data.record import Place
+from kriptik.data.record import Place, Taken
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
 
@@ -51,18 +51,6 @@ class Picture:
     def places(self) -> int:
         """Tokens it takes in a model that reads pictures as they are (Qwen2-VL: one for 28 × 28 pixels)."""
         return max(1, min(MOST_PATCHES, self.width * self.height // SEEN_PATCH**2))
-
-
-@dataclass(frozen=True)
-class Taken:
-    """One picture of the set: its row and weight, or why it cannot be used."""
-
-    place: Place
-    shown: str
-    row: Row | None = None
-    patches: int = 0
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
 
 
 def is_picture(name: str) -> bool:

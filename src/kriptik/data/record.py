@@ -1,8 +1,9 @@
 """One raw record of a file, with the place it came from, and the error that names that place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
 
 
@@ -34,6 +35,21 @@ class Unreadable:
     """A row that is broken where the reader can go on with the next one."""
 
     error: DataError
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture, recording or clip of a set: its row and weight, or why it cannot be used. A file's notes stand with its first clip."""
+
+    place: Place
+    shown: str
+    row: Row | None = None
+    units: int = 0
+    """What the planner counts instead of tokens: patches, frames of a codec."""
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+    extra: Row = field(default_factory=dict)
+    """What only a preview has: `strip`, a picture of frames side by side as a data URI."""
 
 
 def row_error(place: Place, column: str | None, what: str, next_step: str, code: str = "bad_row") -> DataError:

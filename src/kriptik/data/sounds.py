@@ -18,7 +18,7 @@ import numpy as np
 from kriptik.data import waves
 from kriptik.data.archive import Member
 from kriptik.data.beside import Pair, Said, said_of
-from kriptik.data.record import Place
+from kriptik.data.record import Place, Taken
 from kriptik.data.text import hash64
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
@@ -59,18 +59,6 @@ class Sound:
     @property
     def seconds(self) -> float:
         return len(self.samples) / self.rate
-
-
-@dataclass(frozen=True)
-class Taken:
-    """One clip of the set: its row and weight, or why it cannot be used. Notes of a recording stand with its first clip."""
-
-    place: Place
-    shown: str
-    row: Row | None = None
-    units: int = 0
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
 
 
 def is_sound(name: str) -> bool:
