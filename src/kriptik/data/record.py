@@ -39,7 +39,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Taken:
-    """A picture, recording or clip of a set: its row and weight, or why it is not used. A file's notes stand with its first clip."""
+    """A picture, recording or clip of a set: its row and weight, or why it is not used. Notes stand with a file's first clip."""
 
     place: Place
     shown: str
