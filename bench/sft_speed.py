@@ -7,7 +7,8 @@ end in `-fp32` train in fp32 without autocast. Each run is a process of its own,
 its default, 'bfd', lays a batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by
 `neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without it, that side is left out. The sides
 `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
-precision, checkpointing, packing, rows per update.
+precision, checkpointing, packing, rows per update; `kriptik-small` makes updates of as many real tokens as theirs come to, so
+that after as many updates all have seen as much.
 """
 
 import argparse
@@ -27,16 +28,18 @@ from kriptik.providers.gpus import cpu_bf16
 
 SEQUENCE, SEQUENCES = 512, 4
 """One update sees up to this many packed sequences of this many tokens."""
+SMALL = (430, 2)
+"""Likewise of `kriptik-small`: the real tokens in the eight short rows that a tool's update has by default."""
 RANK, ALPHA, RATE = 16, 32, 1e-3
 PEER = Path(__file__).resolve().parent.parent / "build" / "peers" / "llamafactory" / "bin" / "python"
 
 
-def job(folder: Path, steps: int, half: bool = False) -> Any:
-    """The run as KripTik's planner would hand it to a worker, in bf16 if `half`."""
+def job(folder: Path, steps: int, half: bool = False, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES)) -> Any:
+    """The run as KripTik's planner would hand it to a worker, in bf16 if `half`; `sizes`: tokens of a sequence, sequences."""
     from kriptik.spec.job import LoraSettings
 
     found = job_of(
-        folder, "lora", "causal_lm", max_steps=steps, micro_batch=SEQUENCES, learning_rate=RATE, max_seq_len=SEQUENCE, packing=True,
+        folder, "lora", "causal_lm", max_steps=steps, micro_batch=sizes[1], learning_rate=RATE, max_seq_len=sizes[0], packing=True,
         lora=LoraSettings(rank=RANK, alpha=ALPHA, targets="all-linear"),
     )
     return found.model_copy(update={"precision": "bf16" if half else "fp32"})
@@ -52,9 +55,9 @@ def prepared(folder: Path) -> None:
     print(f"base {BASE} ({base.source}), sha256 {base.sha256[:12]}, {len(rows)} rows", flush=True)
 
 
-def ours(folder: Path, asked: argparse.Namespace, half: bool) -> dict[str, Any]:
+def ours(folder: Path, asked: argparse.Namespace, half: bool, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES)) -> dict[str, Any]:
     """The product's own loop, through the call a worker makes."""
-    figures, _ = trained(job(folder, asked.steps, half))
+    figures, _ = trained(job(folder, asked.steps, half, sizes))
     peak = peak_gb()
     found = loss(folder / "run" / "result" / "adapter", folder, asked.held_out)
     shutil.rmtree(folder / "run")
@@ -154,6 +157,7 @@ def sides() -> dict[str, Any]:
     found: dict[str, Any] = {
         "kriptik": partial(ours, half=half),
         "kriptik-fp32": partial(ours, half=False),
+        "kriptik-small": partial(ours, half=half, sizes=SMALL),
         "trl": partial(trl, settings={**TRL_FASTEST, "bf16": half}),
         "trl-fp32": partial(trl, settings=TRL_FASTEST),
         "trl-defaults": partial(trl, settings={}),

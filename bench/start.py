@@ -2,7 +2,8 @@
 
 Ours is the whole product: a server, a plan approved over HTTP, a worker process that is set up, dials in and trains. The bare
 script imports torch, transformers and PEFT, loads the cached model, makes the rows into tokens and does one step. Left out of ours:
-the smoke test and the held-out rows and answers of the base, which the script does not have at all. Medians of several starts.
+the smoke test, which is told beside it, and the held-out rows and answers of the base, which the script does not have at all.
+Medians of several starts.
 """
 
 import argparse

@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import test_conformance as suite
 from subjects import SUBJECTS
 from tiny import chat_rows, tiny_job
 
-from kriptik.engine import lock
+from kriptik.engine import lock, pieces
 from kriptik.engine.probe import probe
+from kriptik.engine.stage import load
 from kriptik.engine.train import train
 from kriptik.spec.events import Desired, EvalResult
 from kriptik.spec.job import ProbeResult, SamplePrompt, StageSettings
@@ -51,6 +53,24 @@ def test_training_is_the_same_with_and_without_it(tmp_path):
         return [body.loss for body in said if isinstance(body, EvalResult)]
 
     assert losses(tmp_path / "a", True) == losses(tmp_path / "b", False)
+
+
+def test_without_time_it_does_the_least_that_is_a_test(job):
+    """Two updates on the longest rows, some held-out rows, a part of an answer, a checkpoint: nothing else."""
+    late = probe(job, since=time.time() - 3600)
+    assert late.chosen["steps"] == 2 and late.chosen["updatesTimed"] == 1 and len(late.tried) == 1
+    assert late.learns and min(late.eval_s, late.sample_s, late.checkpoint_s, late.tokens_per_second) > 0
+    early = probe(job, since=time.time())
+    assert early.chosen["steps"] > 2 and early.chosen["updatesTimed"] > 1
+
+
+def test_a_brief_answer_is_the_beginning_of_the_whole(job):
+    run = load(job, pieces.modality("text"))
+    settings, prompt = job.stages[0].settings.with_objective(sample_tokens=16), job.samples[0]
+    run.bundle.trainee.eval()
+    whole, brief = (run.modality.sample(run.bundle, prompt, one) for one in (settings, run.modality.brief(settings, 1 / 4)))
+    count = lambda text: len(run.bundle.tokenizer(text).input_ids)  # noqa: E731
+    assert whole.startswith(brief) and count(brief) <= 5 < count(whole) <= 16
 
 
 def test_what_does_not_learn_is_said(job):

@@ -17,6 +17,8 @@ from kriptik.spec.job import StageSettings
 
 WORTH = 0.97
 """Another cut than the one asked for is taken where it needs at most this share of the time."""
+TRIES = 2
+"""Updates by each cut; the first warms it up."""
 FULL = 0.45
 """On a CPU what does not fit ends the process: no cut that may double memory is tried while this share of it is in use."""
 
@@ -59,12 +61,12 @@ def compared(
 ) -> dict[Cut, Timed]:
     """Cut → its update, first the one asked for or, where that does not fit, the next that does; others only if clearly faster.
 
-    `limit` says from the first update until when others may be tried. Raises torch.OutOfMemoryError where nothing fits.
+    `limit` says from the first update until when the trying of others must end. Raises torch.OutOfMemoryError where nothing fits.
     """
     base, first = _first_that_fits(asked, session, update)
     found, until = {base: first}, limit(first)
     for cut in _others(base, session):
-        if not session.runtime.share(time.perf_counter() < until and _room(cut, base)):
+        if not session.runtime.share(time.perf_counter() + TRIES * first.seconds <= until and _room(cut, base)):
             continue
         tried = _tried(cut, session, update)
         if tried and session.runtime.share(tried.seconds < WORTH * first.seconds):
@@ -99,10 +101,10 @@ def _size(cut: Cut) -> int:
 
 
 def _tried(cut: Cut, session: Session, update: Callable[[Cut], Timed]) -> Timed | None:
-    """The faster of two updates; None where memory ran out. Of several ranks one alone cannot go back: there it is raised."""
+    """The fastest of `TRIES` updates; None where memory ran out. Of several ranks one alone cannot go back: there it is raised."""
     recompute.settle(session.bundle.trainee, session.adaptation, cut.recompute)
     try:
-        return min((update(cut) for _ in range(2)), key=lambda one: one.seconds)
+        return min((update(cut) for _ in range(TRIES)), key=lambda one: one.seconds)
     except torch.OutOfMemoryError:
         if session.runtime.world > 1:
             raise

@@ -226,11 +226,12 @@ class Modality:
         return module(**micro.inputs)
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str | bytes:
-        """The model's answer now: greedy, fixed seed. Called in eval mode, without gradients.
-
-        Text, or the bytes of a file of the kind that `sample_suffix` names.
-        """
+        """The model's answer now, greedy, fixed seed, in eval mode: text, or the bytes of a file as `sample_suffix` names it."""
         raise NotImplementedError
+
+    def brief(self, settings: StageSettings, share: float) -> StageSettings:
+        """Settings by which a sample is about this part of a whole one (steps, tokens, seconds); the same if it has no parts."""
+        return settings
 
     def preview(self, row: dict[str, Any]) -> str:
         """A row as people read it, for the live 'current sample'."""
@@ -430,8 +431,7 @@ class Objective:
         scores = RowScores([], [])
         for row in encoded:
             micro = session.modality.collate(session.bundle, [[row]], session.job.seed, 0)
-            update = self.prepare(Update([micro]), session)
-            for loss, _, weight in session.runtime.score(update.micros, self.loss):
+            for loss, _, weight in session.runtime.score(self.prepare(Update([micro]), session).micros, self.loss):
                 scores.sums.append(loss)
                 scores.weights.append(weight)
         return scores

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from kriptik.engine import lock, pieces, ranks, recompute
@@ -28,18 +29,20 @@ from kriptik.engine.schedule import learning_rate
 from kriptik.engine.snapshot import Place, take
 from kriptik.engine.stage import Run, load, open_stage, refuse_unfit
 from kriptik.spec.errors import KriptikError
-from kriptik.spec.job import ProbeResult, TrainJob
+from kriptik.spec.job import ProbeResult, StageSettings, TrainJob
 
 LEAST_S = 15.0
 SHARE = 0.05
-"""What is measured takes about the larger of 15 s and 5 % of the estimated training: loading comes before, and an update that was
-begun is finished."""
-CUTS, UPDATES = 0.35, 0.65
-"""Parts of that time after which no other cut, and no further update, is begun. The rest is for held-out rows, a prompt and a
-checkpoint."""
+"""The whole test, from the start of its process, takes the larger of 15 s and 5 % of the estimated training, unless loading, two
+updates on the longest rows, and a little of the rest take longer: without those it would not be a test."""
+CUTS, UPDATES = 0.5, 0.75
+"""Parts of what is left of that time once the model is loaded, in which other cuts, and further updates, must end. The rest is for
+held-out rows, a prompt and a checkpoint."""
 TYPICAL = 4
 LEARN_STEPS = 4
 EVAL_ROWS, EVAL_CHUNK = 16, 4
+BRIEF, LONGER = 1 / 16, 1 / 4
+"""Parts of a sample that are made first, to know how long the whole takes."""
 FOLDER = ".probe"
 """Beside the run's checkpoints, so that the very disk is measured; gone afterwards."""
 
@@ -52,7 +55,7 @@ def main(argv: list[str]) -> int:
     job_file, out = map(Path, argv)
     job = TrainJob.model_validate_json(job_file.read_bytes())
     try:
-        result = probe(job)
+        result = probe(job, psutil.Process().create_time())
     except KriptikError as error:
         sys.stderr.write(f"{error.sentence} {error.next_step}\n")
         if ranks.rank() > 0:
@@ -63,21 +66,24 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def probe(job: TrainJob) -> ProbeResult:
-    """Measures the first stage of a job and fixes the run's settings in `run.lock`. Raises KriptikError. Called on every rank."""
+def probe(job: TrainJob, since: float | None = None) -> ProbeResult:
+    """Measures the first stage of a job and fixes the run's settings in `run.lock`. Raises KriptikError. Called on every rank.
+
+    `since`: when its time began to count (Unix seconds); now, if None.
+    """
+    began = time.perf_counter() - (0.0 if since is None else time.time() - since)
     ranks.join()
     threads = lock.settle(job, None)
     about = pieces.modality(job.modality)
     refuse_unfit(job, about)
-    began = time.perf_counter()
     folder = Path(job.run_dir) / FOLDER
     if ranks.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     try:
+        loading = time.perf_counter()
         run = load(job.model_copy(update={"run_dir": str(folder)}), about)
         session, place = open_stage(run, 0, None)
-        loaded = time.perf_counter() - began
-        result, cut = _Bench(run, session, place).measure(loaded)
+        result, cut = _Bench(run, session, place).measure(began, time.perf_counter() - loading)
         info = run.bundle.info
     finally:
         if ranks.rank() == 0:
@@ -98,29 +104,36 @@ class _Bench:
         self.lr = learning_rate(session.settings, min(session.total - 1, session.total // 4), session.total)
         self.steps = 0
         self.until = math.inf
-        self.started_at = math.nan
-        """Loss of the very first update."""
+        self.losses: list[float] = []
+        """Of the updates on the longest rows, in order."""
 
-    def measure(self, load_s: float) -> tuple[ProbeResult, Cut]:
-        """Everything a `ProbeResult` holds, and how updates are best cut."""
-        began = time.perf_counter()
+    def measure(self, began: float, load_s: float) -> tuple[ProbeResult, Cut]:
+        """Everything a `ProbeResult` holds, and how updates are best cut. `began`: when the test's time began to count."""
+        loaded = time.perf_counter()
         longest = max(self.plans, key=self._tokens)
         mean_tokens = statistics.fmean(map(self._tokens, self.plans))
-        asked = Cut.of(self.session.settings)
-        tried = compared(asked, self.session, lambda cut: self._update(longest, cut), lambda first: self._limit(first, began, CUTS))
+
+        def again(cut: Cut) -> Timed:
+            done = self._update(longest, cut)
+            self.losses.append(done.loss)
+            return done
+
+        def until(first: Timed, share: float) -> float:
+            return loaded + share * max(0.0, began + self._allowed(first, mean_tokens) - loaded)
+
+        tried = compared(Cut.of(self.session.settings), self.session, again, lambda first: until(first, CUTS))
         fastest = min(range(len(tried)), key=lambda at: list(tried.values())[at].seconds)
         cut, first = list(tried)[self.session.runtime.share(fastest)], next(iter(tried.values()))
         recompute.settle(self.session.bundle.trainee, self.session.adaptation, cut.recompute)
-        self.until = self._limit(first, began, UPDATES)
-        timed = [self._update(plan, cut) for plan in self.plans[:TYPICAL] if self._time_left()] or [tried[cut]]
-        last = self._update(longest, cut).loss
-        for _ in range(LEARN_STEPS - 1):
-            last = self._update(longest, cut).loss if self._time_left() else last
+        self.until = until(first, UPDATES)
+        timed = [self._update(plan, cut) for plan in self.plans[:TYPICAL] if self._time_for(tried[cut].seconds)] or [tried[cut]]
+        while len(self.losses) < LEARN_STEPS and (self._time_for(tried[cut].seconds) or not self._learns()):
+            again(cut)
         speed = sum(one.tokens for one in timed) / sum(one.seconds for one in timed)
         rates = [one.seconds / max(1, one.tokens) for one in timed]
         spread = 1.65 * statistics.stdev(rates) / statistics.fmean(rates) / math.sqrt(len(rates)) if len(rates) > 1 else 0.25
         checkpoint_s, checkpoint_bytes = self._checkpoint()
-        self.until = self._limit(first, began, 1.0)
+        self.until = until(first, 1.0)
         supervised, eos = self._supervised()
         (peak,) = self.session.runtime.all_sum([_peak_gb()])
         result = ProbeResult(
@@ -134,9 +147,9 @@ class _Bench:
             checkpoint_s=checkpoint_s,
             checkpoint_bytes=checkpoint_bytes,
             total_steps=self.run.totals,
-            loss_first=self.started_at,
-            loss_last=last,
-            learns=math.isfinite(last) and (last < self.started_at or not self.session.objective.overfits),
+            loss_first=self.losses[0],
+            loss_last=self.losses[-1],
+            learns=self._learns(),
             supervised_fraction=supervised,
             eos_supervised=eos,
             tried=[{**one.document(), "secondsPerUpdate": timing.seconds} for one, timing in tried.items()],
@@ -144,13 +157,18 @@ class _Bench:
         )
         return result, cut
 
-    def _limit(self, first: Timed, began: float, share: float) -> float:
-        """When this part of the time for measuring is over, by the first update's speed."""
-        every = statistics.fmean(map(self._tokens, self.plans)) * sum(self.run.totals)
-        return began + share * max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * every)
+    def _allowed(self, first: Timed, mean_tokens: float) -> float:
+        """Seconds that the whole test may take, by the first update's speed."""
+        return max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * mean_tokens * sum(self.run.totals))
 
-    def _time_left(self) -> bool:
-        return bool(self.session.runtime.share(time.perf_counter() < self.until))
+    def _time_for(self, seconds: float) -> bool:
+        """Whether what takes so long would end in time."""
+        return bool(self.session.runtime.share(time.perf_counter() + seconds <= self.until))
+
+    def _learns(self) -> bool:
+        """Whether the loss of the longest rows fell, where an objective's loss is one that falls."""
+        fell = math.isfinite(self.losses[-1]) and (self.losses[-1] < self.losses[0] or not self.session.objective.overfits)
+        return bool(self.session.runtime.share(fell))
 
     def _update(self, plan: UpdatePlan, cut: Cut) -> Timed:
         """One whole update on rows of `plan`, cut into micro-batches as `cut` says."""
@@ -170,7 +188,6 @@ class _Bench:
         session.runtime.step(self.lr, session.settings.max_grad_norm)
         session.adaptation.after_step(self.steps, session.total, session)
         _wait()
-        self.started_at = stats.loss if self.steps == 0 else self.started_at
         self.steps += 1
         return Timed(time.perf_counter() - began, stats.tokens, stats.loss)
 
@@ -183,26 +200,41 @@ class _Bench:
         if rows is None:
             return 0.0
         lengths = lengths_of(rows.encoded)
-        seconds, seen = 0.0, 0
-        while seen < min(EVAL_ROWS, len(lengths)) and (seen == 0 or self._time_left()):
+        seconds, seen, last = 0.0, 0, 0.0
+        while seen < min(EVAL_ROWS, len(lengths)) and (seen == 0 or self._time_for(2 * last)):
             some = rows.encoded[seen : seen + EVAL_CHUNK]
             began = time.perf_counter()
             with self.session.quiet():
                 self.session.objective.evaluate(some, self.session)
-            seconds, seen = seconds + time.perf_counter() - began, seen + len(some)
+            last = time.perf_counter() - began
+            seconds, seen = seconds + last, seen + len(some)
         return seconds * sum(lengths) / max(1, sum(lengths[:seen]))
 
     def _samples(self) -> float:
-        """Seconds for all prompts, from the first."""
-        prompts = self.session.job.samples
+        """Seconds for all prompts, from the first: made whole if there is time, else from a short and a longer part of it."""
+        prompts, settings = self.session.job.samples, self.session.settings
         if not prompts:
             return 0.0
+        brief, longer = (self.session.modality.brief(settings, share) for share in (BRIEF, LONGER))
+        if brief == settings:
+            return self._sampled(settings) * len(prompts)
+        self._sampled(brief)  # What is done once only, such as the first kernels' start.
+        short = self._sampled(brief)
+        if self._time_for(short / BRIEF):
+            whole = self._sampled(settings)
+        else:
+            whole = short + max(0.0, self._sampled(longer) - short) / (LONGER - BRIEF) * (1 - BRIEF)
+        return whole * len(prompts)
+
+    def _sampled(self, settings: StageSettings) -> float:
+        """Seconds for the first prompt under these settings."""
         began = time.perf_counter()
         with self.session.runtime.gather():
             if self.session.runtime.rank == 0:
                 with self.session.quiet():
-                    self.session.modality.sample(self.session.bundle, prompts[0], self.session.settings)
-        return (time.perf_counter() - began) * len(prompts)
+                    self.session.modality.sample(self.session.bundle, self.session.job.samples[0], settings)
+        self.session.runtime.barrier()
+        return time.perf_counter() - began
 
     def _checkpoint(self) -> tuple[float, int]:
         store, runtime = Checkpoints(self.run.job.run_dir), self.session.runtime

@@ -111,6 +111,10 @@ class StageSettings(Noun):
     checkpoint_every: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float = Field(default=300, gt=0)
 
+    def with_objective(self, **settings: JsonValue) -> "StageSettings":
+        """The same with these settings of the objective."""
+        return self.model_copy(update={"objective": {**self.objective, **settings}})
+
 
 class Stage(Noun):
     """One stage of a run: a method's point and its settings."""

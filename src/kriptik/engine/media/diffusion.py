@@ -125,6 +125,10 @@ class Diffusion(Modality):
             found = torch.stack(list(found)).squeeze(2)
         return family.sign * found
 
+    def brief(self, settings: StageSettings, share: float) -> StageSettings:
+        """See Modality."""
+        return settings.with_objective(sample_steps=max(1, round(_sample_steps(settings) * share)))
+
     def noise_times(self, bundle: Bundle) -> str:
         """See Modality: flows favour the middle."""
         return "logit_normal" if self._family(bundle).flow else "uniform"
@@ -142,7 +146,7 @@ class Diffusion(Modality):
         family, pipe = self._family(bundle), bundle.pipeline
         for word, text in bundle.words.items():
             prompt = prompt.replace(word, text)
-        options: dict[str, Any] = {"num_inference_steps": int(settings.objective.get("sample_steps", 20))}  # type: ignore[arg-type]
+        options: dict[str, Any] = {"num_inference_steps": _sample_steps(settings)}
         if "sample_guidance" in settings.objective:
             options["guidance_scale"] = float(settings.objective["sample_guidance"])  # type: ignore[arg-type]
         if family.longest > 77:
@@ -294,6 +298,10 @@ class Diffusion(Modality):
             caption = caption.replace(word, text)
         tokenizer = bundle.tokenizer
         return tokenizer(caption, padding="max_length", truncation=True, max_length=tokenizer.model_max_length)["input_ids"]
+
+
+def _sample_steps(settings: StageSettings) -> int:
+    return int(settings.objective.get("sample_steps", 20))  # type: ignore[arg-type]
 
 
 def _said(row: Encoded, share: float, seed: int, epoch: int) -> str:

@@ -129,8 +129,11 @@ class Music(Modality):
 
     def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
         """See Modality: by the library's own generation around the decoder as it is."""
-        seconds = float(settings.objective.get("sample_seconds", 8))  # type: ignore[arg-type]
-        return wav(self._made(bundle, [prompt], seconds, seed, settings)[0], bundle.pipeline.rate)
+        return wav(self._made(bundle, [prompt], _sample_seconds(settings), seed, settings)[0], bundle.pipeline.rate)
+
+    def brief(self, settings: StageSettings, share: float) -> StageSettings:
+        """See Modality."""
+        return settings.with_objective(sample_seconds=_sample_seconds(settings) * share)
 
     def heard(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
         """`codes`: how near sounds made from these rows' descriptions are to the rows, and how many codes they use.
@@ -246,6 +249,10 @@ def _behind(config: Any) -> list[int]:
     """Steps by which each codebook is late; in stereo left and right go together."""
     count = int(config.num_codebooks)
     return [book // 2 for book in range(count)] if config.audio_channels == 2 else list(range(count))
+
+
+def _sample_seconds(settings: StageSettings) -> float:
+    return float(settings.objective.get("sample_seconds", 8))  # type: ignore[arg-type]
 
 
 def _said(row: Encoded, share: float, seed: int, epoch: int) -> str:

@@ -23,7 +23,7 @@ from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
 
 SAMPLE_TOKENS = 64
-"""Longest answer to a held-out prompt along the way."""
+"""Longest answer to a held-out prompt along the way, where the objective's setting `sample_tokens` names none."""
 SHOWN = {"messages": "", "prompt": "", "completion": "", "chosen": "+ ", "rejected": "- "}
 """What of a row is shown while it is trained on, and the mark before it."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -161,7 +161,11 @@ class Text(Modality):
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
         """See Modality."""
         ids = encode_prompt(bundle.tokenizer, list(prompt.messages))[-settings.max_seq_len :]
-        return answer(bundle, ids, max_new_tokens=SAMPLE_TOKENS)[0]
+        return answer(bundle, ids, max_new_tokens=sample_tokens(settings))[0]
+
+    def brief(self, settings: StageSettings, share: float) -> StageSettings:
+        """See Modality."""
+        return settings.with_objective(sample_tokens=max(1, round(sample_tokens(settings) * share)))
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
@@ -190,6 +194,11 @@ class Text(Modality):
         from kriptik.engine.text.layers import cut
 
         return cut(bundle.trainee, stages)
+
+
+def sample_tokens(settings: StageSettings) -> int:
+    """Longest answer that a sample on the way may be."""
+    return int(settings.objective.get("sample_tokens", SAMPLE_TOKENS))  # type: ignore[arg-type]
 
 
 def answer(

@@ -17,7 +17,7 @@ from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, Mic
 from kriptik.engine.media import pictures, seeing
 from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.result import leave
-from kriptik.engine.modalities.text import SAMPLE_TOKENS, Text, answer
+from kriptik.engine.modalities.text import Text, answer, sample_tokens
 from kriptik.engine.text import documents, parity
 from kriptik.engine.text.chat import encode_prompt
 from kriptik.engine.text.forms import documents_of, encode_form
@@ -119,7 +119,7 @@ class Vision(Text):
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
         """See Modality."""
         seen = [self._root() / file for file in prompt.images]
-        return self.answer(bundle, list(prompt.messages), seen, max_new_tokens=SAMPLE_TOKENS)[0]
+        return self.answer(bundle, list(prompt.messages), seen, max_new_tokens=sample_tokens(settings))[0]
 
     def answer(
         self, bundle: Bundle, messages: list[dict[str, Any]], files: Sequence[Path], **options: Any
