@@ -14,6 +14,7 @@ where it was. A run that fails is kept as failed and counts against the product.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from estimates_grid import DEVELOPMENT, SEED, Setting, grid
 from estimates_judged import summary
@@ -152,13 +154,32 @@ def _measured(asked: argparse.Namespace, setting: Setting) -> Found:
             run.whole(asked.seconds)
         finally:
             run.end()
-    except (KriptikError, RunError, OSError, subprocess.SubprocessError) as error:
+    except (KriptikError, RunError, OSError, subprocess.SubprocessError, httpx.HTTPError, psutil.Error) as error:
         said = error.sentence if isinstance(error, KriptikError) else str(error)
         code = error.code if isinstance(error, KriptikError) else type(error).__name__
         found["failure"] = found["failure"] or {"code": code, "message": said[-1000:]}
     finally:
+        left = _processes(home)
         end_earlier(home)
+        _kill(left)
     return found
+
+
+def _processes(home: Path) -> list[psutil.Process]:
+    """The server on `home` and all that it started and that still lives."""
+    try:
+        server = psutil.Process(json.loads((home / "server.json").read_text())["pid"])
+        return [server, *server.children(recursive=True)]
+    except (OSError, ValueError, psutil.Error):
+        return []
+
+
+def _kill(left: list[psutil.Process]) -> None:
+    """Ends what did not end by itself: nothing may work beside the next run."""
+    _, alive = psutil.wait_procs(left, timeout=10)
+    for one in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def _made(home: Path, setting: Setting) -> None:
@@ -245,9 +266,8 @@ class _Run:
 
     def _own(self) -> float:
         """Seconds of processor time of the server and all that it started."""
-        server = psutil.Process(json.loads((self.home / "server.json").read_text())["pid"])
         spent = 0.0
-        for one in (server, *server.children(recursive=True)):
+        for one in _processes(self.home):
             try:
                 times = one.cpu_times()
             except psutil.Error:
