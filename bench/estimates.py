@@ -169,7 +169,8 @@ def _processes(home: Path) -> list[psutil.Process]:
     """The server on `home` and all that it started and that still lives."""
     try:
         server = psutil.Process(json.loads((home / "server.json").read_text())["pid"])
-        return [server, *server.children(recursive=True)]
+        ours = server.environ().get("KRIPTIK_HOME") == str(home)  # a number alone may be somebody else's by now
+        return [server, *server.children(recursive=True)] if ours else []
     except (OSError, ValueError, psutil.Error):
         return []
 
