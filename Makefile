@@ -92,7 +92,7 @@ bench-doctor: .venv/.stamp-dev  ## defects found and missed by the data doctor, 
 bench-doctor-large: .venv/.stamp-dev  ## a million rows through the data doctor: seconds and memory (needs an idle machine)
 	@$(TEST_ENV) $(PY) bench/data_doctor.py --rows 1000000
 
-bench-estimates: .venv/.stamp-dev  ## how well estimates of time and memory hold: 44 real runs, some 3 hours (needs an idle machine)
+bench-estimates: .venv/.stamp-dev  ## how well estimates of time and memory hold: 44 real runs, about 3 hours (needs an idle machine)
 	@$(PY) bench/estimates.py
 
 bench-control: .venv/.stamp-dev  ## the control plane: 200 workers and watchers for 5 minutes, a chart of a million points
