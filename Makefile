@@ -6,7 +6,7 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 suite = @from=$$(date +%s); $(PYTEST) $(3) -m "$(2)" && echo "suite $(1) took $$(($$(date +%s) - from)) s"
 
-.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies test-vllm test-vlm conformance check bench bench-doctor bench-doctor-large lock clean bench-control chaos chaos-night
+.PHONY: help demo serve web web-api web-test web-speed screens test test-unit test-slow test-strategies test-vllm test-vlm conformance check bench bench-doctor bench-doctor-large lock clean bench-control chaos chaos-night bench-estimates
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,9 @@ bench-doctor: .venv/.stamp-dev  ## defects found and missed by the data doctor, 
 
 bench-doctor-large: .venv/.stamp-dev  ## a million rows through the data doctor: seconds and memory (needs an idle machine)
 	@$(TEST_ENV) $(PY) bench/data_doctor.py --rows 1000000
+
+bench-estimates: .venv/.stamp-dev  ## how well estimates of time and memory hold: 44 real runs, about 3 hours (needs an idle machine)
+	@$(PY) bench/estimates.py
 
 bench-control: .venv/.stamp-dev  ## the control plane: 200 workers and watchers for 5 minutes, a chart of a million points
 	@$(PY) bench/control_plane.py

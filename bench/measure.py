@@ -48,7 +48,7 @@ def take_turns(
     if asked.side:
         print(json.dumps(sides[asked.side](asked.folder, asked)))
         return 0
-    busy = _used_in(3.0)
+    busy = used_in(3.0)
     if busy > BUSY and not asked.force:
         print(f"The machine is busy ({busy:.0%} of {os.cpu_count()} cores); end other work, then run again.")
         return 2
@@ -60,17 +60,17 @@ def take_turns(
     return 0
 
 
-def _used() -> float:
+def used() -> float:
     """Seconds of processor time that the whole machine has spent on work, all cores together."""
     times = psutil.cpu_times()
     return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 
 
-def _used_in(seconds: float) -> float:
+def used_in(seconds: float) -> float:
     """Share of the machine in use over the next seconds."""
-    before = _used()
+    before = used()
     time.sleep(seconds)
-    return (_used() - before) / seconds / (os.cpu_count() or 1)
+    return (used() - before) / seconds / (os.cpu_count() or 1)
 
 
 def _run(file: str, side: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -78,13 +78,13 @@ def _run(file: str, side: str, folder: Path, asked: argparse.Namespace) -> dict[
     command = [sys.executable, file, "--side", side, "--folder", str(folder)]
     command += ["--steps", str(asked.steps), "--held-out", str(asked.held_out)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    began, machine, mine = time.monotonic(), _used(), _children()
+    began, machine, mine = time.monotonic(), used(), _children()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stderr[-4000:])
         raise SystemExit(f"{side} failed")
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    others = (_used() - machine) - (_children() - mine)
+    others = (used() - machine) - (_children() - mine)
     found["others"] = max(0.0, others / (time.monotonic() - began) / (os.cpu_count() or 1))
     figures = "   ".join(f"{name} {value:.4g}" for name, value in found.items() if name not in ("rate", "tokens"))
     print(f"{side:14} {found['rate']:7.1f} real tokens/s   {found['tokens']} tokens   {figures}", flush=True)

@@ -55,6 +55,12 @@ def test_time_agrees_with_the_worked_example():
     assert taken.time_hours.low <= 1.7 + 0.3 <= taken.time_hours.high
 
 
+def test_what_trains_every_weight_is_counted_as_such():
+    """GaLore makes the gradients of all weights small in the optimizer, not the work of computing them."""
+    hours = {m: estimate(choices(method=m, count=1), None, CLOUD).time_hours.likely for m in ("lora", "galore")}
+    assert 1.4 * hours["lora"] < hours["galore"]
+
+
 def test_a_laptop_is_priced_as_the_operator_says():
     local = choices("HuggingFaceTB/SmolLM2-135M-Instruct", gpu="cpu", provider="local")
     free = estimate(local, FAQ, laptop("0"))

@@ -17,6 +17,7 @@ from kriptik.engine.cursor import rows_of
 from kriptik.engine.health import Health
 from kriptik.engine.interfaces import Modality, RunOutcome, Session, StepStats, Update
 from kriptik.engine.packed import settled
+from kriptik.engine.peak import peak_gb
 from kriptik.engine.rng import reseed
 from kriptik.engine.schedule import epochs_of, learning_rate
 from kriptik.engine.snapshot import take
@@ -267,22 +268,25 @@ class Loop:
     def _result(self) -> None:
         """Export, and what the run has come to."""
         run, session, counters = self.run, self.session, self.place.counters
+        head = session.runtime.rank == 0
         with session.runtime.gather(), session.shown():
-            if session.runtime.rank == 0:
-                exported = run.modality.export(session.bundle, session.adaptation, Path(run.job.run_dir))
-                before = counters.first.get(str(self._comparable()))
-                self.emit(
-                    RunResult(
-                        adapter_path=exported.adapter_path,
-                        model_path=exported.model_path,
-                        bytes=exported.bytes,
-                        eval_before=EvalResult.model_validate(before) if before else None,
-                        eval_after=EvalResult.model_validate(counters.last) if counters.last else None,
-                        train_seconds=counters.train_seconds,
-                        tokens=counters.tokens,
-                        tokens_per_second=counters.tokens / counters.train_seconds if counters.train_seconds else 0.0,
-                    )
+            exported = run.modality.export(session.bundle, session.adaptation, Path(run.job.run_dir)) if head else None
+        (peak,) = session.runtime.all_sum([peak_gb()])
+        if exported is not None:
+            before = counters.first.get(str(self._comparable()))
+            self.emit(
+                RunResult(
+                    adapter_path=exported.adapter_path,
+                    model_path=exported.model_path,
+                    bytes=exported.bytes,
+                    eval_before=EvalResult.model_validate(before) if before else None,
+                    eval_after=EvalResult.model_validate(counters.last) if counters.last else None,
+                    train_seconds=counters.train_seconds,
+                    tokens=counters.tokens,
+                    tokens_per_second=counters.tokens / counters.train_seconds if counters.train_seconds else 0.0,
+                    peak_memory_gb=peak,
                 )
+            )
         session.runtime.barrier()
 
     def _comparable(self) -> int:

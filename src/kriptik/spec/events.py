@@ -181,6 +181,8 @@ class RunResult(Noun):
     train_seconds: float = 0
     tokens: int = 0
     tokens_per_second: float = 0
+    peak_memory_gb: float = 0
+    """The most that the processes of this generation held, all together."""
 
 
 class TestAnswered(Noun):

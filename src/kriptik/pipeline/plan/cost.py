@@ -186,7 +186,7 @@ def stage_seconds(
 ) -> float:
     """Seconds of pure training of one stage."""
     kind, aim = kind_of(stage.point), stage.point.objective
-    factor = 6.0 if kind == "full" else 4.0
+    factor = 6.0 if trained_params(model, stage.point, settings) >= model.params_b * 1e9 else 4.0
     if gpu.id != "cpu" and model.params_b > 3:
         factor *= 1.33
     if aim in PREFERENCE:

@@ -6,9 +6,10 @@ from decimal import Decimal
 from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
+from kriptik.pipeline.looks import looks_of
 from kriptik.server.core import Core
 from kriptik.spec.budget import BudgetAuthorization, BudgetState, BudgetStatus
-from kriptik.spec.job import TERMINAL_STATES, JobState, ProbeResult
+from kriptik.spec.job import TERMINAL_STATES, JobState, ProbeResult, Stage
 from kriptik.store import ledger
 from kriptik.store.tables import Job
 
@@ -88,12 +89,12 @@ def remaining_s(job: Job) -> float | None:
     probe = ProbeResult.model_validate(job.probe) if job.probe else None
     if probe is None:
         return None
-    totals, last_looks = probe.total_steps, probe.eval_s + probe.sample_s + probe.checkpoint_s
+    stages = [Stage.model_validate(stage).settings for stage in job.stages]
     if not job.metrics:
-        return sum(totals) * probe.seconds_per_step + last_looks
+        return looks_of(stages, probe.total_steps, probe).seconds(probe)
     stage, step = int(job.metrics["stage"]), int(job.metrics["step"])
-    steps_left = max(0, int(job.metrics["totalSteps"]) - step) + sum(totals[stage + 1 :])
-    return steps_left * _pace(job, probe) + last_looks
+    totals = [int(job.metrics["totalSteps"]) if index == stage else n for index, n in enumerate(probe.total_steps)]
+    return looks_of(stages, totals, probe, stage, step).seconds(probe, _pace(job, probe))
 
 
 def _pace(job: Job, probe: ProbeResult) -> float:

@@ -1,11 +1,13 @@
 """What stored worker events change in the rows: newest metrics, checkpoints, set-up, worker state, answers."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from kriptik.pipeline.looks import looks_of
 from kriptik.server.runs import setup
 from kriptik.spec.events import (
     CheckpointCommitted,
@@ -20,7 +22,7 @@ from kriptik.spec.events import (
     TestAnswered,
     WorkerState,
 )
-from kriptik.spec.job import ProbeResult
+from kriptik.spec.job import ProbeResult, Stage, StageSettings
 from kriptik.store import events, jobs
 from kriptik.store.tables import ExportRow, Generation, Job, TrialCall
 
@@ -61,7 +63,8 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
         case ProbeDone():
             job.probe = body.result.document()
             job.checkpoint_seconds = body.result.checkpoint_s
-            job.estimate = {**job.estimate, "measured": measured(body.result, price)}
+            settings = [Stage.model_validate(stage).settings for stage in job.stages]
+            job.estimate = {**job.estimate, "measured": measured(body.result, settings, price)}
         case RunResult():
             job.result = body.document()
         case WorkerState(state="started") if _provisioning(job):
@@ -80,10 +83,11 @@ def _provisioning(job: Job) -> bool:
     return any(stage["name"] == "provisioning" and stage["status"] == "running" for stage in stages)
 
 
-def measured(probe: ProbeResult, price_per_hour: Decimal) -> dict[str, Any]:
-    """The re-priced estimate: time and cost as intervals from what the smoke test measured on the very machine."""
+def measured(probe: ProbeResult, stages: Sequence[StageSettings], price_per_hour: Decimal) -> dict[str, Any]:
+    """The re-priced estimate, from the end of the smoke test to that of the run: time and cost as intervals from what it measured
+    on the very machine."""
     steps = sum(probe.total_steps)
-    likely = probe.load_s + steps * probe.seconds_per_step + probe.eval_s * 2 + probe.sample_s * 2 + probe.checkpoint_s
+    likely = probe.load_s + looks_of(stages, probe.total_steps, probe).seconds(probe)
     spread = steps * probe.seconds_per_step * probe.step_seconds_spread
     low, high = max(0.0, likely - spread), likely + 2 * spread + 30
     hours = {"low": low / 3600, "likely": likely / 3600, "high": high / 3600, "unit": "h", "source": "calibrated"}
