@@ -7,7 +7,6 @@ run: its memory, threads and random numbers leave no trace in the training.
 
 import json
 import math
-import resource
 import shutil
 import statistics
 import sys
@@ -23,6 +22,7 @@ from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import rows_of
 from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Session, UpdatePlan
+from kriptik.engine.peak import peak_gb
 from kriptik.engine.rng import reseed
 from kriptik.engine.rows import lengths_of
 from kriptik.engine.schedule import learning_rate
@@ -135,7 +135,7 @@ class _Bench:
         checkpoint_s, checkpoint_bytes = self._checkpoint()
         self.until = until(first, 1.0)
         supervised, eos = self._supervised()
-        (peak,) = self.session.runtime.all_sum([_peak_gb()])
+        (peak,) = self.session.runtime.all_sum([peak_gb()])
         result = ProbeResult(
             seconds_per_step=mean_tokens / speed,
             step_seconds_spread=spread,
@@ -262,12 +262,6 @@ class _Bench:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def _peak_gb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":
