@@ -325,15 +325,13 @@ def before(plan: Found) -> Found:
 
 
 def after(job: Found) -> Found | None:
-    """What the smoke test made of them; a memory without a band is its likely value alone."""
+    """What the smoke test made of them."""
     measured, probe = job["estimate"].get("measured"), job["probe"]
     if not measured or probe is None:
         return None
-    memory = measured["peakMemoryGb"]
-    band = memory if isinstance(memory, dict) else {"likely": memory}
     return {
         "time_s": {name: measured["timeHours"][name] * 3600 for name in ("low", "likely", "high")},
-        "memory_gb": {name: band.get(name) for name in ("low", "likely", "high")},
+        "memory_gb": {name: measured["memoryGb"][name] for name in ("low", "likely", "high")}, "earlier": measured["earlierRuns"],
         "probe": {name: value for name, value in probe.items() if name != "tried"},
     }  # fmt: skip
 

@@ -1,16 +1,20 @@
 """What the budget shows: pace from the smoke test, then from the run itself; status in every state."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from harness import add_run
 
+from kriptik.pipeline.band import ENOUGH
 from kriptik.server.core import open_core
 from kriptik.server.runs import money, projection
 from kriptik.server.settings import Settings
 from kriptik.spec.catalogue import Point
+from kriptik.spec.events import ProbeDone, RunResult, StoredEvent
 from kriptik.spec.job import ProbeResult, Stage, StageSettings
-from kriptik.store.tables import Job
+from kriptik.store import jobs
+from kriptik.store.tables import Generation, Job
 
 PROBE = ProbeResult(
     seconds_per_step=2.0,
@@ -82,3 +86,38 @@ def test_the_smoke_test_reprices_the_plan():
     assert hours["low"] < hours["likely"] < hours["high"] and hours["source"] == "calibrated"
     assert dollars["likely"] == pytest.approx(hours["likely"] * 3.6)
     assert hours["likely"] * 3600 == pytest.approx(5 + 150 * 2 + (5 + 2) * 3 + (3 + 1) * 2 + 2), "every look counts"
+
+
+def test_finished_runs_say_how_far_off_it_may_be():
+    stages = [StageSettings(), SECOND.settings]
+    few = [{"time": 1.2, "memory": 1.1}] * (ENOUGH - 1)
+    plain, with_few = (projection.measured(PROBE, stages, Decimal(1), one) for one in ([], few))
+    assert plain == with_few and plain["earlierRuns"] == 0
+    known = projection.measured(PROBE, stages, Decimal(1), [*few, {"time": 1.4, "memory": 1.0}])
+    expected = known["expected"]["seconds"] / 3600
+    assert [known["timeHours"][name] for name in ("low", "likely", "high")] == pytest.approx(
+        [1.2 * expected, 1.2 * expected, 1.4 * expected]
+    )
+    assert known["memoryGb"]["low"] == pytest.approx(PROBE.peak_memory_gb) and known["earlierRuns"] == ENOUGH
+
+
+def test_what_a_run_took_is_kept_if_it_went_through_in_one_piece(core):
+    job_id, start = add_run(core, more=(SECOND,)), core.clock()
+    with core.db.write() as session:
+        job = session.get_one(Job, job_id)
+        probed = StoredEvent(id=1, job_id=job_id, at=start, generation=1, seq=1, body=ProbeDone(result=PROBE))
+        generation = Generation(stream_id=job_id, number=1, kind="train")
+        projection.apply(session, job, generation, [probed], Decimal(1), start)
+        expected = job.estimate["measured"]["expected"]["seconds"]
+        end = start + timedelta(seconds=1.5 * expected)
+        done = RunResult(bytes=1, peak_memory_gb=2 * PROBE.peak_memory_gb)
+        ended = StoredEvent(id=2, job_id=job_id, at=end, generation=1, seq=2, body=done)
+        projection.apply(session, job, generation, [ended], Decimal(1), end)
+        assert job.estimate["took"] == pytest.approx({"time": 1.5, "memory": 2})
+        assert jobs.taken(session, job.provider, "cpu", 10) == [], "it is not finished yet"
+        job.state, job.finished_at = "completed", end
+        session.flush()
+        assert jobs.taken(session, job.provider, "cpu", 10) == [job.estimate["took"]]
+        assert jobs.taken(session, job.provider, "A100", 10) == []
+        job.resumes = [3]
+        assert projection.took(job, done, end) == {}

@@ -29,7 +29,7 @@ def looks_of(stages: Sequence[StageSettings], totals: Sequence[int], probe: Prob
     at the end of every stage and at its intervals. Checkpoints come at their intervals and at the end of every stage.
     """
     updates = evaluations = samples = checkpoints = 0
-    for index, (settings, total) in enumerate(zip(stages, totals, strict=True)):
+    for index, (settings, total) in enumerate(zip(stages, totals, strict=False)):
         if index < stage:
             continue
         made = step if index == stage else 0

@@ -62,6 +62,13 @@ def _seen(job: Job) -> str:
     return " ".join(told).replace("_", " ").casefold()
 
 
+def taken(session: Session, provider: str, gpu: str, limit: int) -> list[dict[str, float]]:
+    """What the newest finished runs on such a machine took of what their smoke tests expected (`projection.took`)."""
+    query = select(Job.estimate).where(Job.provider == provider, Job.state == JobState.COMPLETED.value)
+    rows = session.scalars(query.order_by(Job.finished_at.desc()).limit(limit))
+    return [row["took"] for row in rows if "took" in row and row.get("gpu", "cpu") == gpu]
+
+
 def unfinished(session: Session, *, resting: bool) -> list[str]:
     """Ids of runs the reconciler has to look at, longest in their state first; with `resting`, frozen and waiting ones too."""
     left_out = {state.value for state in TERMINAL_STATES} | (set() if resting else RESTING)

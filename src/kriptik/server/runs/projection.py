@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from kriptik.pipeline.band import KEPT, Band, band_of
 from kriptik.pipeline.looks import looks_of
 from kriptik.server.runs import setup
 from kriptik.spec.events import (
@@ -25,6 +26,11 @@ from kriptik.spec.events import (
 from kriptik.spec.job import ProbeResult, Stage, StageSettings
 from kriptik.store import events, jobs
 from kriptik.store.tables import ExportRow, Generation, Job, TrialCall
+
+LEAST_UNSURE = 0.1
+"""An update's time is not known better than this, whatever a few equal ones seem to say."""
+MEMORY = Band(0.95, 1.0, 1.15)
+"""What training takes of the smoke test's peak memory, while nothing is known of finished runs: the result is written besides."""
 
 
 def apply(
@@ -64,9 +70,13 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
             job.probe = body.result.document()
             job.checkpoint_seconds = body.result.checkpoint_s
             settings = [Stage.model_validate(stage).settings for stage in job.stages]
-            job.estimate = {**job.estimate, "measured": measured(body.result, settings, price)}
+            earlier = jobs.taken(session, job.provider, str(job.estimate.get("gpu", "cpu")), KEPT)
+            known = measured(body.result, settings, price, earlier)
+            job.estimate = {**job.estimate, "measured": {**known, "at": event.at.isoformat()}}
         case RunResult():
             job.result = body.document()
+            if ratios := took(job, body, event.at):
+                job.estimate = {**job.estimate, "took": ratios}
         case WorkerState(state="started") if _provisioning(job):
             up = SetupProgress(stage="provisioning", status="completed", progress=1.0, message="The worker is up")
             job.setup = setup.move(job.setup or {}, up)
@@ -83,17 +93,42 @@ def _provisioning(job: Job) -> bool:
     return any(stage["name"] == "provisioning" and stage["status"] == "running" for stage in stages)
 
 
-def measured(probe: ProbeResult, stages: Sequence[StageSettings], price_per_hour: Decimal) -> dict[str, Any]:
-    """The re-priced estimate, from the end of the smoke test to that of the run: time and cost as intervals from what it measured
-    on the very machine."""
-    steps = sum(probe.total_steps)
-    likely = probe.load_s + looks_of(stages, probe.total_steps, probe).seconds(probe)
-    spread = steps * probe.seconds_per_step * probe.step_seconds_spread
-    low, high = max(0.0, likely - spread), likely + 2 * spread + 30
-    hours = {"low": low / 3600, "likely": likely / 3600, "high": high / 3600, "unit": "h", "source": "calibrated"}
-    price = float(price_per_hour)
-    cost = {"min": low / 3600 * price, "likely": likely / 3600 * price, "max": high / 3600 * price, "source": "calibrated"}
-    return {"timeHours": hours, "costUsd": cost, "tokensPerSecond": probe.tokens_per_second, "peakMemoryGb": probe.peak_memory_gb}
+def measured(
+    probe: ProbeResult, stages: Sequence[StageSettings], price_per_hour: Decimal, earlier: Sequence[dict[str, float]] = ()
+) -> dict[str, Any]:
+    """The re-priced estimate, from the end of the smoke test to that of the run: intervals from what it measured on the very
+    machine and, once there are enough, from what `earlier` runs there took of what was expected (`took`)."""
+    expected = probe.load_s + looks_of(stages, probe.total_steps, probe).seconds(probe)
+    working = sum(probe.total_steps) * probe.seconds_per_step / max(expected, 1e-9)
+    unsure = max(LEAST_UNSURE, working * probe.step_seconds_spread)
+    time = band_of([one["time"] for one in earlier if "time" in one], Band(1 - unsure, 1.0, 1 + 1.5 * unsure))
+    room = band_of([one["memory"] for one in earlier if "memory" in one], MEMORY)
+    hours, price = expected / 3600, float(price_per_hour)
+    low, likely, high = (hours * factor for factor in (time.low, time.middle, time.high))
+    return {
+        "timeHours": {"low": low, "likely": likely, "high": high, "unit": "h", "source": "calibrated"},
+        "costUsd": {"min": low * price, "likely": likely * price, "max": high * price, "source": "calibrated"},
+        "tokensPerSecond": probe.tokens_per_second,
+        "peakMemoryGb": probe.peak_memory_gb * room.middle,
+        "memoryGb": {
+            name: probe.peak_memory_gb * getattr(room, factor)
+            for name, factor in (("low", "low"), ("likely", "middle"), ("high", "high"))
+        },
+        "expected": {"seconds": expected, "memoryGb": probe.peak_memory_gb},
+        "earlierRuns": time.runs,
+    }
+
+
+def took(job: Job, result: RunResult, at: datetime) -> dict[str, float]:
+    """Taken ÷ expected by the smoke test, of time and peak memory; empty for a run that did not go through in one piece."""
+    known = job.estimate.get("measured", {})
+    if "expected" not in known or job.resumes:
+        return {}
+    expected, since = known["expected"], datetime.fromisoformat(known["at"])
+    ratios = {"time": (at - since).total_seconds() / max(expected["seconds"], 1e-9)}
+    if result.peak_memory_gb and expected["memoryGb"]:
+        ratios["memory"] = result.peak_memory_gb / expected["memoryGb"]
+    return ratios
 
 
 def _exported(session: Session, generation: Generation, body: ExportMoved | ExportDone) -> None:
