@@ -81,7 +81,7 @@ def reward(folder: Path) -> Found:
 
 
 def rlvr(folder: Path) -> Found:
-    """GRPO on sums of two one-digit numbers from reasoning-gym; share of unseen sums whose greedy answer ends in the right number."""
+    """GRPO on sums of two one-digit numbers from reasoning-gym; share of unseen sums whose greedy answer ends in the right one."""
     seen: set[str] = set()
     tasks = [one for one in sums(2_000) if not (one["question"] in seen or seen.add(one["question"]))]
     held, train = tasks[:RL_HELD_OUT], tasks[RL_HELD_OUT:]
