@@ -133,7 +133,7 @@ class Embedding:
 
 
 class Image:
-    """Diffusion pipelines. The family is that of the method's capability unless it asks for another."""
+    """Diffusion pipelines: a transformer of flows, unless a method or an adaptation is proved on another family."""
 
     modality = "image"
     precisions = frozenset({None, "fp32"})
@@ -141,13 +141,14 @@ class Image:
         "supervised": tiny_diffusion.shape_rows,
         "captioned_media": tiny_diffusion.shape_rows,
         "subject_images": lambda folder, count, seed=0: tiny_diffusion.shape_rows(folder, count, seed, False, ("gold", "disc")),
+        "preferences": tiny_diffusion.pair_rows,
     }
     counts = (8, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
     told = {}
     changes = {}
-    families = {"textual_inversion": "StableDiffusionPipeline"}
+    families = {"textual_inversion": "StableDiffusionPipeline", "dpo": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -190,7 +191,7 @@ class Video:
 
     modality = "video"
     precisions = frozenset({None, "fp32"})
-    rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows}
+    rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows, "preferences": tiny_video.pair_rows}
     counts = (12, 3)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
     rates = {"lora": 5e-2, "dora": 5e-2, "temporal": 1e-1, "moe": 2e-2}

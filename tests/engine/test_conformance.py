@@ -57,6 +57,7 @@ ROLLOUT = {"max_new_tokens": 8}
 SMALL = {
     "denoise": {"resolution": 16, "sample_steps": 2, "prior_images": 4, "class_prompt": "a red disc",
                 "instance_prompt": "a <subject> disc"},
+    "diffusion_dpo": {"resolution": 16, "sample_steps": 2},
     "codec_lm": {"heard_clips": 2, "heard_seconds": 0.3},
     "grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT},
     "ppo": ROLLOUT,
@@ -111,7 +112,7 @@ def job_of(folder, method, points, capability, precision="fp32"):
         small["adaptation"] = {**settings.adaptation, **own.get("adaptation", {})}
         stages.append(Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small)))
     folder.mkdir(parents=True, exist_ok=True)
-    subject.base(folder / "base", points[0].adaptation)
+    subject.base(folder / "base", method.id if method.id in getattr(subject, "families", ()) else points[0].adaptation)
     rows = next(made for kind, made in reversed(subject.rows.items()) if kind in method.data_types)
     train, held = subject.counts
     return tiny.tiny_job(
@@ -152,7 +153,7 @@ def better(point, before, after):
     objective = point.objective
     if objective in ("grpo", "ppo"):
         return after["custom"]["reward"] > before["custom"]["reward"] + (0.02 if objective == "grpo" else 0.2)
-    if objective in ("dpo", "orpo", "simpo", "reward"):
+    if objective in ("dpo", "diffusion_dpo", "orpo", "simpo", "reward"):
         rose = after["custom"]["preference_accuracy"] > max(0.7, before["custom"]["preference_accuracy"] - 1e-9)
         return rose and after["custom"]["margin"] > before["custom"]["margin"] and after["loss"] < before["loss"]
     if objective == "kto":

@@ -2253,12 +2253,12 @@ export interface components {
              * Format
              * @enum {string}
              */
-            format: "messages" | "prompt_completion" | "alpaca" | "sharegpt" | "preferences" | "kto" | "text" | "prompts" | "checked" | "pairs" | "images" | "sounds" | "sound_pairs" | "videos";
+            format: "messages" | "prompt_completion" | "alpaca" | "sharegpt" | "preferences" | "kto" | "text" | "prompts" | "checked" | "pairs" | "images" | "sounds" | "sound_pairs" | "videos" | "image_pairs" | "video_pairs";
             /**
              * Kind
              * @enum {string}
              */
-            kind: "messages" | "text" | "preferences" | "feedback" | "prompts" | "checked" | "pairs" | "images" | "image_messages" | "image_preferences" | "sounds" | "sound_pairs" | "videos";
+            kind: "messages" | "text" | "preferences" | "feedback" | "prompts" | "checked" | "pairs" | "images" | "image_messages" | "image_preferences" | "sounds" | "sound_pairs" | "videos" | "image_pairs" | "video_pairs";
             /**
              * Columns
              * @default {}
@@ -2424,7 +2424,7 @@ export interface components {
              * Format
              * @enum {string}
              */
-            format: "messages" | "prompt_completion" | "alpaca" | "sharegpt" | "preferences" | "kto" | "text" | "prompts" | "checked" | "pairs" | "images" | "sounds" | "sound_pairs" | "videos";
+            format: "messages" | "prompt_completion" | "alpaca" | "sharegpt" | "preferences" | "kto" | "text" | "prompts" | "checked" | "pairs" | "images" | "sounds" | "sound_pairs" | "videos" | "image_pairs" | "video_pairs";
             /** Rows */
             rows: number;
             /**

@@ -6,7 +6,7 @@ from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from kriptik.catalogue.load import find_model, load_catalogue
-from kriptik.catalogue.points import fill_points, stage_defaults
+from kriptik.catalogue.points import fill_points, renamed, stage_defaults
 from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed
 from kriptik.spec.job import StageSettings
 
@@ -173,12 +173,15 @@ def _stage_points(method: str, capability: str, gpu_count: int, model_id: str | 
         for number, (point, config) in enumerate(zip(points, recipes, strict=True)):
             if entry.stages[number].adaptation is None and found:
                 point = point.model_copy(update={"adaptation": found[-1].point.adaptation})
+            own = dict(step.config) if step else {}
+            if renamed(entry.stages[number], point):  # what the pipeline says of the objective is on the scale of the other one
+                own.pop("objective", None)
             found.append(
                 StagePoint(
                     name=step.name if step else _stage_name(entry, point, number),
                     method=one,
                     point=point,
-                    config={**config, **(step.config if step else {})},
+                    config={**config, **own},
                     hours=step.estimated_hours if step else None,
                     requires_approval=bool(step and step.requires_approval),
                 )
