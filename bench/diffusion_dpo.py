@@ -69,8 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/diffusion"))
     parser.add_argument("--vae-steps", type=int, default=200)
-    parser.add_argument("--base-steps", type=int, default=600)
+    parser.add_argument("--base-steps", type=int, default=1200)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--beta", type=float, default=2000.0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -83,7 +84,7 @@ def main() -> None:
     before = seen(diffusers.DiffusionPipeline.from_pretrained(base, safety_checker=None), out)
     began, said = time.process_time(), []
     objective = {"beta": asked.beta}
-    settings: dict[str, Any] = {"max_steps": asked.steps, "micro_batch": 8, "learning_rate": 1e-3}
+    settings: dict[str, Any] = {"max_steps": asked.steps, "micro_batch": 8, "learning_rate": asked.learning_rate}
     job = job_in(out, out / "diffusion-dpo", base, "pairs", adaptation="lora", objective=objective, **settings)
     point = Point(adaptation="lora", objective="diffusion_dpo", strategy="single")
     job = job.model_copy(update={"stages": [job.stages[0].model_copy(update={"point": point})]})
