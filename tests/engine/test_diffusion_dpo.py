@@ -10,12 +10,13 @@ from PIL import Image as Pictures
 from test_exact import freeze_at
 from torch.nn import functional
 
-from kriptik.engine import noise, stage
+from kriptik.engine import noise, pieces, stage
 from kriptik.engine.interfaces import Update
 from kriptik.engine.media.diffusion import SIDES
 from kriptik.engine.modalities.image import Image
 from kriptik.engine.rng import row_generator
 from kriptik.engine.train import train
+from kriptik.pipeline.plan.known import NO_REFERENCE
 from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import LoraSettings, StageSettings
 
@@ -196,3 +197,5 @@ def test_what_shows_no_reference_is_refused(tmp_path):
     with pytest.raises(WorkerError) as error:
         train(job, lambda body: None, toy.running)
     assert error.value.code == "unfit_pieces" and "reference" in error.value.sentence
+    without = {name for name in pieces.ADAPTATIONS if "reference" not in pieces.adaptation(name).provides}
+    assert without == NO_REFERENCE, "what the planner says beforehand"

@@ -10,8 +10,10 @@ from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
 from kriptik.pipeline.plan.cost import card_of
 from kriptik.pipeline.plan.data import mismatch, volume_of
+from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.moves import cost_of
 from kriptik.pipeline.plan.site import Machine, Rows, Site
+from kriptik.spec.catalogue import MethodStatus
 from kriptik.spec.plan import TILE_ORDER
 
 WISHES = [
@@ -221,3 +223,10 @@ def test_plain_dpo_of_pictures_has_the_numbers_of_diffusion_dpo():
     reference, _ = plan_of(intent("video_generation", quality_tier="flagship"), CLOUD)
     assert [one.point.objective for one in plan_stages(reference)] == ["denoise", "denoise", "diffusion_dpo"]
     assert plan_stages(reference)[-1].settings.objective["beta"] == 2000, "0.05 is on the scale of text"
+    known = {one.id: MethodStatus(id=one.id, stages=one.stages, status="trainable", capabilities=one.capabilities)
+             for one in load_catalogue().methods.values()}  # fmt: skip
+    proved = replace(CLOUD, statuses=known)
+    assert "experts cannot show" in approvable_parts(reference.choices, proved)
+    assert approvable_parts(plan.choices, proved) is None
+    several = plan.choices.model_copy(update={"base_model": "Qwen/Qwen-Image-2512", "gpu": "H100", "gpu_count": 4})
+    assert "cut over several GPUs" in approvable_parts(several, proved)

@@ -18,6 +18,8 @@ TINY = frozenset({"vera", "textual_inversion"})
 """Adaptations that train next to nothing: thousands of numbers, not millions."""
 ROLLOUTS = frozenset({"grpo", "ppo", "rlhf_ppo", "rlvr"})
 PREFERENCE = frozenset({"dpo", "orpo", "kto", "simpo", "diffusion_dpo", "reward"})
+NO_REFERENCE = frozenset({"longlora", "moe", "projector", "relora", "textual_inversion"})
+"""Adaptations that cannot show the model as it was before their stage."""
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*-?([bm])(?![a-z])", re.IGNORECASE)
 GUESSED_PARAMS_B = 7.0
 SHARD_FROM_B = 20.0
