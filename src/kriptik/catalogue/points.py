@@ -55,7 +55,8 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
         told: dict[str, JsonValue] = {}
         if stage.options and (stage.objective or stage.strategy):
             told = {"objective" if stage.objective else "strategy": dict(stage.options)}
-        recipes = (_recipe("adaptation", point), _recipe("objective", point)) if several else ()
+        aims = _recipe("objective", point) if stage.objective else {}
+        recipes = (_recipe("adaptation", point), aims) if several else ()
         other = [_recipe("objective", point)] if renamed(stage, point) else []
         found.append(_merged(capability.defaults, *recipes, method.defaults, *other, told))
     return found
