@@ -21,7 +21,6 @@ from kriptik.spec.plan import Choices
 
 def choices(model="meta-llama/Llama-3.1-8B-Instruct", method="lora", gpu="A100-80GB", count=1, provider="runpod", **rest):
     made = Choices(
-        capability="text_generation",
         tier="consumer",
         base_model=model,
         method=method,
@@ -30,7 +29,7 @@ def choices(model="meta-llama/Llama-3.1-8B-Instruct", method="lora", gpu="A100-8
         provider=provider,
         data_source="user_upload",
         budget_max_usd=Decimal(10),
-        **{"data_rows": 40_000, **rest},
+        **{"capability": "text_generation", "data_rows": 40_000, **rest},
     )
     return at(made, Place(provider, gpu, count), None)
 
@@ -131,7 +130,7 @@ def test_pairs_of_pictures_take_two_pictures_and_a_reference():
         points = (Point(adaptation=adaptation, objective=aim, strategy="single") for aim in ("denoise", "diffusion_dpo"))
         plain, pairs = (replace(usual, point=point) for point in points)
         one, other = (stage_need(model, stage, settings, gpu, 1) for stage in (plain, pairs))
-        assert other.extra - one.extra == pytest.approx(copy) and other.activations > 1.9 * one.activations
+        assert other.extra - one.extra == pytest.approx(copy) and other.activations > 1.6 * one.activations
         volume = Volume(100, 4096, 4096)
         took = [stage_seconds(choices(**picture), model, gpu, stage, settings, volume, CLOUD) for stage in (plain, pairs)]
         assert 2.5 <= took[1] / took[0] <= 3.1

@@ -218,7 +218,7 @@ def test_plain_dpo_of_pictures_has_the_numbers_of_diffusion_dpo():
     first, second = plan_stages(plan)
     assert second.point.adaptation == "dora" and second.point.objective == "diffusion_dpo"
     assert second.settings.objective["beta"] == 2000 and "beta" not in first.settings.objective
-    criteria = {one.metric for one in make_contract(plan, case, NOW).success_criteria}
+    criteria = {one.metric for one in make_contract(plan, case, contract_id="c", now=NOW).success_criteria}
     assert "preference_accuracy" in criteria
     reference, _ = plan_of(intent("video_generation", quality_tier="flagship"), CLOUD)
     assert [one.point.objective for one in plan_stages(reference)] == ["denoise", "denoise", "diffusion_dpo"]
