@@ -25,7 +25,7 @@ from transformers import (
     SpeechT5ForTextToSpeech,
 )
 
-from kriptik.engine.adaptations import moe
+from kriptik.engine.adaptations import lora_moe, moe
 from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.media.families import FAMILIES
@@ -165,6 +165,8 @@ class Image:
         pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
         if (folder / moe.CONFIG).is_file():
             moe.attach(pipe.transformer, folder).eval()
+        elif (folder / lora_moe.CONFIG).is_file():
+            attach(pipe.transformer, folder).eval()
         elif (folder / "learned_embeds.safetensors").is_file():
             pipe.load_textual_inversion(str(folder), weight_name="learned_embeds.safetensors")
         else:
@@ -215,6 +217,9 @@ class Video:
         pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
         if (folder / moe.CONFIG).is_file():
             moe.attach(joined(pipe, VIDEO_FAMILIES["WanPipeline"]), folder).eval()
+            return self._clip(pipe)
+        if (folder / lora_moe.CONFIG).is_file():
+            attach(joined(pipe, VIDEO_FAMILIES["WanPipeline"]), folder).eval()
             return self._clip(pipe)
         pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
         if (folder / "low_noise.safetensors").is_file():
