@@ -28,6 +28,8 @@ from kriptik.spec.job import Stage, StageSettings
 pytestmark = pytest.mark.conformance
 RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
 """Learning rate on a model of 0.3 million weights; adapters take 5e-3. See `sizes_of`."""
+NOISE_RATE = 5e-3
+"""That of Diffusion DPO: its β makes large margins out of small steps."""
 SIZES = {
     "vera": {"lora": {"rank": 64}},
     "galore": {"adaptation": {"rank": 8, "update_every": 3, "scale": 1.0}},
@@ -133,6 +135,8 @@ def sizes_of(points, index, subject):
     rest = dict(subject.sizes)
     if points[index].objective == "ppo":
         rate, rest = rate * (1 if points[index].adaptation == "full" else 4), {**rest, "accumulation": 8, "epochs": 6}
+    elif points[index].objective == "diffusion_dpo":
+        rate = NOISE_RATE
     elif points[index].objective == "causal_lm" and points[-1].objective == "ppo":
         rate = rate / 20
     return {"learning_rate": rate, **rest}
