@@ -144,6 +144,8 @@ class Image:
         "preferences": tiny_diffusion.pair_rows,
     }
     counts = (8, 3)
+    pairs = (16, 8)
+    """As many pairs as it takes to say how many of those held out are won."""
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
     told = {}
@@ -195,6 +197,7 @@ class Video:
     precisions = frozenset({None, "fp32"})
     rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows, "preferences": tiny_video.pair_rows}
     counts = (12, 3)
+    pairs = (16, 8)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
     rates = {"lora": 5e-2, "dora": 5e-2, "temporal": 1e-1, "moe": 2e-2}
     told = {"resolution": 24, "frames": 9, "fps": 8, "watched_clips": 1}

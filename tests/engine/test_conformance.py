@@ -28,7 +28,7 @@ from kriptik.spec.job import Stage, StageSettings
 pytestmark = pytest.mark.conformance
 RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
 """Learning rate on a model of 0.3 million weights; adapters take 5e-3. See `sizes_of`."""
-NOISE_RATE = 5e-3
+NOISE_RATE = 0.005
 """That of Diffusion DPO: its β makes large margins out of small steps."""
 SIZES = {
     "vera": {"lora": {"rank": 64}},
@@ -116,7 +116,7 @@ def job_of(folder, method, points, capability, precision="fp32"):
     folder.mkdir(parents=True, exist_ok=True)
     subject.base(folder / "base", method.id if method.id in getattr(subject, "families", ()) else points[0].adaptation)
     rows = next(made for kind, made in reversed(subject.rows.items()) if kind in method.data_types)
-    train, held = subject.counts
+    train, held = getattr(subject, "pairs", subject.counts) if method.data_types[-1] == "preferences" else subject.counts
     return tiny.tiny_job(
         folder,
         rows=rows(folder, train),
