@@ -153,14 +153,14 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, family, adaptation):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_held_out_pairs_tell_more_than_the_loss(tmp_path, family):
-    job, said = job_in(tmp_path, family, epochs=4), []
+    job, said = job_in(tmp_path, family, count=16, held=8, epochs=4), []
     train(job, said.append, toy.running)
     before, after = said[-1].eval_before, said[-1].eval_after
     assert before.loss == pytest.approx(0.6931, abs=1e-3) and before.custom["preference_accuracy"] == 0.5
     assert before.custom["margin"] == before.custom["chosen_gain"] == 0
-    assert after.custom["preference_accuracy"] == 1 and after.custom["margin"] > 0 and after.loss < before.loss
+    assert after.custom["preference_accuracy"] >= 0.75 and after.custom["margin"] > 0 and after.loss < before.loss
     steps = [body for body in said if body.type == "metrics"]
-    assert steps[0].preference_accuracy == 0.5 and steps[-1].preference_accuracy > 0.5
+    assert steps[0].preference_accuracy == 0.5 and sum(one.preference_accuracy for one in steps[-8:]) / 8 > 0.5
     assert {"margin", "chosen_gain"} <= steps[0].custom.keys()
 
 
