@@ -136,7 +136,7 @@ def sizes_of(points, index, subject):
     if points[index].objective == "ppo":
         rate, rest = rate * (1 if points[index].adaptation == "full" else 4), {**rest, "accumulation": 8, "epochs": 6}
     elif points[index].objective == "diffusion_dpo":
-        rate = NOISE_RATE
+        rate, rest = NOISE_RATE, {**rest, "epochs": 8}
     elif points[index].objective == "causal_lm" and points[-1].objective == "ppo":
         rate = rate / 20
     return {"learning_rate": rate, **rest}
