@@ -148,6 +148,15 @@ def test_a_hybrid_stage_takes_its_objective_recipe():
     assert again[1]["objective"] == {"beta": 0.1}, "a caller cannot change the catalogue"
 
 
+def test_an_objective_of_another_name_brings_its_own_numbers():
+    catalogue = load_catalogue()
+    picture, dpo = catalogue.capabilities["image_generation"], catalogue.methods["dpo"]
+    (recipe,) = stage_defaults(dpo, picture)
+    assert recipe["objective"]["beta"] == catalogue.methods["diffusion_dpo"].defaults["objective"]["beta"] == 2000
+    assert recipe["accumulation"] == 8
+    assert stage_defaults(dpo, catalogue.capabilities["chat"])[0]["objective"] == {"beta": 0.1}
+
+
 def test_aliases_are_their_targets():
     catalogue = load_catalogue()
     aliases = {m.id: m.alias_of for m in catalogue.methods.values() if m.alias_of}

@@ -25,7 +25,7 @@ from transformers import (
     SpeechT5ForTextToSpeech,
 )
 
-from kriptik.engine.adaptations import moe
+from kriptik.engine.adaptations import lora_moe, moe
 from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.media.families import FAMILIES
@@ -133,7 +133,7 @@ class Embedding:
 
 
 class Image:
-    """Diffusion pipelines. The family is that of the method's capability unless it asks for another."""
+    """Diffusion pipelines: a transformer of flows, unless a method or an adaptation is proved on another family."""
 
     modality = "image"
     precisions = frozenset({None, "fp32"})
@@ -141,13 +141,16 @@ class Image:
         "supervised": tiny_diffusion.shape_rows,
         "captioned_media": tiny_diffusion.shape_rows,
         "subject_images": lambda folder, count, seed=0: tiny_diffusion.shape_rows(folder, count, seed, False, ("gold", "disc")),
+        "preferences": tiny_diffusion.pair_rows,
     }
     counts = (8, 3)
+    pairs = (16, 8)
+    """As many pairs as it takes to say how many of those held out are won."""
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
     told = {}
     changes = {}
-    families = {"textual_inversion": "StableDiffusionPipeline"}
+    families = {"textual_inversion": "StableDiffusionPipeline", "dpo": "StableDiffusionPipeline"}
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -164,6 +167,8 @@ class Image:
         pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
         if (folder / moe.CONFIG).is_file():
             moe.attach(pipe.transformer, folder).eval()
+        elif (folder / lora_moe.CONFIG).is_file():
+            attach(pipe.transformer, folder).eval()
         elif (folder / "learned_embeds.safetensors").is_file():
             pipe.load_textual_inversion(str(folder), weight_name="learned_embeds.safetensors")
         else:
@@ -190,8 +195,9 @@ class Video:
 
     modality = "video"
     precisions = frozenset({None, "fp32"})
-    rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows}
+    rows = {"supervised": tiny_video.motion_rows, "captioned_media": tiny_video.motion_rows, "preferences": tiny_video.pair_rows}
     counts = (12, 3)
+    pairs = (16, 8)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 5}
     rates = {"lora": 5e-2, "dora": 5e-2, "temporal": 1e-1, "moe": 2e-2}
     told = {"resolution": 24, "frames": 9, "fps": 8, "watched_clips": 1}
@@ -214,6 +220,9 @@ class Video:
         pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
         if (folder / moe.CONFIG).is_file():
             moe.attach(joined(pipe, VIDEO_FAMILIES["WanPipeline"]), folder).eval()
+            return self._clip(pipe)
+        if (folder / lora_moe.CONFIG).is_file():
+            attach(joined(pipe, VIDEO_FAMILIES["WanPipeline"]), folder).eval()
             return self._clip(pipe)
         pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
         if (folder / "low_noise.safetensors").is_file():

@@ -28,6 +28,8 @@ from kriptik.spec.job import Stage, StageSettings
 pytestmark = pytest.mark.conformance
 RATES = {"full": 2e-3, "galore": 2e-3, "vera": 5e-2, "adalora": 2e-2}
 """Learning rate on a model of 0.3 million weights; adapters take 5e-3. See `sizes_of`."""
+NOISE_RATE = 0.005
+"""That of Diffusion DPO: its β makes large margins out of small steps."""
 SIZES = {
     "vera": {"lora": {"rank": 64}},
     "galore": {"adaptation": {"rank": 8, "update_every": 3, "scale": 1.0}},
@@ -57,6 +59,7 @@ ROLLOUT = {"max_new_tokens": 8}
 SMALL = {
     "denoise": {"resolution": 16, "sample_steps": 2, "prior_images": 4, "class_prompt": "a red disc",
                 "instance_prompt": "a <subject> disc"},
+    "diffusion_dpo": {"resolution": 16, "sample_steps": 2},
     "codec_lm": {"heard_clips": 2, "heard_seconds": 0.3},
     "grpo": {"verifier": "share", "pattern": "[aeiou]", "group_size": 8, **ROLLOUT},
     "ppo": ROLLOUT,
@@ -111,9 +114,9 @@ def job_of(folder, method, points, capability, precision="fp32"):
         small["adaptation"] = {**settings.adaptation, **own.get("adaptation", {})}
         stages.append(Stage(index=index, name=method.id, method=method.id, point=point, settings=settings.model_copy(update=small)))
     folder.mkdir(parents=True, exist_ok=True)
-    subject.base(folder / "base", points[0].adaptation)
+    subject.base(folder / "base", method.id if method.id in getattr(subject, "families", ()) else points[0].adaptation)
     rows = next(made for kind, made in reversed(subject.rows.items()) if kind in method.data_types)
-    train, held = subject.counts
+    train, held = getattr(subject, "pairs", subject.counts) if method.data_types[-1] == "preferences" else subject.counts
     return tiny.tiny_job(
         folder,
         rows=rows(folder, train),
@@ -132,6 +135,8 @@ def sizes_of(points, index, subject):
     rest = dict(subject.sizes)
     if points[index].objective == "ppo":
         rate, rest = rate * (1 if points[index].adaptation == "full" else 4), {**rest, "accumulation": 8, "epochs": 6}
+    elif points[index].objective == "diffusion_dpo":
+        rate, rest = NOISE_RATE, {**rest, "epochs": 8}
     elif points[index].objective == "causal_lm" and points[-1].objective == "ppo":
         rate = rate / 20
     return {"learning_rate": rate, **rest}
@@ -152,7 +157,7 @@ def better(point, before, after):
     objective = point.objective
     if objective in ("grpo", "ppo"):
         return after["custom"]["reward"] > before["custom"]["reward"] + (0.02 if objective == "grpo" else 0.2)
-    if objective in ("dpo", "orpo", "simpo", "reward"):
+    if objective in ("dpo", "diffusion_dpo", "orpo", "simpo", "reward"):
         rose = after["custom"]["preference_accuracy"] > max(0.7, before["custom"]["preference_accuracy"] - 1e-9)
         return rose and after["custom"]["margin"] > before["custom"]["margin"] and after["loss"] < before["loss"]
     if objective == "kto":

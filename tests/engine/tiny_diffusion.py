@@ -1,6 +1,7 @@
 """Tiny but structurally true diffusion pipelines, made on the spot, and pictures of coloured shapes with captions.
 
-`tiny_pipeline(folder, family)` writes a diffusers folder of under a million weights, `shape_rows(folder, n, seed)` n pictures.
+`tiny_pipeline(folder, family)` writes a diffusers folder of under a million weights, `shape_rows(folder, n, seed)` n pictures,
+`pair_rows` n pairs.
 """
 
 import random
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -245,4 +246,16 @@ def shape_rows(folder, count, seed=0, captions=True, only=None):
         name = f"media/{seed}-{number}.png"
         draw(colour, shape, size, dice.randint(-2, 2)).save(Path(folder) / name)
         rows.append({"image": name, **({"caption": f"a {colour} {shape}"} if captions else {})})
+    return rows
+
+
+def pair_rows(folder, count, seed=0):
+    """Pairs: a picture, and the negative of another of its kind, at times in another size."""
+    rows, dice = shape_rows(folder, count, seed), random.Random(seed)
+    for number, row in enumerate(rows):
+        colour, shape = row["caption"].split()[1:]
+        name = f"media/{seed}-{number}-negative.png"
+        size = dice.choice([(SIDE, SIDE), (24, 24)])
+        ImageOps.invert(draw(colour, shape, size, dice.randint(-2, 2))).save(Path(folder) / name)
+        rows[number] = {"chosen_image": row["image"], "rejected_image": name, "caption": row["caption"]}
     return rows

@@ -1,6 +1,7 @@
 """Tiny but structurally true video pipelines, made on the spot, and clips of shapes that move, with captions.
 
-`tiny_pipeline(folder, kind)` writes a diffusers folder, `motion_rows(folder, n, seed)` n clips.
+`tiny_pipeline(folder, kind)` writes a diffusers folder, `motion_rows(folder, n, seed)` n clips,
+`pair_rows` n pairs.
 """
 
 import random
@@ -161,4 +162,17 @@ def motion_rows(folder, count, seed=0, side=SIDE):
         begin = (dice.randint(-4, 4), dice.randint(-4, 4))
         (Path(folder) / name).write_bytes(reel.written(moving(colour, shape, way, side=side, begin=begin), FPS))
         rows.append({"video": name, "caption": f"a {colour} {shape} moves {way}"})
+    return rows
+
+
+def pair_rows(folder, count, seed=0):
+    """Pairs: a clip, and the negative of one of its kind that is a little longer."""
+    rows, dice = motion_rows(folder, count, seed), random.Random(seed)
+    for number, row in enumerate(rows):
+        colour, shape, _, way = row["caption"].split()[1:]
+        begin = (dice.randint(-4, 4), dice.randint(-4, 4))
+        frames = [255 - one for one in moving(colour, shape, way, FRAMES + 4, begin=begin)]
+        name = f"media/{seed}-{number}-negative.mp4"
+        (Path(folder) / name).write_bytes(reel.written(frames, FPS))
+        rows[number] = {"chosen_video": row["video"], "rejected_video": name, "caption": row["caption"]}
     return rows

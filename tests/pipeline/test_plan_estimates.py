@@ -1,5 +1,6 @@
 """Memory, time and money: against published figures, as intervals, and moving the right way."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -7,16 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, laptop
 
-from kriptik.pipeline.plan.cost import estimate, price
+from kriptik.pipeline.plan.cost import estimate, gpu_of, price, stage_seconds
+from kriptik.pipeline.plan.known import model_of, stage_points
+from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.place import Place, at
+from kriptik.pipeline.plan.settings import Volume
 from kriptik.pipeline.plan.site import Machine, Site
+from kriptik.spec.catalogue import Point
 from kriptik.spec.job import StageSettings
 from kriptik.spec.plan import Choices
 
 
 def choices(model="meta-llama/Llama-3.1-8B-Instruct", method="lora", gpu="A100-80GB", count=1, provider="runpod", **rest):
     made = Choices(
-        capability="text_generation",
         tier="consumer",
         base_model=model,
         method=method,
@@ -25,7 +29,7 @@ def choices(model="meta-llama/Llama-3.1-8B-Instruct", method="lora", gpu="A100-8
         provider=provider,
         data_source="user_upload",
         budget_max_usd=Decimal(10),
-        **{"data_rows": 40_000, **rest},
+        **{"capability": "text_generation", "data_rows": 40_000, **rest},
     )
     return at(made, Place(provider, gpu, count), None)
 
@@ -119,3 +123,20 @@ def test_intervals_are_ordered_and_more_work_never_costs_less(model, method, gpu
         assert 0 <= taken.cost_usd.min <= taken.cost_usd.likely <= taken.cost_usd.max
     assert first.time_hours.likely <= second.time_hours.likely and first.cost_usd.likely <= second.cost_usd.likely
     assert StageSettings.model_validate(some.settings.model_dump()) == some.settings
+
+
+def test_pairs_of_pictures_take_two_pictures_and_a_reference():
+    """Two pictures forward and backward and two through the reference; all weights at once need a frozen copy of them besides."""
+    picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 4000}
+    made = {name: estimate(choices(method=name, **picture), None, CLOUD) for name in ("lora", "diffusion_dpo")}
+    assert made["diffusion_dpo"].vram_gb.likely > made["lora"].vram_gb.likely
+    model, gpu = model_of(picture["model"]), gpu_of("A100-80GB")
+    settings, usual = StageSettings(packing=False, max_seq_len=4096, micro_batch=1), stage_points("lora", "image_generation")[0]
+    for adaptation, copy in (("lora", 0.0), ("full", 2.0 * model.params_b)):
+        points = (Point(adaptation=adaptation, objective=aim, strategy="single") for aim in ("denoise", "diffusion_dpo"))
+        plain, pairs = (replace(usual, point=point) for point in points)
+        one, other = (stage_need(model, stage, settings, gpu, 1) for stage in (plain, pairs))
+        assert other.extra - one.extra == pytest.approx(copy) and other.activations > 1.6 * one.activations
+        volume = Volume(100, 4096, 4096)
+        took = [stage_seconds(choices(**picture), model, gpu, stage, settings, volume, CLOUD) for stage in (plain, pairs)]
+        assert 2.5 <= took[1] / took[0] <= 3.1

@@ -10,8 +10,10 @@ from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
 from kriptik.pipeline.plan.cost import card_of
 from kriptik.pipeline.plan.data import mismatch, volume_of
+from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.moves import cost_of
 from kriptik.pipeline.plan.site import Machine, Rows, Site
+from kriptik.spec.catalogue import MethodStatus
 from kriptik.spec.plan import TILE_ORDER
 
 WISHES = [
@@ -188,3 +190,43 @@ def test_prompts_about_pictures_name_them():
     asked = sample_prompts([caption], modality="vision_language")[0]
     assert asked.images == ["media/b.png"] and asked.expected == "a red bus" and "<image>" in asked.messages[0]["content"]
     assert sample_prompts([caption], modality="image")[0].messages[0]["content"] == "a red bus"
+
+
+def test_pairs_of_pictures_are_learnt_from_by_people_s_choices_or_by_the_better_ones():
+    rows = Rows("d", "pairs.zip", 900, 810, 900 * 4096, 4096, kind="image_pairs")
+    plan, _ = plan_of(intent("image_generation", quality_tier="professional"), CLOUD, rows=rows)
+    assert plan.choices.method == "diffusion_dpo" and plan_modality(plan) == "image"
+    (stage,) = plan_stages(plan)
+    assert (stage.point.adaptation, stage.point.objective) == ("lora", "diffusion_dpo")
+    assert stage.settings.objective["beta"] == 2000 and stage.settings.learning_rate == 1e-5
+    data = next(tile for tile in plan.tiles if tile.category == "data")
+    assert data.facts["need"] == 500 and data.facts["rowNeeds"] == ["preferences"] and "chosen" in data.facts["example"]
+    for method in ("diffusion_dpo", "dpo", "lora", "lora+dpo", "hybrid_lora_dpo"):
+        assert mismatch(plan.choices.model_copy(update={"method": method}), rows) is None, method
+    for kind in ("images", "preferences", "video_pairs"):
+        assert mismatch(plan.choices, replace(rows, kind=kind)), kind
+    plain, _ = plan_of(intent("image_generation", quality_tier="professional"), CLOUD, rows=replace(rows, kind="images"))
+    assert "diffusion_dpo" not in plain.choices.method and "dpo" not in plain.choices.method.split("+")
+    asked, _ = plan_of(intent("image_generation", data={"type": "preferences", "amount": 2000, "unit": "pairs"}), CLOUD)
+    assert asked.choices.method == "diffusion_dpo", "the request says that there are pairs"
+    films, _ = plan_of(intent("video_generation"), CLOUD, rows=replace(rows, kind="video_pairs"))
+    assert films.choices.method == "diffusion_dpo"
+
+
+def test_plain_dpo_of_pictures_has_the_numbers_of_diffusion_dpo():
+    plan, case = plan_of(intent("image_generation", methods=["dora", "dpo"]), CLOUD)
+    first, second = plan_stages(plan)
+    assert second.point.adaptation == "dora" and second.point.objective == "diffusion_dpo"
+    assert second.settings.objective["beta"] == 2000 and "beta" not in first.settings.objective
+    criteria = {one.metric for one in make_contract(plan, case, contract_id="c", now=NOW).success_criteria}
+    assert "preference_accuracy" in criteria
+    reference, _ = plan_of(intent("video_generation", quality_tier="flagship"), CLOUD)
+    assert [one.point.objective for one in plan_stages(reference)] == ["denoise", "denoise", "diffusion_dpo"]
+    assert plan_stages(reference)[-1].settings.objective["beta"] == 2000, "0.05 is on the scale of text"
+    known = {one.id: MethodStatus(id=one.id, stages=one.stages, status="trainable", capabilities=one.capabilities)
+             for one in load_catalogue().methods.values()}  # fmt: skip
+    proved = replace(CLOUD, statuses=known)
+    assert "experts cannot show" in approvable_parts(reference.choices, proved)
+    assert approvable_parts(plan.choices, proved) is None
+    several = plan.choices.model_copy(update={"base_model": "Qwen/Qwen-Image-2512", "gpu": "H100", "gpu_count": 4})
+    assert "cut over several GPUs" in approvable_parts(several, proved)

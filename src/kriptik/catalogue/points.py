@@ -44,8 +44,9 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
     """Per stage, the recipe in the words of `StageSettings`.
 
     A stage of several takes the recipe of the methods that fix its adaptation, then of those that fix its objective; the
-    method's own defaults win over both, and all of them over the capability's. Options of a point are settings of its objective
-    where it fixes that, else of its strategy.
+    method's own defaults win over both, and all of them over the capability's. An objective that has another name here takes the
+    recipe of that name instead: a β of DPO for text is on another scale than one for noise. Options of a point are settings of its
+    objective where it fixes that, else of its strategy.
     """
     points = fill_points(method, capability)
     several = len(points) > 1
@@ -54,9 +55,16 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
         told: dict[str, JsonValue] = {}
         if stage.options and (stage.objective or stage.strategy):
             told = {"objective" if stage.objective else "strategy": dict(stage.options)}
-        recipes = (_recipe("adaptation", point), _recipe("objective", point)) if several else ()
-        found.append(_merged(capability.defaults, *recipes, method.defaults, told))
+        aims = _recipe("objective", point) if stage.objective else {}
+        recipes = (_recipe("adaptation", point), aims) if several else ()
+        other = [_recipe("objective", point)] if renamed(stage, point) else []
+        found.append(_merged(capability.defaults, *recipes, method.defaults, *other, told))
     return found
+
+
+def renamed(stage: Point, filled: Point) -> bool:
+    """Whether the objective that a method fixes has another name for the capability (dpo for images)."""
+    return stage.objective is not None and filled.objective != stage.objective
 
 
 def _recipe(axis: str, point: Point) -> dict[str, JsonValue]:

@@ -13,14 +13,11 @@ from pathlib import PurePosixPath
 from kriptik.data.archive import Member
 from kriptik.data.cells import plain
 from kriptik.data.readers import read_records
-from kriptik.data.record import Place
 from kriptik.data.text import clean
 from kriptik.spec.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "transcript", "transcription", "sentence", "prompt", "description", "label", "title")
 START_COLUMNS, END_COLUMNS = ("start", "start_s", "begin", "from"), ("end", "end_s", "stop", "to")
-BETTER_COLUMNS = ("chosen", "chosen_audio", "preferred", "better", "winner")
-WORSE_COLUMNS = ("rejected", "rejected_audio", "dispreferred", "worse", "loser")
 PROSE = (".md", ".markdown")
 LISTS = (".txt", ".csv", ".tsv")
 LOOK_AT = 20
@@ -62,55 +59,6 @@ def said_of(media: Sequence[Member], tables: Sequence[Member], columns: Sequence
         elif table.path.suffix not in (".txt", *PROSE):
             found |= _of_table(table, by_path, columns)
     return found
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two media files, by their names in the archive, of which the first is the better one for a text."""
-
-    text: str
-    better: str
-    worse: str
-    place: Place
-
-
-def pairs_of(media: Sequence[Member], tables: Sequence[Member]) -> list[Pair]:
-    """What tables with a better and a worse file and a text say; empty where there is no such table.
-
-    Raises DataError for a row that names a file which is not there.
-    """
-    names = {PurePosixPath(one.name).name: one.name for one in media} | {one.name: one.name for one in media}
-    found: list[Pair] = []
-    for table in tables:
-        if not _may_hold_pairs(table):
-            continue
-        for record in read_records(table.path, table.name, table.name):
-            columns = {plain(str(name)): str(name) for name in record.value} if isinstance(record.value, dict) else {}
-            better, worse, told = (
-                next((columns[one] for one in several if one in columns), None)
-                for several in (BETTER_COLUMNS, WORSE_COLUMNS, TEXT_COLUMNS)
-            )
-            if better is None or worse is None or told is None:
-                break
-            sides = [str(record.value.get(column) or "") for column in (better, worse)]
-            files = [names.get(side) or names.get(PurePosixPath(side).name) for side in sides]
-            if files[0] is None or files[1] is None:
-                lost = sides[0 if files[0] is None else 1]
-                what = f"Row {record.place.row} of {table.name} names {lost[:80]!r}, which is not in the archive."
-                fields = {"row": record.place.row, "file": table.name}
-                raise DataError("no_such_media", what, "Pack the file too, or leave the row out.", fields=fields)
-            text = clean(str(record.value.get(told) or "")).strip()
-            found.append(Pair(text, files[0], files[1], Place(record.place.row, table.name)))
-    return found
-
-
-def _may_hold_pairs(table: Member) -> bool:
-    """Whether its beginning names such columns: lists of another shape are read elsewhere."""
-    if table.path.suffix in (".txt", ".parquet", *PROSE):
-        return table.path.suffix == ".parquet"
-    with table.path.open("rb") as handle:
-        head = handle.read(1 << 16).lower()
-    return all(any(name.encode() in head for name in several) for several in (BETTER_COLUMNS, WORSE_COLUMNS))
 
 
 def _of_table(table: Member, by_path: dict[str, str], columns: Sequence[str]) -> dict[str, list[Said]]:

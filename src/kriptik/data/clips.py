@@ -21,6 +21,7 @@ import numpy as np
 from kriptik.data import reel
 from kriptik.data.archive import Member
 from kriptik.data.beside import Said, said_of
+from kriptik.data.compared import Kept, Pair, taken
 from kriptik.data.record import Place, Taken
 from kriptik.data.text import hash64
 from kriptik.spec.data import Row
@@ -78,13 +79,7 @@ def take(clips: list[Member], tables: list[Member], folder: Path) -> Iterator[Ta
         except DataError as error:
             yield Taken(place, member.name, problem=error.code)
             continue
-        with member.path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        file = f"{MEDIA}/{digest[:32]}{clip.kind.suffix}"
-        target = folder / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            shutil.copyfile(member.path, target)
+        file, digest = _copied(member.path, clip.kind, folder)
         notes = clip.notes if len(parts) == 1 else (*clip.notes, "clip_cut")
         facts = {"width": clip.width, "height": clip.height, "fps": round(clip.fps, 3), "origin": f"{hash64(digest):016x}"}
         for start, seconds, text in parts:
@@ -92,6 +87,19 @@ def take(clips: list[Member], tables: list[Member], folder: Path) -> Iterator[Ta
             here = notes if text else (*notes, "clip_no_caption")
             yield Taken(place, member.name, row, _units(clip, seconds), here, extra={"strip": _strip(clip, start, seconds)})
             notes = ()
+
+
+def take_pairs(clips: list[Member], pairs: list[Pair], folder: Path) -> Iterator[Taken]:
+    """Each pair of videos in order of its table; whole files are meant."""
+    by_name = {one.name: one.path for one in clips}
+
+    def keep(name: str) -> Kept:
+        clip = look(by_name[name], name)
+        facts = {"width": clip.width, "height": clip.height, "seconds": round(clip.seconds, 3)}
+        strip = {"strip": _strip(clip, 0.0, clip.seconds)}
+        return Kept(_copied(by_name[name], clip.kind, folder)[0], _units(clip, min(clip.seconds, CLIP_S)), clip.notes, facts, strip)
+
+    return taken("video", pairs, keep, "clip_no_caption")
 
 
 def look(path: Path, name: str) -> Clip:
@@ -112,6 +120,18 @@ def look(path: Path, name: str) -> Clip:
             return _looked(found, kind, name)
     except (FFmpegError, PermissionError, MemoryError, UnicodeDecodeError) as error:
         raise _refused("clip_damaged", f"{name} cannot be decoded.", "Send it again.") from error
+
+
+def _copied(path: Path, kind: reel.Kind, folder: Path) -> tuple[str, str]:
+    """Copies a file to `folder`/media unless it is there; (its path under `folder`, its content's SHA-256)."""
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    file = f"{MEDIA}/{digest[:32]}{kind.suffix}"
+    target = folder / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        shutil.copyfile(path, target)
+    return file, digest
 
 
 def _looked(found: reel.Reel, kind: reel.Kind, name: str) -> Clip:

@@ -34,6 +34,8 @@ NEEDS: dict[RowKind, RowNeed] = {
     "checked": "prompts_with_check",
     "pairs": "pairs",
     "sound_pairs": "preferences",
+    "image_pairs": "preferences",
+    "video_pairs": "preferences",
     "image_preferences": "preferences",
 }
 DROPPED = "dropped"

@@ -1,4 +1,5 @@
-"""Parquet files that hold their pictures, as the hub's data sets do ({"bytes", "path"}): taken apart into pictures and rows."""
+"""Parquet files that hold their pictures, as the hub's data sets do ({"bytes", "path"}, or bytes alone in columns that Pick-a-Pic
+has): taken apart into pictures and rows."""
 
 import json
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from kriptik.data.readers import read_records
 from kriptik.spec.errors import DataError
 
 SUFFIX = ".parquet"
+PLAIN = frozenset({"jpg_0", "jpg_1"})
+"""Columns whose bytes are pictures."""
 KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"RIFF", ".webp"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
 """How a file begins, and the suffix it gets; what is none of these is told by its content later."""
 
@@ -25,7 +28,7 @@ def holds_pictures(source: Path, name: str) -> bool:
         columns = pq.read_schema(source)
     except (pa.ArrowException, OSError):
         return False  # what is wrong with it is said where it is read
-    return any(_of_pictures(one.type) for one in columns)
+    return any(one.name in PLAIN or _of_pictures(one.type) for one in columns)
 
 
 def taken_apart(source: Path, name: str, folder: Path) -> tuple[list[Member], Member]:
@@ -55,17 +58,23 @@ def _of_pictures(kind: Any) -> bool:
 
 
 def _contents(value: Any) -> Iterator[bytes]:
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        yield value["bytes"]
+    if (content := _content(value)) is not None:
+        yield content
     elif isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _contents(one)
 
 
+def _content(value: Any) -> bytes | None:
+    """A picture's bytes; None for what is no picture."""
+    if isinstance(value, bytes):
+        return value if any(value.startswith(start) for start, _ in KINDS) else None
+    return value["bytes"] if isinstance(value, dict) and isinstance(value.get("bytes"), bytes) else None
+
+
 def _named(value: Any, folder: Path, pictures: list[Member]) -> Any:
     """A cell with the names of its pictures; each is written to `folder`."""
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        content = value["bytes"]
+    if (content := _content(value)) is not None:
         suffix = next((one for start, one in KINDS if content.startswith(start)), ".png")
         name = f"{len(pictures):08d}{suffix}"
         (folder / name).write_bytes(content)

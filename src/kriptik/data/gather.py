@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, overload
 
 from kriptik.data import archive, clips, doctor, embedded, formats, images, pictured, sounds, split, text
-from kriptik.data.beside import pairs_of
 from kriptik.data.checks import repair
+from kriptik.data.compared import pairs_of
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
 from kriptik.data.record import Place, Record, Taken, Unreadable
@@ -213,11 +213,13 @@ def _gather_media(
     rows.doctor.note("files_left_out", count=len(files) - most)
     rows.near = None
     rows.files.append(None)
-    pairs = pairs_of(heard, tables) if heard and not speech else []
-    if len(moving) == most:
+    if len(moving) == most and (pairs := pairs_of(moving, tables)):
+        rows.kind, rows.format, rows.found = "video_pairs", "video_pairs", ["chosen_video", "rejected_video", "caption"]
+        _take_media(rows, clips.take_pairs(moving, pairs, folder))
+    elif len(moving) == most:
         rows.kind, rows.format, rows.found = "videos", "videos", ["video", "caption"]
         _take_media(rows, clips.take(moving, tables, folder))
-    elif pairs and len(heard) == most:
+    elif len(heard) == most and not speech and (pairs := pairs_of(heard, tables)):
         rows.kind, rows.format, rows.found = "sound_pairs", "sound_pairs", ["chosen_audio", "rejected_audio", "text"]
         _take_media(rows, sounds.take_pairs(heard, pairs, folder))
     elif len(heard) == most:
@@ -228,6 +230,9 @@ def _gather_media(
     elif asked := pictured.asked_of(tables):
         _gather_asked(rows, asked, seen, folder)
         return
+    elif pairs := pairs_of(seen, tables):
+        rows.kind, rows.format, rows.found = "image_pairs", "image_pairs", ["chosen_image", "rejected_image", "caption"]
+        _take_media(rows, images.take_pairs(seen, pairs, folder))
     else:
         rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
         _take_media(rows, images.take(seen, tables, folder))

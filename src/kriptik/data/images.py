@@ -12,6 +12,7 @@ from typing import Any
 
 from kriptik.data.archive import Member
 from kriptik.data.beside import said_of
+from kriptik.data.compared import Kept, Pair, taken
 from kriptik.data.record import Place, Taken
 from kriptik.spec.data import Row
 from kriptik.spec.errors import DataError
@@ -73,6 +74,17 @@ def take(pictures: list[Member], tables: list[Member], folder: Path) -> Iterator
         row: Row = {"image": name, "caption": caption, "width": picture.width, "height": picture.height}
         notes = (*picture.notes, *(() if caption else ("picture_no_caption",)))
         yield Taken(place, member.name, row, picture.patches, notes)
+
+
+def take_pairs(pictures: list[Member], pairs: list[Pair], folder: Path) -> Iterator[Taken]:
+    """Each pair of pictures in order of its table."""
+    by_name = {one.name: one.path for one in pictures}
+
+    def keep(name: str) -> Kept:
+        picture = look(by_name[name], name)
+        return Kept(kept(picture, folder), picture.patches, picture.notes, {"width": picture.width, "height": picture.height})
+
+    return taken("image", pairs, keep, "picture_no_caption")
 
 
 def kept(picture: Picture, folder: Path) -> str:

@@ -22,6 +22,10 @@ from kriptik.spec.errors import DataError
 
 __all__ = ["PREVIEW", "Checked", "PrepareSettings", "check", "file_sha256", "prepare"]
 PREPARED, RECIPE = "prepared.json", "recipe.json"
+NOT_TEXT = frozenset(
+    {"images", "sounds", "videos", "image_pairs", "sound_pairs", "video_pairs", "image_messages", "image_preferences"}
+)
+"""Kinds of rows that checks of texts have nothing to say about."""
 VOICE = "voice_cloning"
 """The capability for which recordings are prepared as speech."""
 
@@ -214,7 +218,7 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
 
 def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
-    if rows.kind in ("images", "sounds", "sound_pairs", "image_messages", "image_preferences", "videos"):
+    if rows.kind in NOT_TEXT:
         return set(), frozenset()
     survey, examination = rows.doctor.survey, rows.doctor
     labels = split.find_labels(rows.traits)

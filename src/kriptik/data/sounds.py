@@ -17,7 +17,8 @@ import numpy as np
 
 from kriptik.data import waves
 from kriptik.data.archive import Member
-from kriptik.data.beside import Pair, Said, said_of
+from kriptik.data.beside import Said, said_of
+from kriptik.data.compared import Pair
 from kriptik.data.record import Place, Taken
 from kriptik.data.text import hash64
 from kriptik.spec.data import Row
@@ -92,7 +93,10 @@ def take_pairs(sounds: list[Member], pairs: list[Pair], folder: Path) -> Iterato
     """Each pair of recordings in order of its table; of long ones only the beginning is compared."""
     by_name = {one.name: one for one in sounds}
     for pair in pairs:
-        shown = f"{pair.better} over {pair.worse}"
+        shown = pair.shown
+        if pair.tie:
+            yield Taken(pair.place, shown, problem="no_preference")
+            continue
         try:
             sides = [look(by_name[name].path, name) for name in (pair.better, pair.worse)]
         except DataError as error:

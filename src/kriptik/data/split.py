@@ -66,8 +66,8 @@ def traits(row: Row) -> Traits:
 
 def sides_of(row: Row) -> tuple[list[str], list[str]]:
     """What is asked and what is answered in a row, as texts. A plain text counts as asked."""
-    if "chosen_audio" in row:
-        return [row["chosen_audio"]], [row["rejected_audio"]]
+    if pair := paired(row):
+        return pair[:1], pair[1:]
     if "audio" in row:  # clips of one recording belong together; the same description says nothing
         return [row["origin"]], []
     if "text" in row:
@@ -86,11 +86,17 @@ def sides_of(row: Row) -> tuple[list[str], list[str]]:
     return asked, [*said, row["answer"]] if row.get("answer") else said
 
 
+def paired(row: Row) -> list[str]:
+    """The better and the worse file of a pair of recordings, pictures or videos; empty for other rows."""
+    kind = next((one for one in ("audio", "image", "video") if f"chosen_{one}" in row), None)
+    return [row[f"chosen_{kind}"], row[f"rejected_{kind}"]] if kind else []
+
+
 def exact_form(row: Row) -> str:
     """The form in which two rows are the same row: every text with its role; white space, case and punctuation between words
     aside. Signs inside words stay, since they carry the meaning of "2+2" and of code."""
-    if "chosen_audio" in row:
-        return "\x1e".join([row["chosen_audio"], row["rejected_audio"], _plain(row["text"])])
+    if pair := paired(row):
+        return "\x1e".join([*pair, _plain(row["text"] if "text" in row else row["caption"])])
     if "audio" in row:
         return row["audio"]
     if "text" in row:

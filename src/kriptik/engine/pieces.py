@@ -31,6 +31,7 @@ OBJECTIVES = {
     "codec_lm": "kriptik.engine.objectives.codec_lm:CodecLm",
     "contrastive": "kriptik.engine.objectives.contrastive:Contrastive",
     "denoise": "kriptik.engine.objectives.denoise:Denoise",
+    "diffusion_dpo": "kriptik.engine.objectives.diffusion_dpo:DiffusionDpo",
     "dpo": "kriptik.engine.objectives.dpo:Dpo",
     "grpo": "kriptik.engine.objectives.grpo:Grpo",
     "kto": "kriptik.engine.objectives.kto:Kto",

@@ -98,13 +98,13 @@ def success_criteria(choices: Choices) -> list[SuccessCriterion]:
             sentence=f"The run costs at most {dollars(choices.budget_max_usd)}, or what you raise the limit to.",
         ),
     ]
-    if any(entry.category == "alignment" and "preferences" in entry.data_types for entry in entries(choices.method)):
+    if any(entry.category in ("alignment", "beyond") and "preferences" in entry.data_types for entry in entries(choices.method)):
         found.append(
             SuccessCriterion(
                 metric="preference_accuracy",
                 comparison="at_least",
                 value=0.6,
-                sentence="Of held-out pairs, the better answer is the likelier one in at least 60 %.",
+                sentence="Of held-out pairs, the better side is the likelier one in at least 60 %.",
             )
         )
     return found

@@ -14,12 +14,12 @@ from kriptik.spec.job import DataRef
 
 DataFormat = Literal[
     "messages", "prompt_completion", "alpaca", "sharegpt", "preferences", "kto", "text", "prompts", "checked", "pairs", "images",
-    "sounds", "sound_pairs", "videos",
+    "sounds", "sound_pairs", "videos", "image_pairs", "video_pairs",
 ]
 """How the rows are laid out in the file. Several files in one archive may differ as long as their rows become one kind."""
 RowKind = Literal[
     "messages", "text", "preferences", "feedback", "prompts", "checked", "pairs", "images", "image_messages", "image_preferences",
-    "sounds", "sound_pairs", "videos",
+    "sounds", "sound_pairs", "videos", "image_pairs", "video_pairs",
 ]
 """What a row becomes:
 messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
@@ -38,6 +38,9 @@ sounds       {"audio": path beside the rows' file, "text": what is spoken or wha
 videos       {"video": path beside the rows' file, "caption": str, "start" and "seconds": the part of the file that is meant,
              "width", "height": pixels, "fps": frames a second of the file, "origin": hash of the file}
 sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
+image_pairs, video_pairs
+             {"chosen_image": path, "rejected_image": path, "caption": what both were to be}; of videos chosen_video and
+             rejected_video; width and height (and seconds) of the better one
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

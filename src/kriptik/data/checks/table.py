@@ -123,6 +123,7 @@ KINDS: dict[str, Kind] = {
     "picture_converted": Kind("info", "{n} {pictures} {are} not plain RGB (grey, CMYK, transparent, 16 bits)", "converted"),
     "picture_renamed": Kind("info", "{n} {pictures} {are} of another kind than the name says", "read by content"),
     "picture_no_caption": Kind("info", "{n} {pictures} {have} no caption"),
+    "pair_shapes": Kind("info", "{n} {rows} {have} sides of different shapes", "the worse one is cut to the better one's"),
     # videos
     "clip_damaged": Kind("warning", "{n} {files} cannot be read as videos to their end", "left out"),
     "clip_format": Kind("warning", "{n} {files} {are} of a kind of video that is not read here", "left out; save as MP4 or WebM"),

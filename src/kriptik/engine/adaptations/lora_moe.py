@@ -155,7 +155,7 @@ class LoraMoe(Adaptation):
         one = layers[0][1]
         config = {
             "adapter": "lora_moe",
-            "base_model_name_or_path": model.config._name_or_path,
+            "base_model_name_or_path": getattr(getattr(model, "config", None), "_name_or_path", ""),
             "experts": one.experts,
             "top_k": one.top_k,
             "rank": len(one.expert_A) // one.experts,

@@ -29,6 +29,8 @@ from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SIDES = ("chosen", "rejected")
+"""How a pair's row names its two files: chosen_image, rejected_image."""
 ENCODERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 SAMPLE_SEED = 20
 
@@ -80,17 +82,18 @@ class Diffusion(Modality):
         return [micros[at : at + count] for at in range(0, len(micros), count)]
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
-        """See Modality: clean latents and what the text encoders said, from the cache."""
+        """See Modality: clean latents and what text encoders said, from the cache. Of pairs both sides, the better one first."""
         rows = [row for one in bins for row in one]
+        sides = [(row, side) for row in rows for side in row.fields["sides"]]
         cache, device = self._cache(bundle), next(bundle.trainee.parameters()).device
-        clean = torch.stack([self._latent(bundle, cache, row, seed, epoch) for row in rows]).to(device)
-        extra: dict[str, Any] = {"clean": clean, "sizes": [row.fields["sizes"] for row in rows]}
+        clean = torch.stack([_latent(cache, side["latent"], row.row, seed, epoch) for row, side in sides]).to(device)
+        extra: dict[str, Any] = {"clean": clean, "sizes": [side["sizes"] for _, side in sides]}
         if "text_encoder" in bundle.parts:
             share = float(self._options().get("caption_dropout", 0.0))
-            extra["text"] = states_of([cache.read(_said(row, share, seed, epoch)) for row in rows], device)
+            extra["text"] = states_of([cache.read(_said(row, share, seed, epoch)) for row, _ in sides], device)
         else:
-            extra["token_ids"] = torch.tensor([self._tokens(bundle, row.fields["caption"]) for row in rows], device=device)
-        return MicroBatch({}, extra, sum(row.weight for row in rows), [row.row for row in rows], len(rows))
+            extra["token_ids"] = torch.tensor([self._tokens(bundle, row.fields["caption"]) for row, _ in sides], device=device)
+        return MicroBatch({}, extra, sum(row.weight for row in rows), [row.row for row in rows], len(sides))
 
     def add_noise(self, bundle: Bundle, micro: MicroBatch, noise: Tensor, times: Tensor) -> MicroBatch:
         """See Modality."""
@@ -216,12 +219,19 @@ class Diffusion(Modality):
     def _cache(self, bundle: Bundle) -> Cache:
         return Cache(Path(self.job.cache_dir) / "encoded" / str(bundle.info["base_sha256"])[:16])
 
-    def _file(self, row: dict[str, Any], column: str, index: int) -> Path:
-        """The row's media file. Raises DataError where it names none."""
-        file = row.get(column)
-        if not isinstance(file, str) or not file:
-            raise DataError("bad_row", f"Row {index + 1} names no {column}.", f"Give every row a {column}.", fields={"row": index})
-        return self._root() / file
+    def _files(self, row: dict[str, Any], column: str, index: int, form: str = "") -> list[Path]:
+        """The row's media file; of a pair in the form "preference" the better and the worse one, else the better one alone.
+
+        Raises DataError where it names none.
+        """
+        pair = [f"{side}_{column}" for side in SIDES]
+        names = pair if form == "preference" else [pair[0] if pair[0] in row else column]
+        files = [row.get(name) for name in names]
+        for name, file in zip(names, files, strict=True):
+            if not isinstance(file, str) or not file:
+                what = f"Row {index + 1} names no {name}."
+                raise DataError("bad_row", what, f"Give every row a {name}.", fields={"row": index})
+        return [self._root() / str(file) for file in files]
 
     def _caption(self, bundle: Bundle, row: dict[str, Any], settings: StageSettings) -> dict[str, Any]:
         """Fields of a row's caption, and of none where captions are left out at times."""
@@ -274,13 +284,6 @@ class Diffusion(Modality):
             shift, scale = family.units(bundle.pipeline)
             return {"mean": ((found.mean[0] - shift) * scale).float(), "std": (found.std[0] * scale).float()}
 
-    def _latent(self, bundle: Bundle, cache: Cache, row: Encoded, seed: int, epoch: int) -> Tensor:
-        found = cache.read(row.fields["latent"])
-        if "std" not in found:
-            return found["mean"]
-        draw = torch.randn(found["mean"].shape, generator=row_generator(seed, epoch, row.row, "latent"))
-        return found["mean"] + found["std"] * draw
-
     def _steps(self, bundle: Bundle, times: Tensor) -> tuple[Tensor, Tensor, str]:
         """(steps, product of alphas there, what is predicted). A sampler whose levels are not DDPM's own says them itself."""
         from diffusers import DDPMScheduler
@@ -300,8 +303,23 @@ class Diffusion(Modality):
         return tokenizer(caption, padding="max_length", truncation=True, max_length=tokenizer.model_max_length)["input_ids"]
 
 
+<<<<<<< HEAD
 def _sample_steps(settings: StageSettings) -> int:
     return int(settings.objective.get("sample_steps", 20))  # type: ignore[arg-type]
+=======
+def pair_form(row: dict[str, Any], column: str) -> str:
+    """The form in which all files of a row are meant."""
+    return "preference" if f"{SIDES[1]}_{column}" in row else ""
+
+
+def _latent(cache: Cache, key: str, row: int, seed: int, epoch: int) -> Tensor:
+    """A latent drawn anew in each epoch; both sides of a pair by the same draw."""
+    found = cache.read(key)
+    if "std" not in found:
+        return found["mean"]
+    draw = torch.randn(found["mean"].shape, generator=row_generator(seed, epoch, row, "latent"))
+    return found["mean"] + found["std"] * draw
+>>>>>>> diffdpo
 
 
 def _said(row: Encoded, share: float, seed: int, epoch: int) -> str:

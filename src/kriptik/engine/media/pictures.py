@@ -1,6 +1,7 @@
 """Pictures as numbers: opened, brought to a size, written as PNG."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def fitted(picture: Any, bucket: Bucket) -> tuple[Tensor, list[int]]:
     cut = picture.resize(size, Image.Resampling.LANCZOS).crop((left, top, left + width, top + height))
     numbers = torch.from_numpy(np.asarray(cut, dtype=np.uint8).copy()).permute(2, 0, 1)
     return numbers.float() / 127.5 - 1, [high, wide, top, left, height, width]
+
+
+def beside(pictures: Sequence[Any]) -> Any:
+    """Pictures from left to right in one; alone as it is."""
+    from PIL import Image
+
+    if len(pictures) == 1:
+        return pictures[0]
+    whole = Image.new("RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)))
+    left = 0
+    for one in pictures:
+        whole.paste(one, (left, 0))
+        left += one.width
+    return whole
 
 
 def png(picture: Any) -> bytes:

@@ -1,7 +1,8 @@
 """Video: transformers of diffusers that make clips, taught by clips with captions. Families are in `media/video_families`, what all
 diffusion models share in `media/diffusion`.
 
-Rows: {"video": a path beside the rows' own file, "caption": text}, and "start" and "seconds" where a part of the file is meant.
+Rows: {"video": a path beside the rows' own file, "caption": text}, and "start" and "seconds" where a part of the file is meant;
+or pairs: {"chosen_video", "rejected_video", "caption"}.
 Settings (`settings.objective`; frames and fps also in `settings.adaptation`): `frames` and `fps`, of which a clip consists (the
 model's own; frames are brought to the next number below that the VAE takes, and clips that are shorter keep what they have);
 `resolution`, the lines of a 16:9 frame with as many pixels (480: 852 × 480); `watched_clips`, of how many held-out captions a clip
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from kriptik.engine.interfaces import Bundle, Encoded
-from kriptik.engine.media.diffusion import SAMPLE_SEED, Diffusion
+from kriptik.engine.media.diffusion import SAMPLE_SEED, Diffusion, pair_form
 from kriptik.engine.media.families import Family
 from kriptik.engine.media.footage import consistency, facts, mp4, taken
+from kriptik.engine.media.pictures import Bucket
 from kriptik.engine.media.video_families import VIDEO_FAMILIES, VideoFamily, grid
 from kriptik.spec.errors import DataError
 from kriptik.spec.job import StageSettings
@@ -46,19 +49,20 @@ class Video(Diffusion):
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: the clip's latent and the caption's states go into the cache; the row keeps their names.
 
-        A clip whose latent is there is not decoded again: its name in the cache is that of its file's content.
+        A clip whose latent is there is not decoded again: its name in the cache is that of its file's content. Of a pair, both
+        clips are brought to the size of the better one and the length of the shorter one.
         """
-        path = self._file(row, "video", index)
-        width, height, start, seconds = self._part(row, path, index)
-        frames, fps = self._length(bundle, settings, seconds, index)
+        paths = self._files(row, "video", index, form)
+        parts = [self._part(row, path, index) for path in paths]
+        width, height, _, _ = parts[0]
+        frames, fps = self._length(bundle, settings, min(seconds for *_, seconds in parts), index)
         size = self._bucket(bundle, (width, height), self._side(bundle, settings), self._step(bundle))
-        start += max(0.0, seconds - frames / fps) / 2
-        cache, sha = self._cache(bundle), bundle.info["base_sha256"]
-        named = f"{frames} × {size} from {start:.4f} at {fps:g}"
-        key = cache.key("clip", sha, self.job.precision, named, _sha256(path, index))
-        latent = cache.keep(key, lambda: self._moments(bundle, lambda: taken(path, index, start, fps, frames, size)))
-        fields = {"bucket": [frames, *size], "sizes": [frames, fps, *size], "latent": latent}
-        return Encoded(index, 1, 1.0, fields | self._caption(bundle, row, settings))
+        sides = []
+        for path, (_, _, start, seconds) in zip(paths, parts, strict=True):
+            start += max(0.0, seconds - frames / fps) / 2
+            latent = self._clip(bundle, path, index, start, fps, frames, size)
+            sides.append({"latent": latent, "sizes": [frames, fps, *size]})
+        return Encoded(index, len(sides), 1.0, {"bucket": [frames, *size], "sides": sides, **self._caption(bundle, row, settings)})
 
     def asked(self, bundle: Bundle, settings: StageSettings) -> dict[str, Any]:
         """See Diffusion: a square clip of the length that is trained on."""
@@ -80,24 +84,33 @@ class Video(Diffusion):
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
-        return str(row.get("caption") or row.get("video"))[:2000]
+        return str(row.get("caption") or row.get("video") or row.get("chosen_video"))[:2000]
 
     def thumbnail(self, row: dict[str, Any]) -> bytes | None:
-        """See Modality: the first seconds, small."""
-        path = self._file(row, "video", 0)
-        width, height, start, seconds = self._part(row, path, 0)
+        """See Modality: the first seconds, small. Of a pair both clips, the better one on the left, in its size."""
+        paths = self._files(row, "video", 0, pair_form(row, "video"))
+        parts = [self._part(row, path, 0) for path in paths]
+        width, height, _, _ = parts[0]
         scale = THUMBNAIL / max(width, height)
         size = max(2, round(height * scale) // 2 * 2), max(2, round(width * scale) // 2 * 2)
-        count = max(1, int(min(seconds, THUMBNAIL_S) * THUMBNAIL_FPS))
-        seen = (taken(path, 0, start, THUMBNAIL_FPS, count, size) + 1) * 127.5
+        count = max(1, int(min(*(seconds for *_, seconds in parts), THUMBNAIL_S) * THUMBNAIL_FPS))
+        clips = [taken(path, 0, start, THUMBNAIL_FPS, count, size) for path, (_, _, start, _) in zip(paths, parts, strict=True)]
+        seen = (torch.cat(clips, dim=3) + 1) * 127.5
         return mp4(list(seen.permute(1, 2, 3, 0).round().byte().numpy()), THUMBNAIL_FPS)
+
+    def _clip(self, bundle: Bundle, path: Path, row: int, start: float, fps: float, frames: int, size: Bucket) -> str:
+        """The name of a clip's latent in the cache."""
+        cache, sha = self._cache(bundle), bundle.info["base_sha256"]
+        named = f"{frames} × {size} from {start:.4f} at {fps:g}"
+        key = cache.key("clip", sha, self.job.precision, named, _sha256(path, row))
+        return cache.keep(key, lambda: self._moments(bundle, lambda: taken(path, row, start, fps, frames, size)))
 
     def _video(self, bundle: Bundle) -> VideoFamily:
         return VIDEO_FAMILIES[bundle.info["family"]]
 
     def _part(self, row: dict[str, Any], path: Path, index: int) -> tuple[int, int, float, float]:
-        """(width, height, start, seconds): as the row says, else as the file does."""
-        if all(name in row for name in ("width", "height", "seconds")):
+        """(width, height, start, seconds): as the row says, else as the file does; of a pair always as the files do."""
+        if "video" in row and all(name in row for name in ("width", "height", "seconds")):
             return int(row["width"]), int(row["height"]), float(row.get("start", 0.0)), float(row["seconds"])
         width, height, seconds = facts(path, index)
         start = float(row.get("start", 0.0))

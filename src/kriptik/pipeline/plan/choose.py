@@ -110,6 +110,8 @@ def method_candidates(capability: str, tier: str, intent: TrainingIntent, rows: 
     kind = rows.kind if rows else {"preferences": "preferences"}.get((intent.data.type or "") if intent.data else "", "")
     if kind == "preferences" and capability in TEXT_CAPABILITIES:
         order = [*PREFERENCE_METHODS[:3], *order]
+    elif kind in ("preferences", "image_pairs", "video_pairs") and modality in ("image", "video"):
+        order = ["diffusion_dpo", *order]
     elif kind == "feedback":
         order = ["kto", *order]
     amount = intent.data.amount if intent.data else None

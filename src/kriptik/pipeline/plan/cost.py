@@ -189,7 +189,9 @@ def stage_seconds(
     factor = 6.0 if trained_params(model, stage.point, settings) >= model.params_b * 1e9 else 4.0
     if gpu.id != "cpu" and model.params_b > 3:
         factor *= 1.33
-    if aim in PREFERENCE:
+    if aim == "diffusion_dpo":  # a pair is one row: two pictures forward and backward, two forward through the reference
+        factor = 2 * factor + 4.0
+    elif aim in PREFERENCE:
         factor *= 2.3
     if aim in ROLLOUTS or aim == "ppo":
         factor *= 8.0

@@ -55,9 +55,11 @@ PLAIN_NEEDS: dict[str, RowNeed] = {
 }  # fmt: skip
 """Modality → what a method that asks for plain supervised rows needs there."""
 MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
-    ("image", "captioned_media"): frozenset({"images"}),
+    ("image", "captioned_media"): frozenset({"images", "image_pairs"}),
+    ("image", "preferences"): frozenset({"image_pairs"}),
     ("music", "captioned_media"): frozenset({"sounds", "sound_pairs"}),
-    ("video", "captioned_media"): frozenset({"videos"}),
+    ("video", "captioned_media"): frozenset({"videos", "video_pairs"}),
+    ("video", "preferences"): frozenset({"video_pairs"}),
     ("music", "preferences"): frozenset({"sound_pairs"}),
     ("vision_language", "supervised"): frozenset({"image_messages", "images"}),
     ("vision_language", "preferences"): frozenset({"image_preferences"}),
@@ -66,9 +68,11 @@ MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
 
 
 def requirements(capability: str, method: str) -> list[DataRequirement]:
-    """What the capability needs, then what the method's later stages need besides."""
+    """What the capability needs, then what the method's later stages need besides; pairs first where it learns from those alone."""
     catalogue = load_catalogue()
     found = list(catalogue.data_requirements.get(capability_of(capability).id, []))
+    if row_needs(method) == ["preferences"]:
+        found.sort(key=lambda need: need.type != "preferences")
     for need in extra_needs(method):
         if need in catalogue.row_requirements:
             found.append(catalogue.row_requirements[need])

@@ -5,10 +5,18 @@ from decimal import Decimal
 
 from kriptik.pipeline.plan.cost import gpu_of
 from kriptik.pipeline.plan.data import mismatch
-from kriptik.pipeline.plan.known import capability_of, entries, method_title, model_of, stage_points
+from kriptik.pipeline.plan.known import (
+    NO_REFERENCE,
+    capability_of,
+    entries,
+    method_title,
+    model_of,
+    stage_points,
+)
 from kriptik.pipeline.plan.place import CPU_MOST_B, at, costs, forecast, least_gpus, place
 from kriptik.pipeline.plan.shape import kind_of
 from kriptik.pipeline.plan.site import Rows, Site
+from kriptik.spec.catalogue import Point
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.intent import TrainingIntent
 from kriptik.spec.plan import Choices
@@ -82,6 +90,18 @@ def approvable_parts(choices: Choices, site: Site) -> str | None:
             return f"{entry.title} does not train yet: {(status and status.reason) or 'it is planned.'}"
         if capability_of(choices.capability).id not in status.capabilities:
             return f"{entry.title} is not proved for {capability_of(choices.capability).title.lower()} yet."
+    return next((why for stage in points if (why := _unfit(stage.point))), None)
+
+
+def _unfit(point: Point) -> str | None:
+    """Why a stage's pieces do not go together though each of them trains: Diffusion DPO asks the model before it all along."""
+    if point.objective != "diffusion_dpo":
+        return None
+    if point.adaptation in NO_REFERENCE:
+        kept = "experts" if point.adaptation == "moe" else f"a {point.adaptation} stage"
+        return f"Diffusion DPO compares with the model before it, which {kept} cannot show: align LoRA, DoRA or all weights."
+    if point.strategy == "fsdp":
+        return "Diffusion DPO does not train on weights that are cut over several GPUs: choose one GPU, or a smaller model."
     return None
 
 

@@ -6,7 +6,7 @@ from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from kriptik.catalogue.load import find_model, load_catalogue
-from kriptik.catalogue.points import fill_points, stage_defaults
+from kriptik.catalogue.points import fill_points, renamed, stage_defaults
 from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed
 from kriptik.spec.job import StageSettings
 
@@ -18,6 +18,8 @@ TINY = frozenset({"vera", "textual_inversion"})
 """Adaptations that train next to nothing: thousands of numbers, not millions."""
 ROLLOUTS = frozenset({"grpo", "ppo", "rlhf_ppo", "rlvr"})
 PREFERENCE = frozenset({"dpo", "orpo", "kto", "simpo", "diffusion_dpo", "reward"})
+NO_REFERENCE = frozenset({"longlora", "moe", "projector", "relora", "textual_inversion"})
+"""Adaptations that cannot show the model as it was before their stage."""
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*-?([bm])(?![a-z])", re.IGNORECASE)
 GUESSED_PARAMS_B = 7.0
 SHARD_FROM_B = 20.0
@@ -173,12 +175,15 @@ def _stage_points(method: str, capability: str, gpu_count: int, model_id: str | 
         for number, (point, config) in enumerate(zip(points, recipes, strict=True)):
             if entry.stages[number].adaptation is None and found:
                 point = point.model_copy(update={"adaptation": found[-1].point.adaptation})
+            own = dict(step.config) if step else {}
+            if renamed(entry.stages[number], point):  # what the pipeline says of the objective is on the scale of the other one
+                own.pop("objective", None)
             found.append(
                 StagePoint(
                     name=step.name if step else _stage_name(entry, point, number),
                     method=one,
                     point=point,
-                    config={**config, **(step.config if step else {})},
+                    config={**config, **own},
                     hours=step.estimated_hours if step else None,
                     requires_approval=bool(step and step.requires_approval),
                 )

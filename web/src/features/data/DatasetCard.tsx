@@ -76,12 +76,14 @@ export function HaveNeed({ need }: { need: Schemas["Sufficiency"] }) {
 
 /** Frames of a video side by side, as the preview of its row carries them. */
 function Strip({ row }: { row: Record<string, unknown> }) {
-  return typeof row.strip === "string" ? <img src={row.strip} alt={`Frames of ${String(row.video)}`} className="mb-2 w-full rounded-control" /> : null;
+  return typeof row.strip === "string" ? <img src={row.strip} alt={`Frames of ${String(row.video ?? row.chosen_video)}`} className="mb-2 w-full rounded-control" /> : null;
 }
 
 function rowText(row: Record<string, unknown>): string {
   const lines = Array.isArray(row.messages) ? (row.messages as { role: string; content: string }[]) : null;
   if (lines) return lines.map((line) => `${line.role}: ${line.content}`).join("\n");
+  const [better, worse] = [row.chosen_image ?? row.chosen_video, row.rejected_image ?? row.rejected_video];
+  if (typeof better === "string") return `${String(row.caption)}\nPreferred: ${better}\nOther: ${String(worse)}`;
   if (typeof row.video === "string") return `${String(row.caption)}\n${String(row.seconds)} s of ${row.video}`;
   return typeof row.text === "string" ? row.text : JSON.stringify(row, null, 1);
 }
