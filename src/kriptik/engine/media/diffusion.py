@@ -303,10 +303,10 @@ class Diffusion(Modality):
         return tokenizer(caption, padding="max_length", truncation=True, max_length=tokenizer.model_max_length)["input_ids"]
 
 
-<<<<<<< HEAD
 def _sample_steps(settings: StageSettings) -> int:
     return int(settings.objective.get("sample_steps", 20))  # type: ignore[arg-type]
-=======
+
+
 def pair_form(row: dict[str, Any], column: str) -> str:
     """The form in which all files of a row are meant."""
     return "preference" if f"{SIDES[1]}_{column}" in row else ""
@@ -319,7 +319,6 @@ def _latent(cache: Cache, key: str, row: int, seed: int, epoch: int) -> Tensor:
         return found["mean"]
     draw = torch.randn(found["mean"].shape, generator=row_generator(seed, epoch, row, "latent"))
     return found["mean"] + found["std"] * draw
->>>>>>> diffdpo
 
 
 def _said(row: Encoded, share: float, seed: int, epoch: int) -> str:
