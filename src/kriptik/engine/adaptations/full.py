@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.spec.errors import WorkerError
 
-REFERENCE = "reference"
-
 
 class Full(Adaptation):
     """All weights move. The reference is a frozen copy, made only for an objective that asks for it all along."""
@@ -26,19 +24,19 @@ class Full(Adaptation):
                 )
             parameter.requires_grad_(True)
         if self.keep_reference:
-            bundle.parts[REFERENCE] = deepcopy(bundle.trainee).requires_grad_(False).eval()
+            bundle.parts[Bundle.REFERENCE] = deepcopy(bundle.trainee).requires_grad_(False).eval()
 
     def finish(self, bundle: Bundle) -> None:
         """See Adaptation: the trainee is already plain; all of it differs from the base."""
         bundle.touch(*bundle.trainee.parameters())
-        bundle.parts.pop(REFERENCE, None)
+        bundle.parts.pop(Bundle.REFERENCE, None)
 
     @contextmanager
     def reference(self, bundle: Bundle) -> Iterator[Any]:
         """See Adaptation: the frozen copy takes the trainee's place."""
         if not self.has_reference(bundle):
             raise WorkerError("no_reference", "The frozen copy of the model was not kept.", "Report this as a fault.")
-        trainee, bundle.trainee = bundle.trainee, bundle.parts[REFERENCE]
+        trainee, bundle.trainee = bundle.trainee, bundle.parts[Bundle.REFERENCE]
         try:
             yield bundle.trainee
         finally:
@@ -46,7 +44,7 @@ class Full(Adaptation):
 
     def has_reference(self, bundle: Bundle) -> bool:
         """See Adaptation."""
-        return REFERENCE in bundle.parts
+        return Bundle.REFERENCE in bundle.parts
 
     def save(self, bundle: Bundle, folder: Path) -> None:
         """See Adaptation: a whole model in Hugging Face format."""

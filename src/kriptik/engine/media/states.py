@@ -7,7 +7,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from kriptik.engine.adaptations.full import REFERENCE
 from kriptik.engine.interfaces import Bundle
 
 
@@ -63,5 +62,5 @@ def awake(bundle: Bundle, names: Sequence[str]) -> None:
 def rest(bundle: Bundle) -> None:
     """Parts give a GPU's memory free, but for the model as it was: every update asks it."""
     for name, part in bundle.parts.items():
-        if name != REFERENCE and next(part.parameters()).device.type != "cpu":
+        if name != Bundle.REFERENCE and next(part.parameters()).device.type != "cpu":
             part.to("cpu")
