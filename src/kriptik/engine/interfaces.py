@@ -52,8 +52,8 @@ class Bundle:
 
     An adaptation that trains a part takes it out of `parts` into the trainee: what is left in `parts` is frozen, and what it makes
     of a row may be kept (`Modality.encode`, `collate`); for what was taken out, `collate` hands over the raw inputs.
-    `parts` names other modules the modality needs (VAE, frozen encoders), REFERENCE the model before the stage. `info` goes into run.lock and reports
-    (attention, compile, base sha256). Parameter names are those of `trainee.named_parameters()` after `apply`.
+    `parts` names other modules the modality needs (VAE, frozen encoders), REFERENCE the model before the stage. `info` goes into
+    run.lock and reports (attention, compile, base sha256). Parameter names are those of `trainee.named_parameters()` after `apply`.
     """
 
     trainee: nn.Module
