@@ -40,7 +40,7 @@ CUTS, UPDATES = 0.5, 0.75
 held-out rows, a prompt and a checkpoint."""
 TYPICAL = 4
 LEARN_STEPS = 4
-EVAL_ROWS, EVAL_CHUNK = 16, 4
+EVAL_ROWS, EVAL_CHUNK = 16, 2
 BRIEF, LONGER = 1 / 16, 1 / 4
 """Parts of a sample that are made first, to know how long the whole takes."""
 FOLDER = ".probe"
@@ -218,7 +218,6 @@ class _Bench:
         brief, longer = (self.session.modality.brief(settings, share) for share in (BRIEF, LONGER))
         if brief == settings:
             return self._sampled(settings) * len(prompts)
-        self._sampled(brief)  # What is done once only, such as the first kernels' start.
         short = self._sampled(brief)
         if self._time_for(short / BRIEF):
             whole = self._sampled(settings)
