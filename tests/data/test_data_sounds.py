@@ -4,6 +4,7 @@ import io
 import json
 import struct
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyloudnorm
@@ -11,7 +12,9 @@ import pytest
 import soundfile
 from media_set import packed, rows_of
 
-from kriptik.data import prepare, sounds, waves
+from kriptik.data import prepare, sounds, transcripts, waves
+from kriptik.data.transcripts import Transcripts
+from kriptik.spec.data import Transcript
 from kriptik.spec.errors import DataError
 
 RATE = 16_000
@@ -151,6 +154,43 @@ def test_speech_without_words_is_left_out_and_says_so(tmp_path):
     )
     found = {one.code: one.count for one in made.report.findings}
     assert made.report.usable == 5 and found["sound_no_words"] == 1 and found["speakers_unchecked"] == 1
+
+
+def test_words_that_recordings_came_without_are_written_down_marked_and_corrected(tmp_path):
+    files = {**GOOD, "list.csv": "file_name,text\n" + "".join(f"{n}.wav,said {n}\n" for n in range(3))}
+    source, speech, asked = packed(tmp_path / "set.zip", files), prepare.PrepareSettings(speech=True), []
+
+    def scribe(clip):
+        samples, rate = soundfile.read(clip)
+        asked.append(clip)
+        return Transcript(text="heard it" if len(asked) > 1 else "", by="a model") if len(samples) / rate > 0.5 else None
+
+    words = Transcripts(scribe=scribe)
+    made = prepare.prepare(source, tmp_path / "made", name="set.zip", settings=speech, transcripts=words)
+    found = {one.code: one.count for one in made.report.findings}
+    assert len(asked) == 3 and not any(one.exists() for one in asked), "clips are heard apart from the rows' files"
+    assert found["sound_transcribed"] == 2 and found["sound_no_words"] == 1 and made.report.usable == 5
+    rows = rows_of(tmp_path / "made")
+    assert sorted((row["text"], row.get("transcribed")) for row in rows)[:2] == [("heard it", "a model")] * 2
+    assert {len(list((tmp_path / "made" / "media").iterdir())), len(rows)} == {5}
+    assert sorted(path.name for path in (tmp_path / "made").iterdir() if path.is_dir()) == ["media"]
+    clip = next(Path(row["audio"]).stem for row in rows if row.get("transcribed"))
+    assert words.known[clip].name in ("4.wav", "5.wav") and words.known[clip].seconds == pytest.approx(0.8)
+
+    words.correct({clip: "  what was   said "}, "you")
+    again = prepare.prepare(source, tmp_path / "made", name="set.zip", settings=speech, transcripts=words)
+    assert len(asked) == 3 and again.train_sha256 != made.train_sha256
+    assert {"what was said", "heard it"} <= {row["text"] for row in rows_of(tmp_path / "made")}
+    assert {one.code: one.count for one in again.report.findings}["sound_corrected"] == 1
+    steps = json.loads((tmp_path / "made" / "recipe.json").read_text())
+    kept = Transcripts({name: Transcript.model_validate(one) for name, one in steps["transcripts"].items()})
+    other = prepare.prepare(source, tmp_path / "other", name="set.zip", settings=speech, transcripts=kept)
+    assert other.train_sha256 == again.train_sha256, "the recipe holds the words: no model is needed to repeat it"
+    with pytest.raises(DataError) as error:
+        words.correct({"nothing": "x"}, "you")
+    assert error.value.code == "no_such_clip"
+    transcripts.write(tmp_path / "words.json", words)
+    assert transcripts.read(tmp_path / "words.json") == words.known and transcripts.read(tmp_path / "none.json") == {}
 
 
 def test_speech_is_cut_at_its_pauses():

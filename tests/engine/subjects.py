@@ -290,7 +290,7 @@ class Voice:
     counts = (12, 4)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 12}
     rates = {"lora": 1e-2, "dora": 1e-2, "full": 3e-3}
-    told = {}
+    told = {"judged": False}
     changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
 
     def base(self, folder, adaptation):

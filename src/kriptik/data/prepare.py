@@ -16,6 +16,7 @@ from kriptik.data import doctor, recipe, split
 from kriptik.data.checks.repair import swap
 from kriptik.data.checks.table import FIXES, REPAIRS, dropping, repairing
 from kriptik.data.gather import PREVIEW, Gathered, Spool, gathered, text_columns
+from kriptik.data.transcripts import Transcripts
 from kriptik.spec.base import Noun
 from kriptik.spec.data import DataReport, PreparedData
 from kriptik.spec.errors import DataError
@@ -75,16 +76,20 @@ def check(
     settings: PrepareSettings | None = None,
     capability: str | None = None,
     forgive: bool = False,
+    transcripts: Transcripts | None = None,
 ) -> Checked:
     """Reads all of `source` and reports; leaves nothing behind in `work`, the folder for temporary files.
 
     `name` is what the person called the file (its suffix decides how it is read), `capability` what it shall train. Raises
     DataError for what cannot be read, naming row and column, and where no row is usable. With `forgive`, rows that cannot be read
-    are a finding (an error with a fix) as long as others can.
+    are a finding (an error with a fix) as long as others can. `transcripts`: words of speech that came without; what its scribe
+    writes down is in it afterwards. Raises KriptikError where the scribe fails.
     """
     settings = settings or PrepareSettings()
     examination = doctor.Doctor(settings.max_tokens, settings.fixes)
-    with gathered(source, name, work, examination, settings.near_duplicates, speech=settings.speech) as rows:
+    with gathered(
+        source, name, work, examination, settings.near_duplicates, speech=settings.speech, transcripts=transcripts
+    ) as rows:
         if not forgive:
             _refuse_unreadable(rows, settings)
         report, _plan = _report(rows, seed, settings, capability)
@@ -102,17 +107,19 @@ def prepare(
     licence: str = "",
     source_name: str | None = None,
     dataset_id: str | None = None,
+    transcripts: Transcripts | None = None,
 ) -> PreparedData:
     """Makes `folder` with train.jsonl, and eval.jsonl and test.jsonl where rows are held out; returns where they lie.
 
     All or nothing: the folder appears whole. A folder that holds the files of the same source, seed and settings already is
-    answered as it is; one with others is replaced. `name` as in `check`; `source_name` is what reports call the source.
+    answered as it is; one with others is replaced. `name` as in `check`; `source_name` is what reports call the source,
+    `transcripts` as in `check`.
     Raises DataError as `check` does, also where a finding is an error.
     """
     settings = settings or PrepareSettings()
-    steps = recipe.of(seed, settings.document())
-    key = settings_key(source, name, steps)
-    found = _found(folder, key, capability)
+    words = transcripts or Transcripts()
+    steps = recipe.of(seed, settings.document(), words.document())
+    found = _found(folder, settings_key(source, name, steps), capability)
     if found is not None:
         return found
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,13 +127,16 @@ def prepare(
         work, made = Path(temporary), Path(temporary) / "made"
         made.mkdir()
         examination = doctor.Doctor(settings.max_tokens, settings.fixes)
-        with gathered(source, name, work, examination, settings.near_duplicates, made, speech=settings.speech) as rows:
+        with gathered(
+            source, name, work, examination, settings.near_duplicates, made, speech=settings.speech, transcripts=words
+        ) as rows:
             _refuse_unreadable(rows, settings)
             report, plan = _report(rows, seed, settings, capability)
             report = report.model_copy(update={"dataset_id": dataset_id})
             if not report.ready:
                 raise DataError("data_not_ready", report.findings[0].sentence, "Add rows and upload the file again.")
             hashes = _write(rows.spool, plan, made)
+        steps = recipe.of(seed, settings.document(), words.document())
         prepared = PreparedData(
             train_path=str(folder / "train.jsonl"),
             eval_path=str(folder / "eval.jsonl") if "eval" in hashes else None,
@@ -134,7 +144,7 @@ def prepare(
             train_sha256=hashes["train"],
             eval_sha256=hashes.get("eval"),
             test_sha256=hashes.get("test"),
-            settings_key=key,
+            settings_key=settings_key(source, name, steps),
             seed=seed,
             fixes=settings.fixes,
             recipe_sha256=recipe.sha256(steps),

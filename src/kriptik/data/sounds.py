@@ -2,8 +2,8 @@
 
 In a zip, texts come from tables, lists or text files (`beside.py`): a description of music, or the words that are spoken. What a
 file is, its content says, not its name. Every usable recording becomes FLAC of 16 bits. Music is cut into parts of `CLIP_S`, which
-keep their text; speech at its pauses (`speech`), or where a table says so: no model here hears words, so parts of a longer
-recording have a text only where the table gives one for each.
+keep their text; speech at its pauses (`speech`), or where a table says so. What nobody says in words is written down by a model
+where one is at hand (`transcripts.py`), and marked as such; else it is left out.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from kriptik.data.beside import Said, said_of
 from kriptik.data.compared import Pair
 from kriptik.data.record import Place, Taken
 from kriptik.data.text import hash64
-from kriptik.spec.data import Row
+from kriptik.data.transcripts import Transcripts
+from kriptik.spec.data import Row, Transcript
 from kriptik.spec.errors import DataError
 
 FORMATS = {
@@ -67,8 +69,13 @@ def is_sound(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def take(sounds: list[Member], tables: list[Member], folder: Path, *, speech: bool) -> Iterator[Taken]:
-    """Each recording's clips in order of name; usable ones are written to `folder`/media under a name that their content gives."""
+def take(
+    sounds: list[Member], tables: list[Member], folder: Path, *, speech: bool, transcripts: Transcripts | None = None
+) -> Iterator[Taken]:
+    """Each recording's clips in order of name; usable ones are written to `folder`/media under a name that their content gives.
+
+    `transcripts`: the words of speech that came without. Raises KriptikError where they could not be written down.
+    """
     texts = said_of(sounds, tables, COLUMNS)
     for number, member in enumerate(sorted(sounds, key=lambda one: one.name), 1):
         place = Place(number, member.name)
@@ -83,7 +90,7 @@ def take(sounds: list[Member], tables: list[Member], folder: Path, *, speech: bo
         if len(clips) > 1:
             notes = (*notes, "sound_cut")
         for clip, text in clips:
-            yield _kept(place, member.name, replace(clip, notes=notes), text, origin, folder, speech=speech)
+            yield _kept(place, member.name, replace(clip, notes=notes), text, origin, folder, transcripts, speech=speech)
             notes = ()
         if not clips:
             yield Taken(place, member.name, problem="sound_silent")
@@ -200,21 +207,40 @@ def _piece(sound: Sound, start: float, end: float | None, name: str) -> Sound:
     return replace(sound, samples=piece)
 
 
-def _kept(place: Place, name: str, clip: Sound, text: str, origin: str, folder: Path, *, speech: bool) -> Taken:
+def _kept(
+    place: Place, name: str, clip: Sound, text: str, origin: str, folder: Path, transcripts: Transcripts | None, *, speech: bool
+) -> Taken:
     """Writes the clip and makes its row. Speech without words cannot be learnt from, so it is left out."""
-    notes = list(clip.notes)
+    notes, shown, marked = list(clip.notes), name, {}
+    if speech and clip.seconds > PHRASE_S[1] * 2:
+        return Taken(place, name, notes=tuple(notes), problem="sound_long_phrase")
     if not text and speech:
-        return Taken(place, name, notes=tuple(notes), problem="sound_no_words")
+        found = _transcribed(clip, name, folder, transcripts)
+        if found is None:
+            return Taken(place, name, notes=tuple(notes), problem="sound_no_words")
+        text, shown, marked = found.text, f"{name}: {found.text}", {"transcribed": found.by}
+        notes.append("sound_corrected" if found.edited else "sound_transcribed")
     if not text:
         notes.append("sound_no_text")
     if speech:
-        if clip.seconds > PHRASE_S[1] * 2:
-            return Taken(place, name, notes=tuple(notes), problem="sound_long_phrase")
         notes += ["sound_noisy"] * (waves.noise_ratio(clip.samples, clip.rate) < NOISY_DB)
     file = _written(clip, folder)
     facts: dict[str, Any] = {"seconds": round(clip.seconds, 3), "rate": clip.rate, "peaks": waves.outline(clip.samples)}
-    row: Row = {"audio": file, "text": text, "origin": origin, **facts}
-    return Taken(place, name, row, max(1, round(clip.seconds * UNITS_PER_SECOND)), tuple(notes))
+    row: Row = {"audio": file, "text": text, "origin": origin, **marked, **facts}
+    return Taken(place, shown, row, max(1, round(clip.seconds * UNITS_PER_SECOND)), tuple(notes))
+
+
+def _transcribed(clip: Sound, name: str, folder: Path, transcripts: Transcripts | None) -> Transcript | None:
+    """The clip's words; None where nobody says them."""
+    if transcripts is None:
+        return None
+    with TemporaryDirectory(dir=folder, prefix="heard-") as apart:  # what is left out must not lie among the rows' files
+        target = Path(apart) / _written(clip, Path(apart))
+        found = transcripts.of(target)
+    if target.stem in transcripts.known:
+        told = {"name": name, "seconds": round(clip.seconds, 3)}
+        transcripts.known[target.stem] = transcripts.known[target.stem].model_copy(update=told)
+    return found
 
 
 def _written(clip: Sound, folder: Path) -> str:

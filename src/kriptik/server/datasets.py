@@ -5,20 +5,25 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kriptik.data import builtin, prepare, recipe
+from kriptik.data import builtin, prepare, recipe, transcripts
 from kriptik.data.checks.table import FIXES
+from kriptik.data.transcripts import Transcripts
 from kriptik.server.core import Core
+from kriptik.server.scribe import EngineScribe
 from kriptik.server.uploads import Upload
 from kriptik.spec.base import new_id
-from kriptik.spec.data import DataOrigin, DataRecipe, DataReport, Dataset
+from kriptik.spec.data import DataOrigin, DataRecipe, DataReport, Dataset, Transcript
 from kriptik.spec.errors import BadInputError, ConflictError
 from kriptik.store import datasets, tables
 
 SEED = 0
 """Decides which rows are held out of a run."""
+YOU = "you"
+"""Who corrected a transcript."""
 
 
 def incoming(core: Core) -> Path:
@@ -53,10 +58,12 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
         path = Path(row.path)
-    settings = settings_of(fixes, capability)
-    checked = prepare.check(
-        path, name=path.name, work=core.data_dir / "incoming", settings=settings, capability=capability, forgive=True
-    )
+    with words_of(core, path) as words:
+        settings = settings_of(fixes, capability or (prepare.VOICE if words.known else None))
+        checked = prepare.check(
+            path, name=path.name, work=core.data_dir / "incoming", settings=settings, capability=capability, forgive=True,
+            transcripts=words,
+        )  # fmt: skip
     with core.db.write() as session:
         row = datasets.get(session, user_id, dataset_id)
         row.report = checked.report.model_copy(update={"dataset_id": dataset_id}).document()
@@ -64,12 +71,47 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
         return as_noun(row)
 
 
+def transcripts_of(core: Core, user_id: str, dataset_id: str) -> dict[str, Transcript]:
+    """The words that recordings of a data set came without, by clip, as they were written down and corrected."""
+    return transcripts.read(_transcripts(_path(core, user_id, dataset_id)))
+
+
+def correct(core: Core, user_id: str, dataset_id: str, texts: dict[str, str]) -> Dataset:
+    """Puts other words in the place of those written down, "" for a clip to be left out; examines the recordings again."""
+    path = _path(core, user_id, dataset_id)
+    words = Transcripts(transcripts.read(_transcripts(path)))
+    words.correct(texts, YOU)
+    transcripts.write(_transcripts(path), words)
+    return transcribe(core, user_id, dataset_id)
+
+
+def transcribe(core: Core, user_id: str, dataset_id: str) -> Dataset:
+    """Examines a data set's recordings as those of a voice; words that they came without are written down where a model is here."""
+    with core.db.read() as session:
+        fixes = DataReport.model_validate(datasets.get(session, user_id, dataset_id).report).fixes
+    return set_fixes(core, user_id, dataset_id, fixes, prepare.VOICE)
+
+
+@contextlib.contextmanager
+def words_of(core: Core, source: Path) -> Iterator[Transcripts]:
+    """The transcripts that lie beside a source, with a scribe for what is missing; kept afterwards."""
+    with EngineScribe(core.cache_dir) as scribe:
+        found = Transcripts(transcripts.read(_transcripts(source)), scribe)
+        before = found.document()
+        try:
+            yield found
+        finally:
+            if found.document() != before:
+                transcripts.write(_transcripts(source), found)
+
+
 def recipe_of(core: Core, user_id: str, dataset_id: str) -> DataRecipe:
     """The steps that its rows are prepared with, as they stand."""
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
         fixes, source = DataReport.model_validate(row.report).fixes, row.sha256
-    steps = recipe.of(SEED, settings_of(fixes).document())
+        words = Transcripts(transcripts.read(_transcripts(Path(row.path))))
+    steps = recipe.of(SEED, settings_of(fixes, prepare.VOICE if words.known else None).document(), words.document())
     return DataRecipe.model_validate(
         {"dataset_id": dataset_id, "source_sha256": source, "steps": steps, "sha256": recipe.sha256(steps)}
     )
@@ -111,8 +153,18 @@ def remove(core: Core, user_id: str, dataset_id: str) -> None:
         path = Path(row.path)
         session.delete(row)
     path.unlink(missing_ok=True)
+    _transcripts(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
+
+
+def _path(core: Core, user_id: str, dataset_id: str) -> Path:
+    with core.db.read() as session:
+        return Path(datasets.get(session, user_id, dataset_id).path)
+
+
+def _transcripts(source: Path) -> Path:
+    return source.parent / "transcripts.json"
 
 
 def as_noun(row: tables.Dataset) -> Dataset:
@@ -148,13 +200,18 @@ def _keep(
     dataset_id = new_id()
     read_as = name if source in ("upload", "huggingface") else f"{name}.jsonl"
     settings = settings_of(fixes, capability)
-    checked = prepare.check(received, name=read_as, work=core.data_dir / "incoming", settings=settings, capability=capability)
+    with EngineScribe(core.cache_dir) as scribe:
+        words = Transcripts(scribe=scribe)
+        work = core.data_dir / "incoming"
+        checked = prepare.check(received, name=read_as, work=work, settings=settings, capability=capability, transcripts=words)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})
     home = core.data_dir / "sources" / dataset_id
     home.mkdir(parents=True)
     path = home / f"source{Path(read_as).suffix.lower()}"
     try:
         received.rename(path)
+        if words.known:
+            transcripts.write(_transcripts(path), words)
         with core.db.write() as session:
             row = tables.Dataset(
                 id=dataset_id,
@@ -174,6 +231,7 @@ def _keep(
             return as_noun(row)
     except BaseException:
         path.unlink(missing_ok=True)
+        _transcripts(path).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             home.rmdir()
         raise

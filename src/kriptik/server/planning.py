@@ -16,7 +16,7 @@ from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server.core import Core
-from kriptik.server.datasets import SEED, settings_of
+from kriptik.server.datasets import SEED, settings_of, words_of
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
@@ -184,17 +184,19 @@ def prepare_rows(
             "Upload a file or choose a built-in sample, then attach it to the data tile.",
         )
     source = Path(dataset.path)
-    prepared = prepare.prepare(
-        source,
-        folder,
-        name=source.name,
-        seed=SEED,
-        settings=settings_of(DataReport.model_validate(dataset.report).fixes, plan.choices.capability),
-        capability=plan.choices.capability,
-        licence=dataset.licence,
-        source_name=dataset.name,
-        dataset_id=dataset.id,
-    )
+    with words_of(core, source) as words:
+        prepared = prepare.prepare(
+            source,
+            folder,
+            name=source.name,
+            seed=SEED,
+            settings=settings_of(DataReport.model_validate(dataset.report).fixes, plan.choices.capability),
+            capability=plan.choices.capability,
+            licence=dataset.licence,
+            source_name=dataset.name,
+            dataset_id=dataset.id,
+            transcripts=words,
+        )
     rows = []
     if prepared.eval_path:
         for place, record in enumerate(read_records(Path(prepared.eval_path))):

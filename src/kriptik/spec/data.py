@@ -34,7 +34,8 @@ images       {"image": path beside the rows' file, "caption": str, "width": pixe
 image_messages, image_preferences
              as messages and preferences, "<image>" in a turn where a picture stands, and "images": [path beside the rows' file, …]
 sounds       {"audio": path beside the rows' file, "text": what is spoken or what it sounds like, "origin": hash of the recording
-             that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}
+             that it is a part of, "seconds": number, "rate": Hz, "peaks": [0 to 100, …] (its waveform)}, and "transcribed": who
+             wrote the text down, where it did not come with the recording
 videos       {"video": path beside the rows' file, "caption": str, "start" and "seconds": the part of the file that is meant,
              "width", "height": pixels, "fps": frames a second of the file, "origin": hash of the file}
 sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both were to be}; seconds, rate, peaks of the better one
@@ -119,6 +120,19 @@ class DataReport(Noun):
     """The first few rows in their prepared form, shortened."""
     ready: bool = True
     """False when a finding is an error."""
+
+
+class Transcript(Noun):
+    """What is said in a clip that came without words."""
+
+    text: str = Field(max_length=5000)
+    """Empty where no words were heard, or where the clip is to be left out."""
+    by: str
+    """The model that wrote it down, or "you"."""
+    edited: bool = False
+    name: str = ""
+    """The recording that the clip is of."""
+    seconds: float = 0.0
 
 
 class DataRecipe(Noun):

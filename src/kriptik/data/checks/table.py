@@ -147,6 +147,10 @@ KINDS: dict[str, Kind] = {
     "sound_silent": Kind("warning", "{n} {recordings} {are} silent", "left out"),
     "sound_bad_part": Kind("warning", "{n} {recordings} {are} shorter than the times that a table gives", "left out"),
     "sound_no_words": Kind("warning", "In {n} {recordings} nobody says what is spoken", "left out; a voice is learnt from words"),
+    "sound_transcribed": Kind(
+        "warning", "The words of {n} {recordings} were written down by a model", "read and correct them before they are learnt"
+    ),
+    "sound_corrected": Kind("info", "The words of {n} {recordings} were written down by a model and corrected by you"),
     "sound_long_phrase": Kind("warning", "{n} {recordings} {are} longer than 30 seconds in one piece", "left out"),
     "sound_noisy": Kind("warning", "{n} {recordings} {have} noise less than 15 dB below the voice"),
     "sound_clipped": Kind("warning", "{n} {recordings} {are} clipped: too loud when it was made"),
@@ -156,7 +160,7 @@ KINDS: dict[str, Kind] = {
     "sound_cut": Kind("info", "{n} {recordings} {are} long", "cut into parts, which stay together in the split"),
     "sound_pair_cut": Kind("info", "{n} {rows} {have} recordings of more than 30 seconds", "their beginnings are compared"),
     "sound_no_text": Kind("info", "{n} {recordings} {have} no text"),
-    "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked: nothing here tells voices apart"),
+    "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked"),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),
     "few_rows": Kind("warning", "{n} usable {rows}: {detail}"),

@@ -30,6 +30,11 @@ def opened(path: Path, row: int, rate: int, channels: int = 1, longest_s: float 
     return torch.from_numpy(np.ascontiguousarray(waves.resampled(samples, found, rate).T))
 
 
+def resampled(samples: Tensor, rate: int, wanted: int) -> Tensor:
+    """[samples] at another rate, in Hz."""
+    return torch.from_numpy(waves.resampled(samples.detach().float().cpu().numpy(), rate, wanted))
+
+
 def wav(samples: Tensor, rate: int) -> bytes:
     """The file's bytes, 16 bits a sample; [samples] or [channels, samples] from −1 to 1, what is beyond is cut off."""
     sink = io.BytesIO()

@@ -10,9 +10,9 @@ from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import TrainJob
 
 SPEAKER, NAME = "speaker_embedding.safetensors", "speaker_embedding"
+MEASURES = {"speaker_similarity": "Speaker similarity", "word_error_rate": "Word error rate"}
 LIMITS = (
     "The voice's print (speaker_embedding.safetensors, `speaker_embedding`) is made from its spectrum, not by a speaker model.",
-    "Speaker similarity and word error rate were not measured: the weights of models that could are not part of the product.",
     "The speech is not watermarked; say where it is used that it is made.",
 )
 
@@ -44,10 +44,21 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) 
     return made
 
 
+def _measured(bundle: Bundle) -> list[str]:
+    """By which models the speech was judged at evaluations, and what was not measured."""
+    judges = bundle.info["judges"]
+    return [
+        f"{title} was measured by {judges[name]}, as far as it hears the language." if name in judges
+        else f"{title} was not measured: no model that could was at hand."
+        for name, title in MEASURES.items()
+    ]  # fmt: skip
+
+
 def _say(card: Path, bundle: Bundle, job: TrainJob) -> None:
     """Adds the voice to the model's card."""
     sentence = job.consent.sentence.replace("`", "'").replace("<", "‹") if job.consent else ""
-    lines = ["", "## The voice", f"- {sentence}", f"- Speech is made by {bundle.info['vocoder']}.", *(f"- {one}" for one in LIMITS)]
+    told = [sentence, f"Speech is made by {bundle.info['vocoder']}.", *LIMITS, *_measured(bundle)]
+    lines = ["", "## The voice", *(f"- {one}" for one in told)]
     part = card.with_suffix(".part")
     try:
         part.write_text(card.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")

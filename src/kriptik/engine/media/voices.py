@@ -13,7 +13,7 @@ def print_of(spectrogram: Tensor, size: int) -> Tensor:
     """[size], of length 1: shape and spread of a voice's spectrum, spread over `size` numbers by a fixed random turn.
 
     `spectrogram`: [frames, bands] of log10 amplitudes. It tells voices apart by their colour alone: it stands where a speaker
-    model's vector would stand, whose weights are not at hand, and is no measure of identity.
+    model's vector would stand, and is no measure of identity; that is measured by `speakers.py`.
     """
     loud = spectrogram[spectrogram.amax(1) > spectrogram.max() - LOUD]
     mean = loud.mean(0)

@@ -2,8 +2,9 @@
 
 Rows: {"audio": a path beside the rows' own file, "text": words}. The model is conditioned on a print of the voice's spectrum
 (`media/voices.py`) in the place of a speaker model's vector: of all recordings (`reference`), or of each row. Speech is made by
-the vocoder that lies in the base's folder `vocoder`, or that the hub has; without one by Griffin-Lim, which sounds metallic. No
-voice is trained without the recorded consent of the person it belongs to.
+the vocoder that lies in the base's folder `vocoder`, or that the hub has; without one by Griffin-Lim, which sounds metallic. How
+near it is to the voice and to the words, models say where they are at hand (`media/judges.py`), unless `judged` is set to false.
+No voice is trained without the recorded consent of the person it belongs to.
 """
 
 import hashlib
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 
 from kriptik.engine.base import find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality
-from kriptik.engine.media import speecht5_result, voices
+from kriptik.engine.media import judges, speecht5_result, voices
 from kriptik.engine.media.cache import Cache
+from kriptik.engine.media.judges import Judges
 from kriptik.engine.media.library import library, versions
-from kriptik.engine.media.recordings import opened, wav
+from kriptik.engine.media.recordings import opened, resampled, wav
 from kriptik.engine.media.states import bare
 from kriptik.engine.rng import derive, reseed
 from kriptik.engine.rows import open_rows
@@ -79,9 +81,11 @@ class Voice(Modality):
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         kit = Kit(model, processor, self._vocoder(base.folder), guided)
         kit.speaker = self._speaker(kit)
+        kit.judges = Judges(Path(self.job.cache_dir)) if self._judged() else None
         info = {"attention": str(model.config._attn_implementation), "base_sha256": base.sha256, "base_source": base.source,
                 "library": versions("soundfile", "scipy", "sentencepiece"),
-                "vocoder": "Griffin-Lim" if kit.vocoder is None else "HiFi-GAN"}
+                "vocoder": "Griffin-Lim" if kit.vocoder is None else "HiFi-GAN",
+                "judges": kit.judges.named() if kit.judges else {}}
         return Bundle(model, processor.tokenizer, {}, info, pipeline=kit, targets=TARGETS)
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
@@ -100,7 +104,7 @@ class Voice(Modality):
         if frames > kit.model.config.max_speech_positions * kit.reduction:
             what = f"The recording of row {index + 1} is longer than the model can say at once."
             raise DataError("sound_too_long", what, "Cut it into shorter ones.", fields={"row": index})
-        return Encoded(index, frames // kit.reduction, float(frames), {"mel": key, "letters": ids, "said": text})
+        return Encoded(index, frames // kit.reduction, float(frames), {"mel": key, "letters": ids, "said": text, "audio": file})
 
     def collate(self, bundle: Bundle, bins: Sequence[Sequence[Encoded]], seed: int, epoch: int) -> MicroBatch:
         """See Modality."""
@@ -132,15 +136,20 @@ class Voice(Modality):
         return wav(bundle.pipeline.sound(spectrogram), bundle.pipeline.rate)
 
     def heard(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
-        """`speech`: spectrum_similarity, the mean cosine of the prints of spoken sentences and that of the voice.
+        """`speech`: how near spoken sentences are to the voice and to their words.
 
-        A substitute by the spectrum alone: the weights of a speaker model are not at hand, and none that hears words either.
+        spectrum_similarity: mean cosine of the prints of made speech and that of the voice; by the spectrum alone, no measure of
+        identity. Where models are at hand: speaker_similarity, mean cosine in a speaker model of made speech and the rows' own
+        recordings; word_error_rate, of what a recogniser hears against the sentences, if they are of its language.
         """
-        kit, found = bundle.pipeline, []
-        for row in encoded:
-            made = self._spoken(bundle, row.fields["said"], derive(self.job.seed, "heard", row.row))
-            found.append(float(voices.print_of(made, kit.width) @ kit.speaker))
-        return {"spectrum_similarity": sum(found) / len(found)}
+        kit, said = bundle.pipeline, [str(row.fields["said"]) for row in encoded]
+        seeds = [derive(self.job.seed, "heard", row.row) for row in encoded]
+        made = [self._spoken(bundle, text, seed) for text, seed in zip(said, seeds, strict=True)]
+        found = {"spectrum_similarity": sum(float(voices.print_of(one, kit.width) @ kit.speaker) for one in made) / len(made)}
+        if kit.judges is not None:
+            real = [opened(self._root() / row.fields["audio"], row.row, judges.RATE)[0] for row in encoded]
+            found |= kit.judges.judged([resampled(kit.sound(one), kit.rate, judges.RATE) for one in made], real, said)
+        return found
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
@@ -170,6 +179,11 @@ class Voice(Modality):
         finally:
             bundle.trainee.train(training)
         return made.float().cpu()
+
+    def _judged(self) -> bool:
+        """Whether sentences are spoken at evaluations, and models shall judge them."""
+        told = self.job.stages[0].settings.objective
+        return told.get("heard_clips") != 0 and bool(told.get("judged", True))
 
     def _spectrogram(self, bundle: Bundle, file: str, index: int) -> tuple[str, int]:
         """(name in the cache, frames): cut to whole steps of the decoder."""
@@ -232,6 +246,7 @@ class Kit:
 
     speaker: Tensor
     """[width]: the print of the voice."""
+    judges: Judges | None = None
 
     def __init__(self, model: Any, processor: Any, vocoder: nn.Module | None, guided: bool) -> None:
         self.model, self.processor, self.vocoder, self.guided = model, processor, vocoder, guided

@@ -2,7 +2,8 @@
 
 The loss is the library's own, a mean over frames; the modality provides `speech`: a forward gives it as `loss`, a micro-batch's
 weight is its frames, and `heard` makes speech and measures it. Settings (`settings.objective`): `heard_clips` (3), how many
-held-out sentences are spoken at each evaluation (0: none); `reference`: one print of the voice for all rows, not each row's own.
+held-out sentences are spoken at each evaluation (0: none); `judged` (true): whether models that hear say how near they are;
+`reference`: one print of the voice for all rows, not each row's own.
 """
 
 from collections.abc import Sequence

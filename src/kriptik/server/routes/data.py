@@ -10,7 +10,7 @@ from kriptik.data import builtin
 from kriptik.server import datasets, uploads
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.spec.base import Noun
-from kriptik.spec.data import DataRecipe, Dataset
+from kriptik.spec.data import DataRecipe, Dataset, Transcript
 from kriptik.store import datasets as rows
 
 router = APIRouter(prefix="/data", tags=["data"])
@@ -43,6 +43,18 @@ class FixRequest(Noun):
 
     fixes: Annotated[list[str], Field(max_length=50)]
     capability: Annotated[str | None, Field(max_length=100)] = None
+
+
+class TranscriptList(Noun):
+    """Words that recordings came without, by the name of the clip (that of its file among the prepared rows)."""
+
+    transcripts: dict[str, Transcript]
+
+
+class TranscriptEdits(Noun):
+    """Other words for clips that have a transcript; an empty text leaves the clip out."""
+
+    texts: Annotated[dict[str, Annotated[str, Field(max_length=5000)]], Field(max_length=5000)]
 
 
 class SampleSet(Noun):
@@ -136,6 +148,25 @@ def fix_data(core: CoreDep, person: PersonDep, dataset_id: str, body: FixRequest
 def get_recipe(core: CoreDep, person: PersonDep, dataset_id: str) -> DataRecipe:
     """The steps that its rows are prepared with: the fixes that were chosen, and all else that decides the bytes."""
     return datasets.recipe_of(core, person.id, dataset_id)
+
+
+@router.get("/{dataset_id}/transcripts")
+def get_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> TranscriptList:
+    """What a model heard in recordings that came without words, and what was corrected."""
+    return TranscriptList(transcripts=datasets.transcripts_of(core, person.id, dataset_id))
+
+
+@router.post("/{dataset_id}/transcripts")
+def write_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> Dataset:
+    """Examines recordings as those of a voice. Words that they came without are written down where a model that hears is at hand;
+    else these recordings are left out, and the report says so. Takes about a second a sentence."""
+    return datasets.transcribe(core, person.id, dataset_id)
+
+
+@router.put("/{dataset_id}/transcripts")
+def correct_transcripts(core: CoreDep, person: PersonDep, dataset_id: str, body: TranscriptEdits) -> Dataset:
+    """Corrects what was written down, and examines the recordings again: they are prepared with these words from now on."""
+    return datasets.correct(core, person.id, dataset_id, body.texts)
 
 
 @router.delete("/{dataset_id}", status_code=204)

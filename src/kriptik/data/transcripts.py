@@ -1,0 +1,67 @@
+"""The words of recordings that came without: written down by a model where one is at hand, and corrected by people.
+
+Kept by the clip's name, which its content gives, so the same source with the same transcripts gives the same rows.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from kriptik.spec.data import Transcript
+from kriptik.spec.errors import DataError
+
+Scribe = Callable[[Path], Transcript | None]
+"""Hears a clip and writes down what is said in it; None where no model is at hand. A text of "" means that no words were heard."""
+_TABLE = TypeAdapter(dict[str, Transcript])
+
+
+class Transcripts:
+    """What is known of clips, and whom to ask of the others. `known` grows by what the scribe says."""
+
+    def __init__(self, known: Mapping[str, Transcript] | None = None, scribe: Scribe | None = None) -> None:
+        self.known = dict(known or {})
+        self.scribe = scribe
+
+    def of(self, clip: Path) -> Transcript | None:
+        """What is said in a clip; None where nobody says it. Raises KriptikError where the scribe fails."""
+        if clip.stem not in self.known and self.scribe is not None:
+            heard = self.scribe(clip)
+            if heard is not None:
+                self.known[clip.stem] = heard
+        found = self.known.get(clip.stem)
+        return found if found is not None and found.text else None
+
+    def correct(self, texts: Mapping[str, str], by: str) -> None:
+        """Puts other words in the place of those known; "" leaves a clip out. Raises DataError for a clip that there is not."""
+        if unknown := sorted(set(texts) - set(self.known)):
+            what = f"There is no transcript of a clip called {unknown[0][:60]!r}."
+            raise DataError("no_such_clip", what, "Use the names that the transcripts have.", fields={"clip": unknown[0]})
+        for clip, text in texts.items():
+            before = self.known[clip]
+            words = " ".join(text.split())
+            if words != before.text:
+                self.known[clip] = before.model_copy(update={"text": words, "by": by, "edited": True})
+
+    def document(self) -> dict[str, object]:
+        """What decides rows: texts and who wrote them, by clip."""
+        return {clip: one.document() for clip, one in sorted(self.known.items())}
+
+
+def read(path: Path) -> dict[str, Transcript]:
+    """The transcripts in a file; none where there is no file. Raises DataError for a damaged one."""
+    try:
+        return _TABLE.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        step = "Delete it: the words are written down again."
+        raise DataError("bad_transcripts", f"{path.name} cannot be read.", step) from error
+
+
+def write(path: Path, transcripts: Transcripts) -> None:
+    """Puts a file in place as a whole."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(transcripts.document(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
