@@ -211,7 +211,7 @@ class _Bench:
         return seconds * sum(lengths) / max(1, sum(lengths[:seen]))
 
     def _samples(self) -> float:
-        """Seconds for all prompts, from the first: made whole if there is time, else from a short and a longer part of it."""
+        """Seconds for all prompts, from the first: made whole if there is time, else from a short and, if possible, a longer part."""
         prompts, settings = self.session.job.samples, self.session.settings
         if not prompts:
             return 0.0
@@ -219,9 +219,10 @@ class _Bench:
         if brief == settings:
             return self._sampled(settings) * len(prompts)
         short = self._sampled(brief)
-        if self._time_for(short / BRIEF):
+        whole = short / BRIEF
+        if self._time_for(whole):
             whole = self._sampled(settings)
-        else:
+        elif self._time_for(whole * LONGER):
             whole = short + max(0.0, self._sampled(longer) - short) / (LONGER - BRIEF) * (1 - BRIEF)
         return whole * len(prompts)
 
