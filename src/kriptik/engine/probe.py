@@ -211,7 +211,7 @@ class _Bench:
         return seconds * sum(lengths) / max(1, sum(lengths[:seen]))
 
     def _samples(self) -> float:
-        """Seconds for all prompts, from the first: made whole if there is time, else from a short and, if possible, a longer part."""
+        """Seconds for all prompts, from the first: made whole if there is time, else from a short and perhaps a longer part."""
         prompts, settings = self.session.job.samples, self.session.settings
         if not prompts:
             return 0.0
