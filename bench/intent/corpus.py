@@ -25,6 +25,9 @@ FREE = (
     "free_en_6.txt",
     "free_en_7.txt",
     "free_en_8.txt",
+    "free_en_9.txt",
+    "free_en_10.txt",
+    "free_en_11.txt",
     "free_no.txt",
     "free_no_2.txt",
     "free_other_1.txt",
@@ -32,6 +35,8 @@ FREE = (
     "free_other_3.txt",
     "free_other_4.txt",
     "free_other_5.txt",
+    "free_other_6.txt",
+    "free_other_7.txt",
 )
 PHRASES = ("phrases_en.txt", "phrases_other.txt")
 PER_TEMPLATE = 5

@@ -10,7 +10,7 @@ from torch import nn
 
 from kriptik.pipeline.intent.encoder import FIRST, HEADS, LAST, packed
 
-LAYERS, RANK = 6, 16
+LAYERS, RANK = 9, 16
 DROP, LOSE = 0.2, 0.1
 MATRICES = {
     "q": "attention.self.query",

@@ -11,7 +11,7 @@ KEPT = 16_000
 """Pieces by frequency, beside those that the training texts use and every single character."""
 SINGLE = 4_000
 """Single characters kept, the commonest first, so that every word can be cut."""
-SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "HANGUL", "HIRAGANA", "KATAKANA", "CJK", "DIGIT")
+SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "HANGUL", "HIRAGANA", "KATAKANA", "CJK", "DIGIT", "GREEK", "THAI")
 _SIGNS = re.compile(r"[\W_]+\Z")
 
 

@@ -12,15 +12,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 from intent_rows import rows, score
 
 FLOORS = {
-    "development.txt": {"no": 0.98, "refused": 0.97, "cap": 0.97, "tier": 0.93, "base": 0.95, "usd": 0.97, "m": 0.93, "dt": 0.84},
-    "validation.txt": {"no": 0.98, "refused": 0.97, "cap": 0.94, "tier": 0.83, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.85},
-    "blind_a.txt": {"no": 0.91, "refused": 0.77, "cap": 0.75, "tier": 0.80, "base": 0.85, "usd": 0.97, "m": 0.95, "other": 0.87},
-    "blind_b.txt": {"no": 0.90, "refused": 0.76, "cap": 0.72, "tier": 0.90, "base": 0.95, "usd": 0.95, "m": 0.80, "other": 0.79},
+    "development.txt": {"no": 0.98, "refused": 0.97, "cap": 0.97, "tier": 0.93, "base": 0.95, "usd": 0.97, "dt": 0.90, "da": 0.95},
+    "development_fields.txt": {"no": 0.96, "cap": 0.79, "dt": 0.85, "da": 0.93, "ds": 0.90, "tier": 0.89, "usd": 0.90},
+    "validation.txt": {"no": 0.98, "refused": 0.97, "cap": 0.94, "tier": 0.83, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.87},
+    "blind_a.txt": {"no": 0.95, "refused": 0.88, "cap": 0.84, "tier": 0.85, "base": 0.85, "usd": 0.97, "da": 0.80, "other": 0.90},
+    "blind_b.txt": {"no": 0.92, "refused": 0.85, "cap": 0.79, "tier": 0.90, "base": 0.95, "usd": 0.95, "da": 0.77, "other": 0.88},
+    "blind_c.txt": {"no": 0.90, "refused": 0.81, "cap": 0.72, "da": 0.70, "other": 0.70},
+    "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
 }
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("development.txt", marks=pytest.mark.slow), "validation.txt", "blind_a.txt", "blind_b.txt"]
+    "name",
+    [
+        pytest.param("development.txt", marks=pytest.mark.slow),
+        "validation.txt",
+        "development_fields.txt",
+        "blind_a.txt",
+        "blind_b.txt",
+        "blind_c.txt",
+        "blind_d.txt",
+    ],
 )
 def test_fields_are_read(name, capsys):
     found, _ = score(OfflineParser(), name)

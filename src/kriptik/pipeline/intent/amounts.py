@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from kriptik.pipeline.intent.cues import before
+from kriptik.pipeline.intent.details import cards
 from kriptik.pipeline.intent.names import Named
-from kriptik.pipeline.intent.quantities import Duration, Number, durations, money, numbers, sizes
+from kriptik.pipeline.intent.quantities import Duration, Number, durations, money, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
 
 TYPES = ("preferences", "pairs", "audio", "video", "image", "code", "text")
@@ -14,36 +15,29 @@ MANY = 40
 """Figures of a text that are looked at as amounts of data."""
 NEAR = 44
 """Characters before a figure in which a kind of data may stand."""
+BEHIND = 64
+"""Characters behind it in which it may be told how the data was made."""
 _LASTS = re.compile(r"\s*(?:of|von|de|d'|di|van|का|की|के|ki|ka|ke|的)\s*\S")
 _WORKING = re.compile(r"\s*\S+\s+(?:\w+ )?(?:training|compute|gpu|time|work|budget|trabalho|travail|entrenamiento|rechenzeit)")
 """What lasts some time and was recorded; time to work in is no data."""
 _OF = re.compile(r"\s*(?:of|von|mit|an|de|d'|的|の|worth of|ki|के|की|का)?\s*")
 _LIMITED = re.compile(r"\s*(?:or less|max|tops|at most|to train|deadline|long|each|window|ahead)")
 _UNITS = re.compile(
-    r"\s*-?\s*(?:b|gb|k?bit|fps|p|hz|khz|x|th|st|nd|rd|%|bars?|gpus?|epochs?|nodes?|bpm|languages?|px|steps|ms|shot"
-    r"|\w+ (?:a|per|each|every) (?:day|week|month|year|hour))(?![a-z])"
+    r"\s*-?\s*(?:b|gb|k?bit|fps|p|hz|khz|x|th|st|nd|rd|%|bars?|gpus?|epochs?|nodes?|bpm|languages?|px|steps|ms|shot|words?"
+    r"|characters?|context|ctx|megapixels?|speakers?|channels?|\w+ (?:a|per|each|every) (?:day|week|month|year|hour))(?![a-z])"
 )
 _LABELLED = re.compile(
-    r"\s*(?:of (?:them|those|these)\b|(?:are )?(?:hand )?(?:labell?ed|annotated|transcribed|tagged|marked|examples|samples)\b)"
+    r"\s*(?:,? ?(?:so far|in (?:all|total)|altogether|insgesamt|en total|au total)\b|of (?:them|those|these|which)\b"
+    r"|(?:are )?(?:hand )?(?:labell?ed|annotated|transcribed|tagged|marked|examples|samples)\b)"
 )
-_HELD = re.compile(
-    r"(?:\b(?:my|our|these|those|have|got|trained on|learn\w* from|mis|nos|mes|meus|meine|unsere)\s+"
-    r"(?:about |around |roughly |over |some )?)$"
-)
-"""Words that make data of whatever is counted behind them."""
-_DATED = re.compile(r"\b(?:from|since|in|of|circa|anno|year|aus|von|seit|de|desde|depuis)\s*$")
+_ABOUT = re.compile(r"(?:about|around|roughly|over|some|maybe|only|already)\s+$")
+_DATED = re.compile(r"\b(?:from|since|in|of|circa|anno|year|aus|von|seit|de|desde|depuis|(?:18|19|20)\d\d (?:to|bis|a))\s*$")
 _THINGS = re.compile(
     r"\s*(files|items|entries|records|shots|pieces|works|sessions|prints|plates|specimens|cases|archivos|fichiers|arquivos|dateien)"
     r"(?![a-z])"
 )
 """Counted things that are data of whatever kind."""
 _HEAP = re.compile(r"\b(?:archive|collection|corpus|set|stack|pile|library) of (?:about |around |over |some )?$")
-_NO_DATA = re.compile(
-    r"\s*(?:\w+ )?(?:people|users|customers|clients|guests|employees|students|members|staff|children|kids|years?|months?"
-    r"|weeks?|days?|hours?|minutes?|seconds?|locations|stores?|shops?|languages?|machines?|gpus?|cards?|servers?|nodes?|dollars|euros|bucks|pounds"
-    r"|pages? each"
-    r"|classes|kinds|types|categories|labels|steps|voices|cats?|dogs?|sites?|countries|departments|branches|rooms|products)(?![a-z])"
-)
 
 
 @dataclass(frozen=True)
@@ -65,8 +59,8 @@ class Amount:
 def amount(reading: Reading, named: Named) -> Amount | None:
     """The first counted thing that is data; of two counts the later one where it corrects the first."""
     for d in durations(reading.text, reading.language):
-        if recorded(reading, d):
-            return Amount(d.amount, d.start, d.end, d.unit + "s", _heard(reading, d) or "audio")
+        if recorded(reading, d) and not re.search(r"\beach\s*$", reading.text[: d.start]):
+            return Amount(d.amount, d.start, d.end, d.unit + "s", _heard(reading, d))
     counted = _sized(reading) or _many(reading, named)
     if counted is None and named.base_capability == "voice_cloning":
         spoken = [d for d in durations(reading.text, reading.language) if d.unit == "minute"]
@@ -79,13 +73,32 @@ def recorded(reading: Reading, d: Duration) -> bool:
     rest = reading.text[d.end :]
     if d.unit not in ("second", "minute", "hour", "day") or _LIMITED.match(rest):
         return False
+    if d.unit == "second" and "-" in reading.text[d.start : d.end]:
+        return False
+    lead = reading.text[max(0, d.start - NEAR) : d.start]
+    kept = _KEPT.search(lead) or (reading.language in ("de", "nl") and re.match(r"\s+[a-z]{6,}", rest))
+    if d.unit in ("minute", "hour") and not _DEADLINE.search(lead) and (d.hours >= LONG or (kept and _NAMED.match(rest))):
+        return True
     if _LASTS.match(rest):
         return not _WORKING.match(rest)
     return _heard(reading, d) is not None
 
 
+LONG = 500.0
+"""Nobody sets a time to train in this many hours."""
+_KEPT = re.compile(
+    r"\b(?:recorded|taped|filmed|keep|own|gave us|gave me|left us|haben|habe|tenemos|tengo|nous avons|j'ai|temos|tenho|abbiamo"
+    r"|hebben|mamy)"
+    r"(?: \w+){0,2}\s*$|(?:لدينا|لدي|我们有|有|у нас|у меня)\s*$"
+)
+_NAMED = re.compile(
+    r"(?!\s+(?:time|\w*zeit|\w*tijd|maxima\w*|hochstens|fertig|spater|danach|tiempo|temps|tempo|czasu|to|for|zu|para|pour|bis"
+    r"|until|and|und|on|auf|left|max|training|gpu)\b)\s*(?:of )?[^\W\d_]|\s*[.;]?$"
+)
+"""What is held for some time and named behind it, or ends there, was recorded; time to work in is no data."""
 _DEADLINE = re.compile(
-    r"(?:\b(?:in|within|under|max|maximum|at most|by|deadline|finish\w*|done|ready|train\w* for|time)|<)[\s:]*(?:the |about )?$"
+    r"(?:\b(?:in|within|under|binnen|innerhalb|bis|unter|hochstens|maximal|max|maximum|at most|by|deadline"
+    r"|finish\w*|done|ready|train\w* for|time)|<)[\s:]*(?:the |about )?$"
 )
 
 
@@ -102,18 +115,19 @@ def _heard(reading: Reading, d: Duration) -> str | None:
     if _DEADLINE.search(lead) or d.unit not in ("minute", "hour") or reading.text[d.start] == "a":
         return None
     hits = [(m.start(), kind) for kind in HEARD for m in reading.words.rx(f"data.type.{kind}").finditer(lead)]
-    alone = re.match(r"\s*(?:$|[,.;)、，。あがで])", rest)
+    alone = re.match(r"\s*(?:$|[,.;)、，。あがで이가을를]|(?:in (?:all|total)|altogether)\b)", rest)
     return max(hits)[1] if hits and alone and max(hits)[1] == "audio" else None
 
 
 def _sized(reading: Reading) -> Amount | None:
-    """ "40 GB of code"."""
+    """ "40 GB of code"; of what kind it is not always said."""
     for size in sizes(reading.text, reading.language):
         rest = reading.text[size.end : size.end + 40]
-        if not re.match(r"\s*(?:of|von|de|d'|的|の|worth)", rest):
+        of = re.match(r"\s*(?:of|von|de|d'|的|の|worth)(?! (?:v?ram|memory|gpu))", rest)
+        if not of:
             continue
         kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").search(rest)), None)
-        if kind and size.gb >= 1:
+        if size.gb >= 1:
             return Amount(size.gb, size.start, size.end, "gb", kind)
         if kind:
             return Amount(round(size.gb * 1000, 3), size.start, size.end, "mb", kind)
@@ -121,20 +135,124 @@ def _sized(reading: Reading) -> Amount | None:
 
 
 def _many(reading: Reading, named: Named) -> Amount | None:
-    """A number of things."""
-    text = reading.text
-    taken = [*named.spans, *((m.start, m.end) for m in money(text, reading.language))]
-    taken += [(d.start, d.end) for d in durations(text, reading.language)]
+    """The likeliest number of things that are data; of equal ones the first, unless a later one corrects it."""
+    taken = _taken(reading, named)
     best: Amount | None = None
-    weak: Amount | None = None
-    for n in numbers(text, reading.language)[:MANY]:
+    most = ENOUGH
+    for n in numbers(reading.text, reading.language)[:MANY]:
         if any(a <= n.start < b for a, b in taken) or n.value < 1 or _is_year(reading, n) or (n.worded and n.value == 1):
             continue
-        counted = _counted(reading, n)
-        if counted and (best is None or before(reading, n.start, "correction.marks", 30)):
-            best = counted
-        weak = weak or _held(reading, n)
-    return best or weak
+        counted = _counted(reading, n) or _held(reading, n)
+        strength = _strength(reading, n, counted)
+        corrects = best is not None and strength >= ENOUGH and _corrects(reading, n.start)
+        if strength > most or corrects or (best is None and strength == most):
+            kind = best.kind if best and corrects and not counted else _made(reading, n.start)
+            best, most = counted or Amount(n.value, n.start, n.end, None, kind), max(most, strength)
+    return best
+
+
+def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
+    """Where figures mean something else: names, sums of money, times, sizes of models, cards."""
+    text, language = reading.text, reading.language
+    sums = money(text, language)
+    spans = [*named.spans, *((m.start, m.end) for m in sums), *((d.start, d.end) for d in durations(text, language))]
+    spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in cards(reading)]
+    told = False
+    for n in numbers(text, language)[:MANY]:
+        led = reading.words.rx("money.bare_budget").finditer(text[max(0, n.start - NEAR) : n.start])
+        bare = not re.match(r"\s*[^\W\d_]", text[n.end :]) and (told or any(m.end < n.start for m in sums))
+        again = bare and before(reading, n.start, "correction.marks", 30)
+        if again or any(not text[max(0, n.start - NEAR) + m.end() : n.start].strip(" :=~,-") for m in led):
+            spans.append((n.start, n.end))
+            told = True
+    return spans
+
+
+def _corrects(reading: Reading, at: int) -> bool:
+    return before(reading, at, "correction.marks", 30) or bool(_NO.search(reading.text[:at]))
+
+
+_NO = re.compile(r"(?:[?,.;]\s*(?:no|nein|nee|non|nao|not)[,:]?\s*)$")
+ENOUGH = 2.0
+"""Strength from which a number counts as an amount of data."""
+KNOWN, LARGE, LARGER, OPENS, OWNED, TOLD, FED, MADE = 3.0, 1.0, 0.7, 0.7, 1.5, 1.5, 1.0, 1.0
+EACH, BOUND, MEANT_FOR, NOT_DATA = 2.0, 3.0, 1.5, 4.0
+_OPENS = re.compile(r"(?:^|[,.;:(!?\n、，。；])\W*(?:about |around |roughly |some |over |ca |etwa |rund )?$")
+_BOUND = re.compile(
+    r"\b(?:into|under|within|at (?:most|least)|max\w*|up to|per|each|every|next|first|last|than|rank|alpha|beta|epochs?"
+    r"|batch|steps?|job|run|version|level|grade|chapter|top|page|number|room|floor|stage|zero|below|above"
+    r"|bis|unter)\s*[#=:]?\s*$"
+)
+"""Before such a word's figure stands what the result must be, or the name of a thing, but no amount of data."""
+_INSIDE = re.compile(r"\b(?:in|to|en|dans|em|para)\s*$")
+"""So does this, unless things are counted that are data by their name."""
+_FED = re.compile(r"\b(?:from|with|on|using|have|has|got|these|those|mit|aus|von|auf|con|avec|com|de)\s+(?:\w+ )?$")
+_EACH = re.compile(r"\s*\S+(?: \S+)? (?:each|per|every|a (?:day|week|month|year)|pro|je|por|par)\b")
+
+
+def _made(reading: Reading, at: int) -> str | None:
+    """The kind of what is counted, by what was done with it in the same sentence."""
+    start, end = reading.sentence_at(at)
+    near = reading.text[max(start, at - NEAR) : min(end, at + BEHIND)]
+    return next((kind for kind in ("image", "video", "audio") if reading.words.rx(f"data.made.{kind}").search(near)), None)
+
+
+def _held_by(reading: Reading, at: int) -> bool:
+    """Whether a word of having or making stands right before."""
+    lead = reading.text[max(0, at - NEAR) : at]
+    return before(reading, at - len(lead) + len(_ABOUT.sub("", lead)), "data.held", NEAR)
+
+
+def _no_data(reading: Reading, rest: str) -> bool:
+    """Whether people, places, machines or the like are counted, with at most one word before them."""
+    rest = rest.lstrip(" -")
+    return any(reading.words.rx("data.no_data").match(part) for part in (rest, rest.partition(" ")[2]))
+
+
+def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
+    """How much speaks for a number being an amount of data: what it counts, how large it is, whose it is, what stands before."""
+    rest, lead = reading.text[n.end : n.end + 48], reading.text[max(0, n.start - NEAR) : n.start]
+    clause = re.split(r"[,.;:!?\n]", rest)[0]
+    if (
+        _UNITS.match(rest)
+        or _is_resolution(reading, n)
+        or (not known and not re.match(r"\s*-?\s*(?:$|[^\W\d_]|[,.;:)、，。])", rest))
+    ):
+        return 0.0
+    found = (KNOWN if known else 0.5 + LARGE * (n.value >= 50) + LARGER * (n.value >= 1000)) - 1.5 * (n.value < 5)
+    found += MADE * bool(not known and _made(reading, n.start))
+    found += OPENS * bool(_OPENS.search(lead))
+    found += OWNED * bool(_held_by(reading, n.start) or reading.words.rx("data.owned_after").search(clause))
+    found += TOLD * bool(_LABELLED.match(rest) or _HEAP.search(lead))
+    found += FED * bool(_FED.search(lead))
+    found -= EACH * bool(_EACH.match(rest)) + BOUND * bool(_BOUND.search(lead) or (not known and _INSIDE.search(lead)))
+    found -= (MEANT_FOR if not known else 0.0) * bool(re.search(r"\b(?:for|fur|para|pour)\s*$", lead))
+    return found - NOT_DATA * bool(_no_data(reading, rest) and not _made(reading, n.start))
+
+
+def _is_resolution(reading: Reading, n: Number) -> bool:
+    """ "4K footage" is a size of pictures; "4k photos" are four thousand."""
+    sharp = reading.text[n.start : n.end] in ("2k", "4k", "5k", "8k")
+    return sharp and bool(
+        re.match(r"[ -]*(?:\w+ )?(?:footage|video|film|resolution|uhd|quality|tv|cinema)(?![a-z])", reading.text[n.end :])
+    )
+
+
+_PLAIN = re.compile(
+    r"sentences?|entries|questions?|answers?|responses?|replies|rows|lines|examples?|samples?|items?|texts?|satze|frases|phrases"
+)
+"""Texts of which a word elsewhere in the sentence says that they come in pairs, or as preferences."""
+
+
+def _told(reading: Reading, at: int, unit: str) -> str | None:
+    """What the sentence says of counted texts beside their name: that they are scans, pairs or preferences."""
+    if _made(reading, at) == "image":
+        return "image"
+    start, end = reading.sentence_at(at)
+    sentence = reading.text[start:end]
+    if not _PLAIN.fullmatch(unit.strip()):
+        return None
+    return next((t for t in ("preferences", "pairs") if reading.words.rx(f"data.type.{t}").search(sentence)), None)
 
 
 def _is_year(reading: Reading, n: Number) -> bool:
@@ -144,21 +262,19 @@ def _is_year(reading: Reading, n: Number) -> bool:
 
 
 def _held(reading: Reading, n: Number) -> Amount | None:
-    """A count of things that are data only by what stands around: "these 70k leases", "midi files, about 120"."""
+    """A count behind the name of what is counted: "midi files, about 120", "x-rays, 6k labelled", "transcripts of 410 talks"."""
     rest, lead = reading.text[n.end : n.end + 40], reading.text[max(0, n.start - NEAR) : n.start]
-    if n.value < 5 or _UNITS.match(rest) or _is_year(reading, n):
+    if n.value >= 5 and (of := re.search(r"\S+(?: \S+)? (?:of|von|de|van|di) $", lead)) and re.match(r"\s+[^\W\d_]{3}", rest):
+        kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").search(of[0])), None)
+        if kind and not _no_data(reading, rest):
+            return Amount(n.value, n.start, n.end, None, kind)
+    if n.value < 5 or not (_LABELLED.match(rest) or re.match(r"\s*(?:$|[.;,)])", rest)):
         return None
-    if _HEAP.search(lead):
-        return Amount(n.value, n.start, n.end)
-    if _LABELLED.match(rest) or re.match(r"\s*(?:$|[.;,)])", rest):
-        near = re.split(r"[.;!?\n]", lead)[-1]
-        hits = [(m.end(), t) for t in TYPES for m in reading.words.rx(f"data.type.{t}").finditer(near)]
-        close = [h for h in hits if re.fullmatch(r"\W*(?:(?:about|around|roughly|some|of|circa|ca|~)\W*)?", near[h[0] :])]
-        if close or (hits and _LABELLED.match(rest)):
-            return Amount(n.value, n.start, n.end, None, max(close or hits)[1])
-        return Amount(n.value, n.start, n.end) if _LABELLED.match(rest) else None
-    if _HELD.search(lead) and re.match(r"\s+[^\W\d]", rest) and not _NO_DATA.match(rest):
-        return Amount(n.value, n.start, n.end)
+    near = re.split(r"[.;!?\n]", lead)[-1]
+    hits = [(m.end(), len(m[0]), t) for t in TYPES for m in reading.words.rx(f"data.type.{t}").finditer(near)]
+    close = [h for h in hits if re.fullmatch(r"\W*(?:(?:about|around|roughly|some|of|circa|ca|~)\W*)?", near[h[0] :])]
+    if close or (hits and _LABELLED.match(rest)):
+        return Amount(n.value, n.start, n.end, None, max(close or hits)[2])
     return None
 
 
@@ -191,8 +307,10 @@ def _counted(reading: Reading, n: Number) -> Amount | None:
     wider = next((h for h in hits if h[2] in ("preferences", "pairs") and h[0] <= match.end() + 4), None)
     kind = wider[2] if wider else head[2]
     made_of = re.match(r"\s*(?:of|von|mit|de|d')\s*(.*)", clause[head[3].end() :])
-    if made_of and not wider:
+    if made_of and not wider and kind not in ("image", "video", "audio"):
         rest = made_of[1].split(" ")
         parts = [" ".join(rest[at:]) for at in range(3)]
         kind = next((t for p in parts for t in TYPES if reading.words.rx(f"data.type.{t}").match(p)), kind)
+    if kind == "text":
+        kind = _told(reading, n.start, head[3][0]) or kind
     return Amount(n.value, n.start, n.end + head[3].end(), head[3][0].strip(), kind)

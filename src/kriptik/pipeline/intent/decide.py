@@ -5,6 +5,7 @@ for "no" (no request) and "ask" (does not say for what) the signs of `request.si
 the head of `learned.bin`, fitted on texts that the models had not seen (`bench/intent/combine.py`).
 """
 
+import re
 from math import exp
 
 from kriptik.pipeline.intent.capability import CAPABILITIES, MOST, Evidence
@@ -50,17 +51,35 @@ GUESS = 0.4
 MOST_GUESSES = 3
 
 
-def guesses(found: dict[str, float], verdict: str, specific: bool) -> list[str]:
+TIED = 0.8
+"""Share of the strongest evidence of cue words from which the evidence for another capability ties with it."""
+STRONG = 2.5
+"""Evidence of cue words that can tie."""
+_OR = re.compile(r"(?<![a-z])(?:or|oder|ou|albo|lub)(?![a-z])|或|または|या|или|또는|أو")
+
+
+def either(text: str, evidence: Evidence) -> set[str]:
+    """Capabilities that a folded text names side by side with an "or", as strongly: "composes or classifies"."""
+    most = max(evidence.scores.values(), default=0.0)
+    if most < STRONG or not _OR.search(text):
+        return set()
+    tied = {c for c, v in evidence.scores.items() if v >= max(STRONG, TIED * most)}
+    return tied if len(tied) > 1 else set()
+
+
+def guesses(found: dict[str, float], verdict: str, specific: bool, named: set[str]) -> list[str]:
     """Capabilities between which a doubt is left, the likeliest first; none where there is no doubt, or nothing to guess by.
 
     Where the text does not say what it is for, a guess needs something `specific` in it (a base model, data, hardware, a sum).
+    `named`: those that the text itself leaves open (`either`).
     """
     total = sum(found[c] for c in CAPABILITIES) or 1.0
     order: list[str] = sorted(CAPABILITIES, key=lambda c: (-found[c], c))
     share = [found[c] / total for c in order]
     if verdict == "ask":
         return order[:MOST_GUESSES] if specific and share[0] >= GUESS else []
-    near = [c for c, one in zip(order, share, strict=True) if share[0] < ODDS * one]
+    open_ones = named if verdict in named else set[str]()
+    near = [c for c, one in zip(order, share, strict=True) if share[0] < ODDS * one or c in open_ones]
     return near[:MOST_GUESSES] if len(near) > 1 else []
 
 

@@ -33,7 +33,7 @@ _COUNT_AFTER = re.compile(r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:x|
 _ONE = re.compile(
     r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une"
     r"|ek|1台の|一(?:块|张|個の|台の))(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
-    r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sola?|seule?))*[ -]*$"
+    r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )
 _MEMORY_AFTER = re.compile(r"[ \-(]*(?P<gb>\d{1,3}) ?-?(?:gb|g)(?![a-z0-9])")
 _NODES = re.compile(
@@ -41,6 +41,8 @@ _NODES = re.compile(
     r"(?:(?:of|with|a|x|,)\s*(?P<each>\d{1,2})\b|each|(?=[^.;]{0,24}each))"
 )
 """Nodes with as many GPUs each."""
+_COUNTED = re.compile(r" (?:rows|images|samples|tickets|steps|examples|usd|dollars|euros?|photos|songs|documents|emails|\w+s\b)")
+"""What makes a count of a number that could name a card."""
 _TOTAL_GPUS = re.compile(r"(?P<n>\d{1,4})[ -]*(?:x )?(?:gpus?|graphics cards|grafikkarten|cards)\b")
 
 
@@ -142,17 +144,22 @@ def on_run_side(reading: Reading, start: int) -> bool:
     return bool(run) and max(run) > max(train, default=-1)
 
 
+def cards(reading: Reading) -> list[re.Match[str]]:
+    """Every GPU named; "3090 photos" are none."""
+    found = []
+    for match in _GPU.finditer(reading.text):
+        counts = re.fullmatch(r"\d0\d0", match["name"].strip()) and _COUNTED.match(reading.text[match.end() :])
+        if _REAL.fullmatch(match["name"].strip()) and not counts:
+            found.append(match)
+    return found
+
+
 def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | None:
     """GPU, count, memory or CPU only, as limits on the training."""
     limit: dict[str, object] = {}
-    for match in _GPU.finditer(reading.text):
+    for match in cards(reading):
         name = match["name"].strip()
-        if not _REAL.fullmatch(name) or negated(reading, match.start(), match.end()) or on_run_side(reading, match.start()):
-            continue
-        if re.fullmatch(r"\d0\d0", name) and re.match(
-            r" (?:rows|images|samples|tickets|steps|examples|usd|dollars|euros?|photos|songs|documents|emails|\w+s\b)",
-            reading.text[match.end() :],
-        ):
+        if negated(reading, match.start(), match.end()) or on_run_side(reading, match.start()):
             continue
         memory = _MEMORY_AFTER.match(reading.text, match.end())
         limit["gpu"] = _gpu_id(name, memory["gb"] if memory else None)

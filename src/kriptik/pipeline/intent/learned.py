@@ -1,8 +1,8 @@
 """What a request is about where no cue word says it: two models learned from written requests, shipped as `learned.bin`.
 
-`grams` is a linear model over hashed words, pairs of words and pieces of words. `net` is the lower half of a multilingual sentence
-encoder, tuned to requests (`encoder`). Both give a probability of each class: the ten capabilities, "no" (no request) and "ask" (a
-request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
+`grams` is a linear model over hashed words, pairs of words and pieces of words. `net` is nine of the twelve layers of a
+multilingual sentence encoder, tuned to requests (`encoder`). Both give a probability of each class: the ten capabilities, "no" (no
+request) and "ask" (a request that does not say for what). Made by `scripts/train_intent.py`; numpy only.
 
 The file: a JSON line (classes, factors of the decision, and name, type, shape and scale of each array), then one zlib stream of the
 arrays in that order.

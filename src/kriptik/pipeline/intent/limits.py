@@ -128,6 +128,8 @@ def deadline(reading: Reading) -> float | None:
 def _other_time(reading: Reading, d: Duration) -> bool:
     """Length of recordings, of clips, history, uptime: time, but no deadline."""
     tail = reading.text[d.end :].lstrip(" -'")
+    if any(m.end <= d.start <= m.end + 4 and m.per for m in money(reading.text, reading.language)):
+        return True
     if reading.words.rx("time.not_deadline").match(tail) or reading.text[d.end : d.end + 2] == "/7" or recorded(reading, d):
         return True
     if not reading.text[: d.start].rstrip().endswith(",") and before(reading, d.start, "time.not_deadline_before", 24):

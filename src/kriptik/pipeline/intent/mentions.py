@@ -25,7 +25,8 @@ def data(reading: Reading, named: Named) -> DataMention | None:
     source = _source(reading, named, amount)
     if source:
         found["source"] = source
-    kind = found.get("type") or (_loose_type(reading) if source or amount else None) or _given_type(reading)
+    timed = amount is not None and amount.unit in ("seconds", "minutes", "hours", "days")
+    kind = found.get("type") or (_loose_type(reading) if (source or amount) and not timed else None) or _given_type(reading)
     if form := _format(reading):
         found["format"] = form
         kind = next((t for t, forms in FORMS.items() if form in forms), kind)
@@ -50,6 +51,17 @@ def _loose_type(reading: Reading) -> str | None:
     return best[2] if best else None
 
 
+def sensed(reading: Reading) -> str | None:
+    """The one kind of recording that the text speaks of anywhere, by name or by what is done with it; None where it is not one."""
+    found = {t for t in MEDIA if reading.words.rx(f"data.type.{t}").search(reading.text)}
+    found |= {t for t, pattern in _SENSES.items() if pattern.search(reading.text)}
+    return found.pop() if len(found) == 1 else None
+
+
+_SENSES = {
+    "image": re.compile(r"\b(?:camera|microscope|photo\w*|x-?ray|look(?:s|ing)? at)\b"),
+    "audio": re.compile(r"\b(?:hear|hears|listen\w*|sounds?|by ear|noise)\b"),
+}
 GIVEN_WORDS = 3
 _ONWARD = re.compile(r"(?:to|in|into|so|that|and|or|an?|one|single|each|every)\b")
 _GIVEN = re.compile(
@@ -89,7 +101,7 @@ def _source(reading: Reading, named: Named, counted: Amount | None) -> str | Non
             "://" not in named.dataset and named.dataset.count("/") == 1 and not named.dataset.startswith((".", "/", "~"))
         )
         found.append("huggingface" if remote else "user_upload")
-    if _own(reading, counted):
+    if _own(reading, None if found else counted):
         found.append("user_upload")
     kinds = list(dict.fromkeys(found))
     if len(kinds) > 1:
@@ -113,10 +125,26 @@ _GIVEN_BEFORE = re.compile(
 """What is given stands behind such a word; "find songs in our library", "dub our videos" give nothing to learn from."""
 
 
+_PLACE = re.compile(r"\w+ (?:own )?(?:servers?|machines?|hardware|cluster|gpus?|laptop|pc|network|budget|cards?|rack)(?![a-z])")
+"""What is ours to train on is no data."""
+_SPEAKER = re.compile(
+    r"(?<![a-z])(?:i|we)(?:'ve)?(?![a-z'])"
+    r"(?! (?:\w+ly )?(?:want|need|would|like|wish|seek|could|can|should|do not|hope|am|are looking|require|look|must|type)"
+    r"(?![a-z]))"
+)
+"""Who counts data and speaks of what he does, not of what he wants, has it."""
+
+
 def _own(reading: Reading, counted: Amount | None) -> bool:
-    """A possessive beside counted data; else a possessive or "I have" with a kind of data within a few words."""
+    """Counted data beside words of owning; else a possessive or "I have" with a kind of data within a few words."""
+    if counted and _SPEAKER.search(reading.text):
+        return True
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
+        if re.match(r"(?:\w+ )?(?:no|none|nothing|keine?|pas|nada)\b", reading.text[match.start() :].partition(" ")[2]):
+            continue
         possessive = _POSSESSIVE.match(match[0])
+        if _PLACE.match(reading.text[match.start() :]):
+            continue
         if counted:
             return True
         if possessive and not _GIVEN_BEFORE.search(reading.text[: match.start()]):

@@ -1,10 +1,11 @@
 """The parser interface and the offline parser behind it: the same fields, read by rules, in milliseconds."""
 
+import re
 from typing import Protocol
 
 from kriptik.pipeline.intent import details, limits, mentions, names
 from kriptik.pipeline.intent.capability import weigh
-from kriptik.pipeline.intent.decide import best, chances, guesses
+from kriptik.pipeline.intent.decide import best, chances, either, guesses
 from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.questions import question
 from kriptik.pipeline.intent.request import readable, signs
@@ -33,8 +34,12 @@ def is_specific(intent: TrainingIntent) -> bool:
     return bool(intent.methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
 
 
-def _kind(capability: str | None, data: DataMention) -> str | None:
+def _kind(capability: str | None, data: DataMention, reading: Reading) -> str | None:
     """The kind of data, where what the model is for settles it: songs to write words from, episodes to learn a voice from."""
+    if data.amount and data.type is None and capability == "custom":
+        return "audio" if (data.unit or "") in ("minutes", "hours") else mentions.sensed(reading)
+    if capability == "code_generation" and data.type == "text" and re.match(r"line|zeile|row|行", data.unit or ""):
+        return "code"
     if capability in ("voice_cloning", "music_generation") and data.type == "video":
         return "audio"
     if capability == "text_generation" and data.type == "audio" and "song" in (data.unit or ""):
@@ -64,7 +69,8 @@ class OfflineParser:
         verdict = best(found)
         if verdict == "no":
             return _NOT_A_REQUEST.model_copy()
-        intent.guesses = guesses(found, verdict, is_specific(intent) or named.base is not None)  # type: ignore[assignment]
+        specific = is_specific(intent) or named.base is not None
+        intent.guesses = guesses(found, verdict, specific, either(reading.text, evidence))  # type: ignore[assignment]
         return self._judged(reading, named, verdict, intent)
 
     def means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
@@ -96,7 +102,7 @@ class OfflineParser:
             intent.needs_clarification = True
             intent.question = question(reading, named, intent.data)
         if intent.data:
-            intent.data.type = _kind(intent.capability, intent.data)  # type: ignore[assignment]
+            intent.data.type = _kind(intent.capability, intent.data, reading)  # type: ignore[assignment]
         intent.quality_tier = tier(reading, intent, named)  # type: ignore[assignment]
         intent.conflict = contradicts(reading, intent)
         return intent

@@ -29,11 +29,13 @@ SUFFIX = {
     "百": 1e2,
     "億": 1e8,
     "亿": 1e8,
+    "만": 1e4,
+    "천": 1e3,
 }
 """Written against or after digits."""
 _DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d{1,15}(?:[.,]\d{1,6})?(?!\d)"
 _DIGIT_NUMBER = re.compile(
-    rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
+    rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿만천]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
 )
 _A_GRAND = re.compile(r"(?<![a-z])a(?= grand(?![a-z]))(?<!half a)")
 _CJK = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
@@ -152,6 +154,10 @@ def _digit_numbers(text: str, language: str) -> list[Number]:
         scale = scales.match(text, end)
         if scale:
             value, end = value * _scale_value(scale[0].strip(" -"), language), scale.end()
+        last = text[: match.start()].rstrip(" ")
+        if found and found[-1].end == len(last) and last[-1:] in ("万", "萬", "億", "亿", "만"):
+            found[-1] = Number(found[-1].value + value, found[-1].start, end)
+            continue
         found.append(Number(value, match.start(), end))
     return found
 
@@ -257,7 +263,7 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
     for n in numbers(text, language):
         ahead = before.search(text, max(0, n.start - 24), n.start)
         behind = after.match(text, n.end)
-        if behind and ahead and codes[behind[0].strip()] in (None,):
+        if behind and ((ahead and codes[behind[0].strip()] in (None,)) or _PIECES.match(text, behind.start())):
             behind = None
         mark = (
             behind
@@ -293,6 +299,8 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
     return tuple(found)
 
 
+_PIECES = re.compile(r"块(?=[\u4e00-\u9fff])(?!块?[钱以左之内预人])")
+""" "300块瓷砖" counts pieces."""
 _GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand|large ones|g's|mille)\b")
 
 
