@@ -121,3 +121,5 @@ def test_what_a_run_took_is_kept_if_it_went_through_in_one_piece(core):
         assert jobs.taken(session, job.provider, "A100", 10) == []
         job.resumes = [3]
         assert projection.took(job, done, end) == {}
+        job.resumes, job.estimate = [], {**job.estimate, "measured": None}
+        assert projection.took(job, done, end) == {}, "without a smoke test nothing was expected"

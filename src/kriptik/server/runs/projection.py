@@ -121,7 +121,7 @@ def measured(
 
 def took(job: Job, result: RunResult, at: datetime) -> dict[str, float]:
     """Taken ÷ expected by the smoke test, of time and peak memory; empty for a run that did not go through in one piece."""
-    known = job.estimate.get("measured", {})
+    known = job.estimate.get("measured") or {}  # none where the smoke test was left out
     if "expected" not in known or job.resumes:
         return {}
     expected, since = known["expected"], datetime.fromisoformat(known["at"])
