@@ -222,7 +222,7 @@ def test_frames_and_rate_are_those_that_were_asked_for(tmp_path):
     modality = Video(job)
     bundle = modality.load()
     row = modality.encode(bundle, {"video": "media/a.mp4"}, 0, "image", job.stages[0].settings)
-    assert row.fields["bucket"] == [9, 32, 32] and row.fields["sizes"] == [9, 8.0, 32, 32]
+    assert row.fields["bucket"] == [9, 32, 32] and row.fields["sides"][0]["sizes"] == [9, 8.0, 32, 32]
     start = (2 - 9 / 8) / 2
     seen = (taken(folder / "a.mp4", 0, start, 8, 9, (32, 32)).mean((0, 2, 3)) + 1) * 127.5
     wanted = [10 + 5 * int((start + number / 8) * 24 + 0.03) for number in range(9)]
