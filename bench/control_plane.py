@@ -36,6 +36,8 @@ from kriptik.store import curves, jobs, people
 from kriptik.store.tables import ContractRow, CurveChunk, EventRow, Generation, Job, Resource, Stream, TrainingPlan
 
 EVENTS_PER_POST = 3
+WARM_S = 20
+"""A server that has just started reads its catalogue beside answering; until then answers take seconds under this load."""
 PRICE = Decimal("0.5")
 
 
@@ -189,7 +191,7 @@ async def load(port, person, runs, seconds):
     tally = {"latency": [], "post": [], "wrong": [], "refused": []}
     wanted = seconds * EVENTS_PER_POST
     watching = [asyncio.create_task(watcher(port, job_id, person, wanted, tally)) for job_id, _token in runs]
-    await asyncio.sleep(2)
+    await asyncio.sleep(WARM_S)
     await asyncio.gather(*(worker(port, job_id, token, n, len(runs), seconds, tally) for n, (job_id, token) in enumerate(runs)))
     _done, late = await asyncio.wait(watching, timeout=30)
     for task in late:
@@ -296,6 +298,7 @@ def chart(home, count):
     try:
         found = {"points": count, "chunks": chunks, "packing_s": round(packing, 1),
                  "database_mb": round(sum(f.stat().st_size for f in home.glob("kriptik.db*")) / 1e6)}  # fmt: skip
+        time.sleep(WARM_S)
         headers = {"Authorization": f"Bearer {(home / 'token').read_text()}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=60) as http:
             for name, query in (("whole", ""), ("zoomed", f"?fromStep={count // 2}&toStep={count // 2 + count // 10}")):

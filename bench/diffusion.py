@@ -1,11 +1,14 @@
-"""A small diffusion model on real pictures, then one subject by LoRA, DreamBooth and textual inversion of that very checkpoint.
+"""A small diffusion model on real pictures, then one subject by LoRA, DreamBooth and textual inversion of that very checkpoint,
+and experts made of its feed-forward layers.
 
 `python bench/diffusion.py --out build/diffusion`. Pictures: scikit-learn's 1,797 handwritten digits, captioned by name. The base
 (UNet of about a million weights, VAE, CLIP of two layers) is made here and taught by the product's own loop in full; the subject is
 a digit mirrored and in negative, which no caption of the base names. This shows mechanism, not quality: 32 pixels, ten classes.
 
 Measured beside the loss: similarity of generated pictures to held-out pictures of the subject and of each class (cosine of centred
-pixels, mean over pairs), for the subject's prompt and for the class's own prompt, so that what is forgotten shows.
+pixels, mean over pairs), for the subject's prompt and for the class's own prompt, so that what is forgotten shows. Of experts: the
+held-out loss at fixed noise on the base's own rows, beside the dense model's after as many further updates, and each expert's share
+of the tokens at low and at high noise.
 """
 
 import argparse
@@ -30,6 +33,11 @@ METHODS = {
     },
     "textual_inversion": {"adaptation": "textual_inversion", "learning_rate": 2e-2, "objective": {}},
 }
+EXPERTS = {
+    "dense_further": {"adaptation": "full", "learning_rate": 3e-4},
+    "experts": {"adaptation": "moe", "learning_rate": 1e-3, "options": {"experts": 4, "top_k": 2}},
+}
+"""The same rows and as many updates more, dense and as experts."""
 
 
 def pictures(folder: Path) -> None:
@@ -101,7 +109,7 @@ def untaught(folder: Path, out: Path, steps: int) -> None:
 
 
 def job_in(folder: Path, run: Path, base: Path, rows: str, *, adaptation: str, objective: dict[str, Any], **settings: Any) -> Any:
-    """One stage by the product's own loop."""
+    """One stage by the product's own loop; `options` are the adaptation's."""
     from kriptik.spec.catalogue import Point
     from kriptik.spec.job import DataRef, LoraSettings, ModelRef, Stage, StageSettings, TrainJob
 
@@ -110,7 +118,7 @@ def job_in(folder: Path, run: Path, base: Path, rows: str, *, adaptation: str, o
         index=0, name=rows, method=adaptation, point=Point(adaptation=adaptation, objective="denoise", strategy="single"),
         settings=StageSettings(
             packing=False, lora=LoraSettings(rank=16, alpha=16), objective=told, checkpoint_every_s=1e6, schedule="constant",
-            max_seq_len=20, **settings,
+            max_seq_len=20, adaptation=settings.pop("options", {}), **settings,
         ),
     )
     paths = {"train_path": str(folder / f"{rows}.jsonl"), "eval_path": str(folder / f"{rows}-held.jsonl")}
@@ -156,12 +164,35 @@ def _numbers(picture: Any) -> torch.Tensor:
     return flat.view(picture.height, picture.width, 3).permute(2, 0, 1) / 127.5 - 1
 
 
+def grown(out: Path, base: Path, steps: int) -> dict[str, Any]:
+    """What more updates on the base's own rows give, dense and as experts."""
+    from kriptik.engine.train import train
+    from kriptik.spec.events import Desired
+
+    figures: dict[str, Any] = {}
+    for name, how in EXPERTS.items():
+        began, said = time.process_time(), list[Any]()
+        job = job_in(out, out / name, base, "base", max_steps=steps, micro_batch=32, objective={"caption_dropout": 0.1}, **how)
+        train(job, said.append, lambda: Desired(version=1))
+        told = [body.custom for body in said if body.type == "metrics"]
+        last = told[len(told) // 2 :]
+        kept = [key for key in last[-1] if key.startswith(("expert_", "balance"))]
+        use = {key: round(sum(one[key] for one in last) / len(last), 3) for key in kept}
+        figures[name] = {
+            "cpu_seconds": round(time.process_time() - began),
+            "held_out_loss": [round(said[-1].eval_before.loss, 5), round(said[-1].eval_after.loss, 5)], **use,
+        }  # fmt: skip
+        print(json.dumps({name: figures[name]}), flush=True)
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/diffusion"))
     parser.add_argument("--vae-steps", type=int, default=400)
     parser.add_argument("--base-steps", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--expert-steps", type=int, default=300)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     import diffusers
@@ -211,6 +242,7 @@ def main() -> None:
             ],
         }
         print(json.dumps({name: figures[name]}), flush=True)
+    figures |= grown(out, base, asked.expert_steps)
     sheet(rows, out / "sheet.png")
     (out / "diffusion.json").write_text(json.dumps(figures, indent=1))
 

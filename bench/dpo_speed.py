@@ -18,13 +18,13 @@ PAIRS = 8
 RANK, ALPHA, RATE, LONGEST = 16, 32, 5e-5, 512
 
 
-def job(folder: Path, steps: int) -> Any:
+def job(folder: Path, steps: int, seed: int = 0) -> Any:
     """The run as KripTik's planner would hand it to a worker."""
     from kriptik.spec.job import LoraSettings
 
     lora = LoraSettings(rank=RANK, alpha=ALPHA, targets="all-linear")
     sizes = {"max_steps": steps, "micro_batch": PAIRS, "max_seq_len": LONGEST, "packing": False}
-    return job_of(folder, "dpo", "dpo", learning_rate=RATE, lora=lora, **sizes)
+    return job_of(folder, "dpo", "dpo", learning_rate=RATE, lora=lora, **sizes).model_copy(update={"seed": seed})
 
 
 def prepared(folder: Path) -> None:
@@ -47,7 +47,7 @@ def prepared(folder: Path) -> None:
 def ours(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """The product's own loop; only as many pairs as are used, so that no more references are scored."""
     cut(folder, asked.steps)
-    figures, losses = trained(job(folder, asked.steps))
+    figures, losses = trained(job(folder, asked.steps, asked.seed))
     return {**figures, "peak_gb": peak_gb(), **losses}
 
 
@@ -80,7 +80,7 @@ def trl(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         output_dir=str(folder / "trl"), max_steps=asked.steps, per_device_train_batch_size=PAIRS, gradient_accumulation_steps=1,
         learning_rate=RATE, lr_scheduler_type="cosine", warmup_steps=1, max_length=LONGEST, precompute_ref_log_probs=True,
         bf16=False, fp16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", logging_strategy="no", use_cpu=True,
-        disable_tqdm=True, weight_decay=0.0, seed=0,
+        disable_tqdm=True, weight_decay=0.0, seed=asked.seed,
     )  # fmt: skip
     trainer = Counted(
         model=AutoModelForCausalLM.from_pretrained(base, dtype="float32"),

@@ -42,7 +42,7 @@ ours_to_set = {
     "lora_rank": wanted["rank"], "lora_alpha": wanted["alpha"], "template": "smollm2", "dataset": "rows",
     "dataset_dir": str(folder), "learning_rate": wanted["rate"], "max_steps": wanted["steps"], "output_dir": str(folder / "lf"),
     "overwrite_output_dir": True, "overwrite_cache": True, "logging_steps": 10_000, "save_strategy": "no", "report_to": "none",
-    "use_cpu": True, "seed": 0, "preprocessing_num_workers": 1, "trust_remote_code": False,
+    "use_cpu": True, "seed": wanted["seed"], "preprocessing_num_workers": 1, "trust_remote_code": False,
 }
 fastest = {
     "lora_dropout": 0.0, "cutoff_len": wanted["sequence"], "packing": True, "neat_packing": True,

@@ -31,17 +31,19 @@ def take_turns(
 ) -> int:
     """The command line of a bench: every side `rounds` times in turn, medians and ratios to the first. Returns the exit code.
 
-    `usual` are the sides that run unless others are asked for; all, if None.
+    A round's number is the seed of all its sides: which rows come when moves a loss by more than tools differ. `usual` are the
+    sides that run unless others are asked for; all, if None.
     """
     import tempfile
 
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--steps", type=int, default=steps, help="updates per run, the first two untimed")
     parser.add_argument("--rounds", type=int, default=2, help="runs per side")
-    parser.add_argument("--held-out", type=int, default=40, help="rows of the held-out figure; 0 leaves it out")
+    parser.add_argument("--held-out", type=int, default=100, help="rows of the held-out figure; 0 leaves it out")
     parser.add_argument("--sides", default=",".join(usual or sides), help="which of " + ", ".join(sides))
     parser.add_argument("--force", action="store_true", help="run although the machine is busy; the figures are then worthless")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--side", choices=sorted(sides), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -55,7 +57,8 @@ def take_turns(
     names = asked.sides.split(",")
     with tempfile.TemporaryDirectory(prefix="kriptik-bench-") as folder:
         prepare(Path(folder))
-        runs = [(side, _run(file, side, Path(folder), asked)) for _ in range(asked.rounds) for side in names]
+        seeds = range(asked.seed, asked.seed + asked.rounds)
+        runs = [(side, _run(file, side, Path(folder), asked, seed)) for seed in seeds for side in names]
     _report(runs, names, asked)
     return 0
 
@@ -73,10 +76,10 @@ def used_in(seconds: float) -> float:
     return (used() - before) / seconds / (os.cpu_count() or 1)
 
 
-def _run(file: str, side: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def _run(file: str, side: str, folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One side in its own process, with the threads of all cores."""
     command = [sys.executable, file, "--side", side, "--folder", str(folder)]
-    command += ["--steps", str(asked.steps), "--held-out", str(asked.held_out)]
+    command += ["--steps", str(asked.steps), "--held-out", str(asked.held_out), "--seed", str(seed)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     began, machine, mine = time.monotonic(), used(), _children()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -99,6 +102,11 @@ def _children() -> float:
 
 def _report(runs: list[tuple[str, dict[str, Any]]], names: list[str], asked: argparse.Namespace) -> None:
     median = {side: statistics.median(one["rate"] for name, one in runs if name == side) for side in names}
+    for side in names:
+        losses = [one["loss"] for name, one in runs if name == side and "loss" in one]
+        if losses:
+            told = ", ".join(f"{loss:.3f}" for loss in losses)
+            print(f"{side}: held-out loss {statistics.fmean(losses):.3f} on average ({told})")
     first = names[0]
     for other in names[1:]:
         print(f"{first} {median[first]:.1f} against {other} {median[other]:.1f}: {median[first] / median[other]:.2f} x")

@@ -3,12 +3,12 @@
 SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, packing, no gradient checkpointing, which is the
 fastest each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names
 end in `-fp32` train in fp32 without autocast. Each run is a process of its own, in turn; figures are ratios of medians of real
-(not padding) tokens per second. Held-out loss after the same updates shows that all learn. TRL packs by its strategy 'wrapped':
-its default, 'bfd', lays a batch out as one long row, which without flash attention halved its speed here. LLaMA-Factory packs by
-`neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without it, that side is left out. The sides
-`trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool what it would choose by itself:
-precision, checkpointing, packing, rows per update; `kriptik-small` makes updates of as many real tokens as theirs come to, so
-that after as many updates all have seen as much.
+(not padding) tokens per second. Held-out loss after the same updates shows that all learn; each round has a seed of its own.
+TRL packs by its strategy 'wrapped': its default, 'bfd', lays a batch out as one long row, which without flash attention halved
+its speed here. LLaMA-Factory packs by `neat_packing` and runs in an environment of its own, which `bench/peers.sh` makes; without
+it, that side is left out. The sides `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool
+what it would choose by itself: precision, checkpointing, packing, rows per update; `kriptik-small` makes updates of as many real
+tokens as theirs come to, so that after as many updates all have seen as much.
 """
 
 import argparse
@@ -34,7 +34,7 @@ RANK, ALPHA, RATE = 16, 32, 1e-3
 PEER = Path(__file__).resolve().parent.parent / "build" / "peers" / "llamafactory" / "bin" / "python"
 
 
-def job(folder: Path, steps: int, half: bool = False, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES)) -> Any:
+def job(folder: Path, steps: int, half: bool = False, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES), seed: int = 0) -> Any:
     """The run as KripTik's planner would hand it to a worker, in bf16 if `half`; `sizes`: tokens of a sequence, sequences."""
     from kriptik.spec.job import LoraSettings
 
@@ -42,7 +42,7 @@ def job(folder: Path, steps: int, half: bool = False, sizes: tuple[int, int] = (
         folder, "lora", "causal_lm", max_steps=steps, micro_batch=sizes[1], learning_rate=RATE, max_seq_len=sizes[0], packing=True,
         lora=LoraSettings(rank=RANK, alpha=ALPHA, targets="all-linear"),
     )
-    return found.model_copy(update={"precision": "bf16" if half else "fp32"})
+    return found.model_copy(update={"precision": "bf16" if half else "fp32", "seed": seed})
 
 
 def prepared(folder: Path) -> None:
@@ -57,7 +57,7 @@ def prepared(folder: Path) -> None:
 
 def ours(folder: Path, asked: argparse.Namespace, half: bool, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES)) -> dict[str, Any]:
     """The product's own loop, through the call a worker makes."""
-    figures, _ = trained(job(folder, asked.steps, half, sizes))
+    figures, _ = trained(job(folder, asked.steps, half, sizes, asked.seed))
     peak = peak_gb()
     found = loss(folder / "run" / "result" / "adapter", folder, asked.held_out)
     shutil.rmtree(folder / "run")
@@ -95,7 +95,7 @@ def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any]) -> di
 
     config = SFTConfig(
         output_dir=str(folder / "trl"), max_steps=asked.steps, learning_rate=RATE, report_to=[], save_strategy="no",
-        logging_strategy="no", use_cpu=True, disable_tqdm=True, seed=0, **settings,
+        logging_strategy="no", use_cpu=True, disable_tqdm=True, seed=asked.seed, **settings,
     )  # fmt: skip
     trainer = Counted(
         model=AutoModelForCausalLM.from_pretrained(base, dtype="float32"),
@@ -112,7 +112,8 @@ def trl(folder: Path, asked: argparse.Namespace, settings: dict[str, Any]) -> di
 def llamafactory(folder: Path, asked: argparse.Namespace, settings: str) -> dict[str, Any]:
     """LLaMA-Factory's own entry, in its own environment; `settings`: fp32, bf16 (both at its fastest) or defaults."""
     script = Path(__file__).with_name("llamafactory_side.py")
-    wanted = {"steps": asked.steps, "sequence": SEQUENCE, "sequences": SEQUENCES, "rank": RANK, "alpha": ALPHA, "rate": RATE}
+    wanted = {"steps": asked.steps, "sequence": SEQUENCE, "sequences": SEQUENCES, "rank": RANK, "alpha": ALPHA, "rate": RATE,
+              "seed": asked.seed}  # fmt: skip
     command = [str(PEER), str(script), str(base_folder(folder)), str(folder), json.dumps(wanted), settings]
     done = subprocess.run(command, env={**os.environ, "DISABLE_VERSION_CHECK": "1"}, capture_output=True, text=True)
     if done.returncode:

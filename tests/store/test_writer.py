@@ -75,10 +75,12 @@ def test_what_gathers_is_committed_together_and_a_bad_one_alone_is_undone(db):
 
 
 def test_a_commit_that_fails_is_heard_by_all_and_the_next_succeeds(db, monkeypatch):
-    writer, plain = Writer(db), db.write
+    writer, plain, tried = Writer(db), db.write, []
 
     def failing():
-        monkeypatch.setattr(db, "write", plain)
+        tried.append(1)
+        if len(tried) == 2:  # together, then apart
+            monkeypatch.setattr(db, "write", plain)
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(db, "write", failing)

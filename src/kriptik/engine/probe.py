@@ -35,6 +35,8 @@ LEAST_S = 15.0
 SHARE = 0.05
 """The whole test, from the start of its process, takes the larger of 15 s and 5 % of the estimated training, unless loading, two
 updates on the longest rows, and a little of the rest take longer: without those it would not be a test."""
+LEAVING_S = 1.0
+"""Of that, for the end: what was written is removed, the result is told, Python ends."""
 CUTS, UPDATES = 0.5, 0.75
 """Parts of what is left of that time once the model is loaded, in which other cuts, and further updates, must end. The rest is for
 held-out rows, a prompt and a checkpoint."""
@@ -159,7 +161,7 @@ class _Bench:
 
     def _allowed(self, first: Timed, mean_tokens: float) -> float:
         """Seconds that the whole test may take, by the first update's speed."""
-        return max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * mean_tokens * sum(self.run.totals))
+        return max(LEAST_S, SHARE * first.seconds / max(1, first.tokens) * mean_tokens * sum(self.run.totals)) - LEAVING_S
 
     def _time_for(self, seconds: float) -> bool:
         """Whether what takes so long would end in time."""

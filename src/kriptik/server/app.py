@@ -46,9 +46,9 @@ def create_app(
     app.state.sign_in_url = lambda: access.sign_in_url(core)
     app.state.last_request = time.monotonic()
     problems.install(app)
+    app.include_router(worker.router)  # first: what is asked most often is looked for first
     for router in ROUTERS:
         app.include_router(router, prefix=API)
-    app.include_router(worker.router)
     app.include_router(worker_files.router)
     app.include_router(access.pages)
     pages.add(app)

@@ -23,14 +23,14 @@ class Person:
     id: str
 
 
-def get_core(request: Request) -> Core:
-    """The shared parts of this app."""
+async def get_core(request: Request) -> Core:
+    """The shared parts of this app. A coroutine, since plain functions are called in another thread, at every request."""
     return request.app.state.core
 
 
 def get_person(request: Request) -> Person:
     """The signed-in user; 401 if nobody, 403 if a browser request lacks its CSRF header."""
-    return _identify(get_core(request), request)
+    return _identify(request.app.state.core, request)
 
 
 CoreDep = Annotated[Core, Depends(get_core)]

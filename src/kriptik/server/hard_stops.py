@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
 from kriptik.store import ledger
-from kriptik.store.tables import Job
 
-FRESH = timedelta(seconds=5)
+FRESH = timedelta(seconds=15)
 MOST = 10_000
 
 
@@ -22,12 +21,12 @@ class HardStops:
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, Decimal], tuple[datetime, datetime | None]] = {}
 
-    def of(self, session: Session, job: Job, now: datetime) -> float | None:
+    def of(self, session: Session, job_id: str, generation: int, cap: Decimal, now: datetime) -> float | None:
         """Seconds that the rest of the budget buys; None at price 0."""
-        key = (job.id, job.generation, job.max_budget)
+        key = (job_id, generation, cap)
         asked, until = self._known.get(key, (None, None))
         if asked is None or not asked <= now < asked + FRESH:
-            seconds = self._ask(session, job, now)
+            seconds = self._ask(session, job_id, cap, now)
             until = None if seconds is None else now + timedelta(seconds=seconds)
             if len(self._known) >= MOST:
                 self._known.clear()
@@ -35,6 +34,6 @@ class HardStops:
         return None if until is None else max(0.0, (until - now).total_seconds())
 
     @staticmethod
-    def _ask(session: Session, job: Job, now: datetime) -> float | None:
-        rate = ledger.rate(session, job.id)
-        return budget.hard_stop_in_s(job.max_budget, ledger.spend(session, job.id, now), rate) if rate > 0 else None
+    def _ask(session: Session, job_id: str, cap: Decimal, now: datetime) -> float | None:
+        rate = ledger.rate(session, job_id)
+        return budget.hard_stop_in_s(cap, ledger.spend(session, job_id, now), rate) if rate > 0 else None

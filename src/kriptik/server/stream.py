@@ -1,14 +1,18 @@
 """Server-sent events with resume: replay from a cursor, then live. Messages are unnamed, so that `onmessage` gets them all.
 
-Nothing is buffered per client: each reads pages by its own cursor and is woken by the bus, so a slow client only falls behind.
+Each client reads pages by its own cursor and is woken by the bus, which brings along what was just committed: a client that is up
+to date needs no page. A slow one only falls behind.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.sse import ServerSentEvent
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from kriptik.server.bus import Waiter
 from kriptik.server.core import Core
 from kriptik.spec.base import Noun
 from kriptik.spec.budget import FreezeState
@@ -37,6 +41,9 @@ from kriptik.store.tables import Job
 PAGE = 200
 POLL_S = 2.0
 """Even without a wake-up the database is read this often: another process may have written."""
+
+ALIVE_S = 15.0
+"""After so long without a message a comment is sent, which browsers pass over."""
 
 _FIELDS: dict[type[Noun], str] = {
     Metrics: "metrics",
@@ -79,46 +86,69 @@ def page(core: Core, stream_id: str, after: int, types: Sequence[str] | None, li
     return [message(event, job) for event in found]
 
 
-async def follow(
-    core: Core, request: Request, stream_id: str, after: int, types: Sequence[str] | None = None
-) -> AsyncIterator[ServerSentEvent]:
+async def follow(core: Core, stream_id: str, after: int, types: Sequence[str] | None = None) -> AsyncIterator[bytes]:
     """Messages after an id, for as long as the client stays."""
 
     def read() -> list[tuple[str, Noun]]:
         return [(str(m.id), m) for m in page(core, stream_id, cursor[0], types)]
 
+    def told(waiter: Waiter) -> list[tuple[str, Noun]] | None:
+        """Only some types: what is left out would look like a gap. A new state: its message needs the run's row."""
+        found = waiter.fresh(cursor[0])
+        if types is not None or found is None or any(isinstance(event.body, StateChanged) for event in found):
+            return None
+        return [(str(event.id), message(event, None)) for event in found]
+
     cursor = [after]
-    async for event_id, noun in _pages(core, request, stream_id, read, PAGE):
-        cursor[0] = int(event_id)
-        yield sse(event_id, noun)
+    async for found in _pages(core, stream_id, read, PAGE, told):
+        if found:
+            cursor[0] = int(found[-1][0])
+        yield _text(found)
+
+
+async def follow_pages(core: Core, topic: str, read: Callable[[], list[tuple[str, Noun]]]) -> AsyncIterator[bytes]:
+    """As `follow`, for anything that `read` returns as (id, noun) beyond its own cursor."""
+    async for found in _pages(core, topic, read):
+        yield _text(found)
+
+
+class EventStream(StreamingResponse):
+    """What `follow` gives, until the client goes. A page goes out in one piece; FastAPI's own takes several tasks per message."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, pages: AsyncIterator[bytes], status_code: int = 200) -> None:
+        super().__init__(pages, status_code, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
 
 async def _pages(
-    core: Core, request: Request, topic: str, read: Callable[[], list[tuple[str, Noun]]], whole: int = 1
-) -> AsyncIterator[tuple[str, Noun]]:
-    """`whole`: a page with fewer was the last one."""
+    core: Core,
+    topic: str,
+    read: Callable[[], list[tuple[str, Noun]]],
+    whole: int = 1,
+    told: Callable[[Waiter], list[tuple[str, Noun]] | None] = lambda _waiter: None,
+) -> AsyncIterator[list[tuple[str, Noun]]]:
+    """What came, and now and then nothing, so that nobody takes the connection for dead.
+
+    `whole`: a page with fewer was the last one. `told`: what need not be read, if that is known to be all.
+    """
+    said_at = 0.0
     with core.bus.listen(topic) as waiter:
         while not core.bus.closed:
-            found = await run_in_threadpool(read)
-            for item in found:
-                yield item
-            if len(found) < whole:  # what came meanwhile has set the waiter, so nothing is slept through
+            known = told(waiter)
+            found = await run_in_threadpool(read) if known is None else known
+            now = time.monotonic()
+            if found or now > said_at + ALIVE_S:
+                said_at = now
+                yield found
+            if known is not None or len(found) < whole:  # what came meanwhile has set the waiter, so nothing is slept through
                 await waiter.wait(POLL_S)
-            if await request.is_disconnected():
-                return
 
 
-async def follow_pages(
-    core: Core, request: Request, topic: str, read: Callable[[], list[tuple[str, Noun]]]
-) -> AsyncIterator[ServerSentEvent]:
-    """As `follow`, for anything that `read` returns as (id, noun) beyond its own cursor."""
-    async for event_id, noun in _pages(core, request, topic, read):
-        yield sse(event_id, noun)
-
-
-def sse(event_id: str, noun: Noun) -> ServerSentEvent:
-    """One unnamed message."""
-    return ServerSentEvent(id=event_id, raw_data=noun.model_dump_json(by_alias=True, exclude_unset=True))
+def _text(found: Sequence[tuple[str, Noun]]) -> bytes:
+    """Unnamed messages as they go over the line; a comment for none."""
+    made = [format_sse_event(data_str=noun.model_dump_json(by_alias=True, exclude_unset=True), id=name) for name, noun in found]
+    return b"".join(made) or KEEPALIVE_COMMENT
 
 
 def cursor_of(request: Request, after: int) -> int:

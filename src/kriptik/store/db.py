@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_MS = 15_000
+READERS = 40
+"""Connections that are kept: as many as the server has threads for requests; opening one costs more than most reads."""
 
 
 class Database:
@@ -66,7 +68,7 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_size=10, max_overflow=20)
+    engine = create_engine(url, pool_size=READERS, max_overflow=20)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, inspect, select, update
 from sqlalchemy.orm import Session
 
 from kriptik.spec.events import Event, EventBody, StoredEvent
@@ -14,6 +14,12 @@ from kriptik.store.tables import EventRow, Generation, Stream
 
 SERVER_GENERATION = 0
 _BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)
+_EVENTS, _STREAMS = inspect(EventRow).local_table, inspect(Stream).local_table
+"""Written to as tables: the session keeps no objects of them, and a run that posts every second needs no more."""
+_LAST = _STREAMS.c.last_event_id
+_RESERVE = (
+    update(_STREAMS).where(_STREAMS.c.id == bindparam("stream")).values(last_event_id=_LAST + bindparam("count")).returning(_LAST)
+)
 
 
 @dataclass(frozen=True)
@@ -26,30 +32,35 @@ class Taken:
 
 def take(session: Session, generation: Generation, events: Sequence[Event]) -> Taken:
     """Stores what continues the generation without a gap; repeats are skipped, what lies past a gap is left to a resend."""
-    stream_id = generation.stream_id
-    expected = generation.ack_seq + 1
+    taken = append(session, generation.stream_id, generation.number, generation.ack_seq, events)
+    generation.ack_seq = taken.ack_seq
+    return taken
+
+
+def append(session: Session, stream_id: str, number: int, ack_seq: int, events: Sequence[Event]) -> Taken:
+    """As `take`, of a generation whose events are stored up to `ack_seq`, which the caller then moves."""
+    expected = ack_seq + 1
     fitting: list[Event] = []
     for event in sorted(events, key=lambda e: e.seq):
         if event.seq == expected:
             fitting.append(event)
             expected += 1
+    if not fitting:
+        return Taken(ack_seq, [])
     first = _reserve_ids(session, stream_id, len(fitting))
     fresh = [
-        StoredEvent(id=first + n, job_id=stream_id, generation=generation.number, seq=e.seq, at=e.at, body=e.body)
+        StoredEvent(id=first + n, job_id=stream_id, generation=number, seq=e.seq, at=e.at, body=e.body)
         for n, e in enumerate(fitting)
     ]
-    if fresh:
-        session.execute(insert(EventRow), [_values(event) for event in fresh])
-    generation.ack_seq = expected - 1
-    session.flush()
-    return Taken(generation.ack_seq, fresh)
+    session.execute(insert(_EVENTS), [_values(event) for event in fresh])
+    return Taken(expected - 1, fresh)
 
 
 def say(session: Session, stream_id: str, body: EventBody, at: datetime) -> StoredEvent:
     """Adds an event of the server's own."""
     event_id = _reserve_ids(session, stream_id, 1)
     event = StoredEvent(id=event_id, job_id=stream_id, generation=SERVER_GENERATION, seq=event_id, at=at, body=body)
-    session.execute(insert(EventRow), [_values(event)])
+    session.execute(insert(_EVENTS), [_values(event)])
     return event
 
 
@@ -98,9 +109,7 @@ def stored(row: EventRow) -> StoredEvent:
 
 def _reserve_ids(session: Session, stream_id: str, count: int) -> int:
     """First of `count` new ids; the UPDATE locks the stream's row until the end of the transaction."""
-    statement = update(Stream).where(Stream.id == stream_id).values(last_event_id=Stream.last_event_id + count)
-    last = session.execute(statement.returning(Stream.last_event_id)).scalar_one()
-    return last - count + 1
+    return session.execute(_RESERVE, {"stream": stream_id, "count": count}).scalar_one() - count + 1
 
 
 def _values(event: StoredEvent) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Many small changes, one transaction: what arrives while the disk is busy with the last commit goes into the next one together.
 
-Each change is undone by itself where it raises (a savepoint), and its caller hears of it; a commit that fails is heard by all.
-Nobody is answered before what he changed is on the disk.
+Where one raises, all are undone and made again, each under a savepoint, so that the bad one is undone by itself and its caller
+hears of it; a commit that fails is heard by all. So a change may run twice, and may touch nothing but its session. Nobody is
+answered before what he changed is on the disk.
 """
 
 import asyncio
@@ -97,7 +98,16 @@ class Writer:
     def _write(self, items: list[_Item]) -> None:
         with _Told(items), self._db.write() as session:
             for item in items:
-                with _Told([item]), session.begin_nested():
-                    item.result = item.change(session)
+                item.result = item.change(session)
+        if any(item.error is not None for item in items):
+            self._write_apart(items)
         for item in items:
             item.answer()
+
+    def _write_apart(self, items: list[_Item]) -> None:
+        for item in items:
+            item.error = None
+        with _Told(items), self._db.write() as session:
+            for item in items:
+                with _Told([item]), session.begin_nested():
+                    item.result = item.change(session)

@@ -1,10 +1,8 @@
 """What a run has said so far, and what it says now: logs, curves, checkpoints, samples, events, streams."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from kriptik.server import downsample, stream
 from kriptik.server.auth import CoreDep, PersonDep
@@ -160,15 +158,13 @@ OwnedJob = Annotated[str, Depends(owned_job)]
 After = Annotated[int, Query(ge=0)]
 
 
-@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse)
-async def stream_job(core: CoreDep, request: Request, job: OwnedJob, after: After = 0) -> AsyncIterator[ServerSentEvent]:
+@router.get("/jobs/{job_id}/stream", response_class=stream.EventStream)
+async def stream_job(core: CoreDep, request: Request, job: OwnedJob, after: After = 0) -> stream.EventStream:
     """Everything a run says, from `after` or Last-Event-ID on. Data: StreamMessage."""
-    async for item in stream.follow(core, request, job, stream.cursor_of(request, after)):
-        yield item
+    return stream.EventStream(stream.follow(core, job, stream.cursor_of(request, after)))
 
 
-@router.get("/jobs/{job_id}/setup/stream", response_class=EventSourceResponse)
-async def stream_setup(core: CoreDep, request: Request, job: OwnedJob, after: After = 0) -> AsyncIterator[ServerSentEvent]:
+@router.get("/jobs/{job_id}/setup/stream", response_class=stream.EventStream)
+async def stream_setup(core: CoreDep, request: Request, job: OwnedJob, after: After = 0) -> stream.EventStream:
     """Set-up progress only. Data: StreamMessage."""
-    async for item in stream.follow(core, request, job, stream.cursor_of(request, after), SETUP_TYPES):
-        yield item
+    return stream.EventStream(stream.follow(core, job, stream.cursor_of(request, after), SETUP_TYPES))

@@ -1,10 +1,8 @@
 """In-app notices and what a person wants to be told."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from kriptik.server import stream
 from kriptik.server.auth import CoreDep, PersonDep
@@ -49,10 +47,10 @@ def read_notifications(core: CoreDep, person: PersonDep, body: ReadRequest) -> N
     return list_notifications(core, person)
 
 
-@router.get("/stream", response_class=EventSourceResponse)
+@router.get("/stream", response_class=stream.EventStream)
 async def stream_notifications(
     core: CoreDep, person: PersonDep, request: Request, after: str | None = None
-) -> AsyncIterator[ServerSentEvent]:
+) -> stream.EventStream:
     """Your notices as they are made, from `after` or Last-Event-ID (a notice id) on; without either, from now on."""
     cursor = [request.headers.get("last-event-id") or after or new_id()]
 
@@ -63,8 +61,7 @@ async def stream_notifications(
             cursor[0] = found[-1].id
         return [(notice.id, notice) for notice in found]
 
-    async for item in stream.follow_pages(core, request, f"user:{person.id}", read):
-        yield item
+    return stream.EventStream(stream.follow_pages(core, f"user:{person.id}", read))
 
 
 @router.get("/preferences")

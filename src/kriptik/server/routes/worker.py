@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from kriptik.server.auth import CoreDep
 from kriptik.server.core import Core
 from kriptik.server.problems import checked
-from kriptik.server.runs import spool
+from kriptik.server.runs import hot, spool
 from kriptik.spec.errors import BadInputError, KriptikError
-from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending
+from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending, StoredEvent
 from kriptik.store import jobs, people, trials
 from kriptik.store.tables import Generation, Job
 
@@ -56,15 +56,21 @@ async def post_events(core: CoreDep, request: Request, job_id: str, generation: 
         await run_in_threadpool(worker_generation, core, request, job_id, generation)  # a stranger's body is not even unpacked
     batch = checked(EventBatch, _unpacked(await request.body(), request.headers.get("content-encoding", "")))
 
-    def store(session: Session) -> Lease:
-        _run = session.get(Job, job_id)  # held here, so that it is read once: sessions remember what somebody holds
+    plain = hot.plain(batch.events)
+
+    def store(session: Session) -> tuple[Lease, list[StoredEvent]]:
+        if plain and (taken := hot.take(session, core, job_id, generation, token, batch.events)) is not None:
+            return taken
+        _run = session.get(Job, job_id)  # held, so that it is read once: sessions forget what nobody holds
         row = _known(session, job_id, generation, token)
         spool.take(session, core, row, batch.events)
-        return _contact(session, core, row)
+        return _contact(session, core, row), []
 
-    lease = await core.writer.do(store)
-    if batch.events:
-        core.bus.wake(job_id)
+    lease, fresh = await core.writer.do(store)
+    if fresh:
+        core.bus.tell(job_id, fresh)
+    elif batch.events:
+        core.bus.wake(job_id)  # the server may have said something of its own
     return lease
 
 
@@ -74,7 +80,7 @@ async def get_desired(
 ) -> Lease:
     """What is wanted; with `wait`, holds until that is newer than `since`, so a freeze arrives at once."""
     end = time.monotonic() + wait
-    with core.bus.listen(job_id) as waiter:
+    with core.bus.listen(job_id, told=False) as waiter:
         lease = await _lease(core, job_id, number)
         while lease.desired.version <= since and (remaining := end - time.monotonic()) > 0 and not core.bus.closed:
             await waiter.wait(min(POLL_S, remaining))
@@ -116,7 +122,7 @@ def _contact(session: Session, core: Core, generation: Generation) -> Lease:
     job = session.get(Job, generation.stream_id)
     hard_stop, requests = None, []
     if job is not None:
-        hard_stop = core.hard_stops.of(session, job, now)
+        hard_stop = core.hard_stops.of(session, job.id, job.generation, job.max_budget, now)
     elif generation.kind == "serve":
         calls = trials.waiting(session, generation.stream_id)
         requests = [Pending(request_id=call.id, request=call.request) for call in calls]
