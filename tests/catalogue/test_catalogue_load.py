@@ -9,7 +9,7 @@ import pytest
 
 from kriptik.catalogue.advice import lies_in, read_advice, speaks
 from kriptik.catalogue.load import FOLDER, correction, find_gpu, find_model, load_catalogue, price_of, read_catalogue
-from kriptik.catalogue.points import fill_points, ordered_methods, stage_defaults
+from kriptik.catalogue.points import fill_points, ordered_methods, stage_defaults, way_of
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.job import StageSettings
 
@@ -135,6 +135,14 @@ def test_open_axes_are_filled_by_the_capability():
     musicgen = catalogue.models["facebook/musicgen-large"]
     assert fill_points(catalogue.methods["lora"], music, model=musicgen)[0].objective == "codec_lm"
     assert fill_points(dpo, music, model=musicgen)[0].objective == "dpo", "codec tokens take plain dpo"
+    stable = catalogue.models["stabilityai/stable-audio-open-1.0"]
+    assert fill_points(catalogue.methods["lora"], music, model=stable)[0].objective == "denoise"
+    assert fill_points(dpo, music, model=stable)[0].objective == "diffusion_dpo", "noise does not"
+    way = way_of(stable, music.id)
+    assert way and way.id == "sound" and stable.licence.gated and stable.licence.id == "stability-community"
+    assert way_of(musicgen, music.id) is None and way_of(stable, "voice_cloning") is None
+    recipe, other = stage_defaults(dpo, music, way)[0], catalogue.methods["diffusion_dpo"].defaults
+    assert (recipe["objective"]["beta"], recipe["learning_rate"]) == (other["objective"]["beta"], other["learning_rate"])
 
 
 def test_a_hybrid_stage_takes_its_objective_recipe():
@@ -194,6 +202,7 @@ TRAINABLE = {
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
     "video": {"wan", "ltx", "cogvideox", "hunyuan_video"},
     "music": {"musicgen"},
+    "sound": {"stable_audio", "ace_step15"},
     "voice": {"speecht5"},
     "vision_language": {"llava", "llava_next"},
 }
@@ -204,7 +213,8 @@ def test_trainable_families_are_those_the_engine_knows():
     capabilities = load_catalogue().capabilities
     trainable = [m for m in load_catalogue().models.values() if m.trainable_family]
     for model in trainable:
-        (modality,) = {capabilities[name].modality for name in model.capabilities}
+        ways = {name: way_of(model, name) for name in model.capabilities}
+        (modality,) = {way.id if way else capabilities[name].modality for name, way in ways.items()}
         assert model.trainable_family in TRAINABLE[modality], model.id
     assert {"HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"} <= {
         m.id for m in trainable
@@ -332,6 +342,7 @@ def test_currencies():
         ("capabilities.toml", 'gpu = "H100"', 'gpu = "H9"', "music_generation", "gpu"),
         ("data.toml", "min_samples = 1000,", "min_samples = 99999,", "music_generation", "*"),
         ("currencies.toml", "as_of = 2026-09-29", "", "USD", "as_of"),
+        ("ways.toml", '"stable_audio"', '"stable_radio"', "sound", "families"),
         ("pipelines.toml", 'method = "lora"', 'method = "lorra"', "flagship_music", "method"),
         ("prices.toml", '["RTX3090", 0.22]', '["RTX3090", -1]', "runpod-2026-03: RTX3090", "usd_per_hour"),
         ("licences.toml", "[", "[[", "*", "*"),

@@ -17,7 +17,8 @@ FILES = {
         'ADAPTATIONS = {"lora": "kriptik.engine.adaptations.lora:Lora", "full": "kriptik.engine.adaptations.full:Full"}\n'
         'OBJECTIVES: dict = {"causal_lm": "kriptik.engine.objectives.causal_lm:CausalLm"}\n'
         'STRATEGIES = {"single": "kriptik.engine.strategies.single:Single", "fsdp": "kriptik.engine.strategies.fsdp:Fsdp"}\n'
-        'MODALITIES = {"text": "kriptik.engine.modalities.text:Text"}\n'
+        'MODALITIES = {"text": "kriptik.engine.modalities.text:Text", "music": "kriptik.engine.modalities.music:Music", '
+        '"sound": "kriptik.engine.modalities.sound:Sound"}\n'
     ),
     "train.py": "def train(): ...\n",
     "losses.py": "FACTOR = 1\n",
@@ -27,6 +28,9 @@ FILES = {
     "strategies/single.py": "class Single: ...\n",
     "strategies/fsdp.py": "class Fsdp: ...\n",
     "modalities/text.py": "class Text: ...\n",
+    "modalities/music.py": "class Music: ...\n",
+    "modalities/sound.py": "class Sound: ...\n",
+    "objectives/denoise.py": "class Denoise: ...\n",
 }
 LORA = [Point(adaptation="lora", objective="causal_lm", strategy="single")]
 
@@ -133,6 +137,32 @@ def test_written_proofs_are_stable_and_read_back(engine, tmp_path):
     proof.write_proofs([newer], file)
     assert proof.load_proofs(file) == [b, newer], "others stay, the newest wins"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_proof_counts_for_its_own_way_alone(engine, tmp_path):
+    """Music by a model of tokens and by one of noise are proved apart, whatever the method is called."""
+    (engine / "pieces.py").write_text(FILES["pieces.py"].replace(
+        'OBJECTIVES: dict = {', 'OBJECTIVES: dict = {"denoise": "kriptik.engine.objectives.denoise:Denoise", '
+    ))
+    way = load_catalogue().ways["sound"]
+    method, capabilities = load_catalogue().methods["lora"], ["music_generation"]
+    found = proof.current_hash("lora", "music_generation", "single", engine, "sound")
+    made = ProofEntry(
+        method="lora", capability="music_generation", strategy="single", pieces_hash=found, checks={"trains": True},
+        proved_on=date(2026, 11, 25), way="sound",
+    )
+    assert proof._status(method, [made], capabilities, engine, way).status == "trainable"
+    assert proof._status(method, [made], capabilities, engine).status == "planned"
+    assert proof._status(method, [made.model_copy(update={"way": None})], capabilities, engine, way).status == "planned"
+    (engine / "modalities/music.py").write_text("class Music:\n    x = 1\n")
+    assert proof._status(method, [made], capabilities, engine, way).status == "trainable", "its own code is the same"
+    (engine / "modalities/sound.py").write_text("class Sound:\n    x = 1\n")
+    assert proof._status(method, [made], capabilities, engine, way).reason == "Its code has changed since it was proved."
+    file = tmp_path / "proof.json"
+    proof.write_proofs([made, entry(engine)], file)
+    assert proof.load_proofs(file) == sorted([made, entry(engine)], key=lambda one: one.key)
+    assert ["way" in one for one in json.loads(file.read_text())] == [True, False], "kept only where it says something"
+    assert {name for way, name in proof.way_statuses()} == set(load_catalogue().methods)
 
 
 def test_a_broken_proof_file_says_so(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import diffusers
 import tiny
+import tiny_audio
 import tiny_diffusion
 import tiny_encoder
 import tiny_sound
@@ -30,6 +31,7 @@ from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.media.noise_experts import denoisers, joined
+from kriptik.engine.media.sound_families import SOUND_FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.media.video_families import VIDEO_FAMILIES
 from kriptik.engine.text import quantised
@@ -281,6 +283,52 @@ class Music:
                                 decoder_input_ids=codes).logits
 
 
+class Sound:
+    """Stable Audio, unless an adaptation is proved on another family."""
+
+    modality = "sound"
+    precisions = frozenset({None, "fp32"})
+    rows = {"supervised": tiny_sound.tone_rows, "captioned_media": tiny_sound.tone_rows, "preferences": tiny_audio.pair_rows}
+    counts = (12, 3)
+    pairs = (16, 8)
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
+    rates = {"lora": 2e-2, "dora": 2e-2, "moe": 2e-2}
+    told = {"sample_steps": 2, "heard_clips": 2, "heard_seconds": 0.4}
+    changes = {}
+    families = {"dora": "AceStepPipeline"}
+
+    def base(self, folder, adaptation):
+        """Writes the base model."""
+        tiny_audio.tiny_pipeline(folder, self.families.get(adaptation, "StableAudioPipeline"))
+
+    def trained(self, run, job):
+        """A sound by the trained model."""
+        run.bundle.pipeline.transformer = bare(run.bundle.trainee).eval()
+        return self._heard(run.bundle.pipeline)
+
+    def adapter(self, job, folder):
+        """A sound by the library's pipeline with the adapter on its denoiser by PEFT; experts of ours by `attach`."""
+        pipe = tiny_audio.library_pipeline(job.base_model.path)
+        if (folder / "pytorch_lora_weights.safetensors").is_file():
+            pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
+        elif (folder / "adapter_config.json").is_file():
+            PeftModel.from_pretrained(pipe.transformer, folder)
+        elif (folder / moe.CONFIG).is_file():
+            moe.attach(pipe.transformer, folder).eval()
+        else:
+            pipe.transformer = attach(pipe.transformer, folder).eval()
+        return self._heard(pipe)
+
+    def whole(self, job, folder):
+        """A sound by the saved pipeline."""
+        return self._heard(tiny_audio.library_pipeline(folder))
+
+    def _heard(self, pipe):
+        seconds = {SOUND_FAMILIES[type(pipe).__name__].asks: 0.4}
+        made = pipe("a pulsing high tone", num_inference_steps=3, generator=torch.Generator().manual_seed(3), **seconds)
+        return made.audios.float()
+
+
 class Voice:
     """SpeechT5, which has learnt another voice before."""
 
@@ -363,7 +411,7 @@ class Vision:
             return model.eval()(**inputs).logits
 
 
-SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Video, Music, Voice, Vision)}
+SUBJECTS = {one.modality: one() for one in (Text, Embedding, Image, Video, Music, Sound, Voice, Vision)}
 
 
 def _logits(model):

@@ -1,5 +1,6 @@
-"""Conformance: every method of the catalogue whose pieces exist, on every capability of each modality, planned, run, frozen,
-killed, resumed, saved and reloaded on a tiny model. With KRIPTIK_WRITE_PROOF=1 the findings go into the catalogue's `proof.json`.
+"""Conformance: every method of the catalogue whose pieces exist, on every capability of each modality and in each way to make what
+it makes, planned, run, frozen, killed, resumed, saved and reloaded on a tiny model. With KRIPTIK_WRITE_PROOF=1 the findings go into
+the catalogue's `proof.json`.
 """
 
 import importlib.metadata
@@ -46,6 +47,7 @@ PACKAGES = {
     "embedding": ("torch", "transformers", "peft", "sentence-transformers"),
     "image": ("torch", "transformers", "peft", "diffusers"),
     "music": ("torch", "transformers", "peft", "soundfile"),
+    "sound": ("torch", "transformers", "peft", "diffusers", "soundfile"),
     "video": ("torch", "transformers", "peft", "diffusers", "av"),
     "voice": ("torch", "transformers", "peft", "soundfile"),
     "vision_language": ("torch", "transformers", "peft", "pillow"),
@@ -72,17 +74,23 @@ def cases():
     """(method, strategy, modality, points, capabilities): one case per method with the same points everywhere in a modality."""
     catalogue, found = load_catalogue(), {}
     for method in catalogue.methods.values():
-        for capability in catalogue.capabilities.values():
-            subject = SUBJECTS.get(capability.modality)
+        several = [(one, way) for one in catalogue.capabilities.values() for way in ways_of(one)]
+        for capability, way in several:
+            subject = SUBJECTS.get(way.id if way else capability.modality)
             if method.alias_of or subject is None or capability.id not in method.capabilities:
                 continue
             if set(method.data_types) - subject.rows.keys():
                 continue
-            points = fill_points(method, capability, "single")
+            points = fill_points(method, capability, "single", way=way)
             if not method.stages[0].options.get("offload") and all(fits(point, subject) for point in points):
-                key = (method.id, points[0].strategy, capability.modality, str(points))
+                key = (method.id, points[0].strategy, subject.modality, str(points))
                 found.setdefault(key, (method, points, []))[2].append(capability)
     return [(*key[:3], *value) for key, value in sorted(found.items())]
+
+
+def ways_of(capability):
+    """The capability's own way (None), and the others."""
+    return [None, *(way for way in load_catalogue().ways.values() if way.capability == capability.id)]
 
 
 def fits(point, subject):
@@ -96,10 +104,11 @@ def fits(point, subject):
     )
 
 
-def job_of(folder, method, points, capability, precision="fp32"):
-    """The method's own recipe, with the sizes of a tiny model."""
-    subject, stages = SUBJECTS[capability.modality], []
-    for index, (point, recipe) in enumerate(zip(points, stage_defaults(method, capability), strict=True)):
+def job_of(folder, method, points, capability, precision="fp32", modality=None):
+    """The method's own recipe, with the sizes of a tiny model; `modality`: the capability's own, unless another is given."""
+    subject, stages = SUBJECTS[modality or capability.modality], []
+    recipes = stage_defaults(method, capability, load_catalogue().ways.get(subject.modality))
+    for index, (point, recipe) in enumerate(zip(points, recipes, strict=True)):
         settings = StageSettings.model_validate(recipe)
         small = {
             **sizes_of(points, index, subject),
@@ -193,23 +202,23 @@ def reloaded(job):
     return adapter, whole
 
 
-def checks_of(root, method, points, capability, precision="fp32"):
+def checks_of(root, method, points, capability, precision="fp32", modality=None):
     """Runs everything; name → whether it held."""
     same, merge_same = SAME[precision]
-    straight = job_of(root / "straight", method, points, capability, precision)
+    straight = job_of(root / "straight", method, points, capability, precision, modality)
     codes, said = live(straight)
     assert not any(codes), [one.read_text() for one in Path(straight.run_dir).glob("error-*")]
     losses, tensors = lives.losses(said), lives.final_tensors(straight.run_dir)
     trains = better(points[-1], said[-1]["evalBefore"], said[-1]["evalAfter"])
     adapter, whole = reloaded(straight)
 
-    frozen = job_of(root / "frozen", method, points, capability, precision)
+    frozen = job_of(root / "frozen", method, points, capability, precision, modality)
     at = random.Random(method.id).randint(1, len(losses) - 1)
     early = live(frozen, control=freeze_at(at))
     start = lives.newest(frozen.run_dir)
     late = live(frozen.model_copy(update={"generation": 2, "resume_from": start}))
 
-    killed = job_of(root / "killed", method, points, capability, precision)
+    killed = job_of(root / "killed", method, points, capability, precision, modality)
     merged = {}
     for generation, life in enumerate((("mid_step", 3), ("mid_shard", 1), None), 1):
         start = lives.newest(killed.run_dir)
@@ -263,18 +272,19 @@ def preloaded(tmp_path_factory):
     params(),
 )
 def test_method(tmp_path, name, strategy, modality, method, points, capabilities):
-    checks = checks_of(tmp_path, method, points, capabilities[0])
+    checks = checks_of(tmp_path, method, points, capabilities[0], modality=modality)
     if os.environ.get("KRIPTIK_WRITE_PROOF") == "1":
         stack = {package: importlib.metadata.version(package) for package in PACKAGES[modality]}
-        write_proofs(proof_entry(name, capability.id, strategy, checks, stack) for capability in capabilities)
+        way = modality if modality in load_catalogue().ways else None
+        write_proofs(proof_entry(name, capability.id, strategy, checks, stack, way) for capability in capabilities)
     assert checks == dict.fromkeys(checks, True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "points", "capability"),
+    ("method", "points", "capability", "modality"),
     [
-        pytest.param(method, points, capabilities[0], id=name)
+        pytest.param(method, points, capabilities[0], modality, id=name)
         for name, strategy, modality, method, points, capabilities in cases()
         if strategy == "single"
         and "bf16" in SUBJECTS[modality].precisions
@@ -282,8 +292,8 @@ def test_method(tmp_path, name, strategy, modality, method, points, capabilities
         and all(point.objective != "ppo" for point in points)
     ],
 )
-def test_method_in_half_precision(tmp_path, method, points, capability):
-    checks = checks_of(tmp_path, method, points, capability, "bf16")
+def test_method_in_half_precision(tmp_path, method, points, capability, modality):
+    checks = checks_of(tmp_path, method, points, capability, "bf16", modality)
     assert checks == dict.fromkeys(checks, True)
 
 

@@ -98,7 +98,7 @@ EACH = first_of_each()
 def test_rows_of_every_kind_can_be_measured(tmp_path, modality, objective):
     """The pieces of every modality go through the smoke test as they are planned."""
     _, method, points, capability = EACH[modality, objective]
-    job = suite.job_of(tmp_path, method, points, capability)
+    job = suite.job_of(tmp_path, method, points, capability, modality=modality)
     result = probe(job.model_copy(update={"samples": [], "threads": 1}))
     assert result.seconds_per_step > 0 and result.checkpoint_bytes > 0 and result.eval_s > 0
     assert result.total_steps[0] > 0 and modality in SUBJECTS

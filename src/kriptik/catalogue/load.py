@@ -29,6 +29,7 @@ from kriptik.spec.catalogue import (
     PriceEntry,
     ReferencePipeline,
     TrainingPipeline,
+    Way,
 )
 from kriptik.spec.errors import KriptikError
 
@@ -51,6 +52,8 @@ class Catalogue:
     price_history: list[PriceEntry]
     charges: list[ChargeEntry]
     capabilities: dict[str, CapabilityEntry]
+    ways: dict[str, Way]
+    """By modality."""
     data_requirements: dict[str, list[DataRequirement]]
     """By capability; the first is what a supervised fine-tune needs."""
     row_requirements: dict[str, DataRequirement]
@@ -84,6 +87,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         price_history=history,
         charges=charges,
         capabilities=_entries(CapabilityEntry, _tables(folder, "capabilities.toml")),
+        ways=_entries(Way, _tables(folder, "ways.toml")),
         data_requirements=needs,
         row_requirements=rows,
         pipelines=_pipelines(folder, history),
@@ -274,6 +278,10 @@ def _references(c: Catalogue) -> Iterator[tuple[str, str, str, Any, Any]]:
         yield from (("capabilities.toml", cap.id, "picks", pick, c.models) for pick in (*cap.picks.values(), cap.small_pick))
         yield "capabilities.toml", cap.id, "gpu", cap.gpu, c.gpus
         yield "data.toml", cap.id, "*", cap.id, c.data_requirements
+    families = {model.family for model in c.models.values()}
+    for way in c.ways.values():
+        yield "ways.toml", way.id, "capability", way.capability, c.capabilities
+        yield from (("ways.toml", way.id, "families", family, families) for family in way.families)
     yield from (("prices.toml", p.provider, "gpu", p.gpu, c.gpus) for p in c.price_history)
     for p in c.pipelines.values():
         yield "pipelines.toml", p.id, "gpu", p.gpu, c.gpus

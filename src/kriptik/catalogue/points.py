@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from kriptik.catalogue.load import load_catalogue
-from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, ModelEntry, Point
+from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, ModelEntry, Point, Way
 
 LISTED = ("peft", "full", "alignment", "distributed", "specialised", "hybrid")
 """Categories of the listed method ids, in order; `beyond` follows."""
@@ -18,16 +18,28 @@ def ordered_methods() -> list[MethodEntry]:
     return sorted(load_catalogue().methods.values(), key=lambda m: order[m.category])
 
 
+def way_of(model: ModelEntry | None, capability: str) -> Way | None:
+    """The other way in which a model is trained for a capability; None where it is the capability's own."""
+    ways = load_catalogue().ways.values() if model else ()
+    return next((way for way in ways if way.capability == capability and model and model.family in way.families), None)
+
+
 def fill_points(
-    method: MethodEntry, capability: CapabilityEntry, strategy: str | None = None, model: ModelEntry | None = None
+    method: MethodEntry,
+    capability: CapabilityEntry,
+    strategy: str | None = None,
+    model: ModelEntry | None = None,
+    way: Way | None = None,
 ) -> list[Point]:
     """The method's stages with every axis set.
 
     `strategy` fills an open strategy (else "single"). A model with an objective of its own (a codec language model, say)
-    is trained by that objective, and the capability's other names for objectives do not apply to it.
+    is trained by that objective, and the capability's other names for objectives do not apply to it. `way`: another than the
+    capability's own, else the model's.
     """
-    own = model.objective if model else None
-    swaps = {} if own else capability.swaps
+    way = way or way_of(model, capability.id)
+    own = way.objective if way else model.objective if model else None
+    swaps = way.swaps if way else {} if own else capability.swaps
     filled = []
     for stage in method.stages:
         objective = stage.objective or own or capability.objective
@@ -40,7 +52,9 @@ def fill_points(
     return filled
 
 
-def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dict[str, JsonValue]]:
+def stage_defaults(
+    method: MethodEntry, capability: CapabilityEntry, way: Way | None = None
+) -> list[dict[str, JsonValue]]:
     """Per stage, the recipe in the words of `StageSettings`.
 
     A stage of several takes the recipe of the methods that fix its adaptation, then of those that fix its objective; the
@@ -48,7 +62,7 @@ def stage_defaults(method: MethodEntry, capability: CapabilityEntry) -> list[dic
     recipe of that name instead: a β of DPO for text is on another scale than one for noise. Options of a point are settings of its
     objective where it fixes that, else of its strategy.
     """
-    points = fill_points(method, capability)
+    points = fill_points(method, capability, way=way)
     several = len(points) > 1
     found = []
     for stage, point in zip(method.stages, points, strict=True):

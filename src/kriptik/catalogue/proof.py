@@ -1,6 +1,6 @@
 """Which methods train: computed from the conformance suite's findings in `proof.json`, never typed by hand.
 
-`proof.json` is a list of `ProofEntry` in wire form, sorted by method, capability and strategy:
+`proof.json` is a list of `ProofEntry` in wire form, sorted by method, capability, strategy and way (`ways.toml`):
 
     [{"method": "lora", "capability": "text_generation", "strategy": "single", "piecesHash": "9f2c…",
       "checks": {"trains": true, "resume_exact": true, …}, "provedOn": "2026-11-25", "stack": {"torch": "2.13.0", …}}]
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from kriptik.catalogue.load import FOLDER, load_catalogue
 from kriptik.catalogue.points import fill_points, ordered_methods
 from kriptik.catalogue.sources import ENGINE, names_of, piece_file, pieces_hash
-from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, MethodStatus, Point, ProofEntry
+from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, MethodStatus, Point, ProofEntry, Way
 from kriptik.spec.errors import KriptikError, NotFoundError
 
 PROOF_FILE = FOLDER / "proof.json"
@@ -39,7 +39,7 @@ def load_proofs(file: Path = PROOF_FILE) -> Proofs:
 
 
 def write_proofs(entries: Iterable[ProofEntry], file: Path = PROOF_FILE, *, keep_others: bool = True) -> None:
-    """Save what was found: one entry per (method, capability, strategy), the newest wins, in a stable order.
+    """Save what was found: one entry per (method, capability, strategy, way), the newest wins, in a stable order.
 
     With `keep_others`, entries of other keys that the file already holds stay, so that part of the suite can be run alone.
     """
@@ -50,12 +50,15 @@ def write_proofs(entries: Iterable[ProofEntry], file: Path = PROOF_FILE, *, keep
     waiting.replace(file)
 
 
-def proof_entry(method: str, capability: str, strategy: str, checks: dict[str, bool], stack: dict[str, str]) -> ProofEntry:
+def proof_entry(
+    method: str, capability: str, strategy: str, checks: dict[str, bool], stack: dict[str, str], way: str | None = None
+) -> ProofEntry:
     """An entry for what the suite has just checked, with the hash of the present code, dated today.
 
-    `strategy` is the one it ran with; a method that fixes its own strategy keeps it.
+    `strategy` is the one it ran with; a method that fixes its own strategy keeps it. `way`: the modality it ran in, where that is
+    not the capability's own.
     """
-    present = current_hash(method, capability, strategy)
+    present = current_hash(method, capability, strategy, way=way)
     return ProofEntry(
         method=method,
         capability=capability,
@@ -64,13 +67,15 @@ def proof_entry(method: str, capability: str, strategy: str, checks: dict[str, b
         checks=checks,
         proved_on=date.today(),
         stack=stack,
+        way=way,
     )
 
 
-def current_hash(method: str, capability: str, strategy: str, engine: Path = ENGINE) -> str:
+def current_hash(method: str, capability: str, strategy: str, engine: Path = ENGINE, way: str | None = None) -> str:
     """The hash of the code that trains this method for this capability now. KriptikError `piece_missing` if it is not built."""
-    about = _capability(capability)
-    return pieces_hash(fill_points(_method(method), about, strategy), about.modality, engine)
+    about, other = _capability(capability), _way(way)
+    points = fill_points(_method(method), about, strategy, way=other)
+    return pieces_hash(points, other.id if other else about.modality, engine)
 
 
 def stale_proofs(file: Path = PROOF_FILE) -> Proofs:
@@ -97,6 +102,11 @@ def status_of(method_id: str, capability: str | None = None) -> MethodStatus:
     return next(s for s in method_statuses() if s.id == _method(method_id).id)
 
 
+def way_statuses() -> dict[tuple[str, str], MethodStatus]:
+    """(way, method) → its status there, over the one capability of the way. Cached until the proof file changes."""
+    return dict(_other_statuses(PROOF_FILE.stat().st_mtime_ns if PROOF_FILE.is_file() else 0))
+
+
 def statuses_from(proofs: Proofs, engine: Path = ENGINE) -> list[MethodStatus]:
     """The statuses that these proofs give; `method_statuses` reads them from the proof file."""
     return [_status(method, proofs, method.capabilities, engine) for method in ordered_methods()]
@@ -112,9 +122,20 @@ def _statuses(stamp: int) -> tuple[MethodStatus, ...]:
     return tuple(statuses_from(_proofs(stamp)))
 
 
-def _status(method: MethodEntry, proofs: Proofs, capabilities: list[str], engine: Path) -> MethodStatus:
+@lru_cache(maxsize=4)
+def _other_statuses(stamp: int) -> tuple[tuple[tuple[str, str], MethodStatus], ...]:
+    found = []
+    for way in load_catalogue().ways.values():
+        several = (_status(method, _proofs(stamp), [way.capability], ENGINE, way) for method in ordered_methods())
+        found += [((way.id, one.id), one) for one in several]
+    return tuple(found)
+
+
+def _status(
+    method: MethodEntry, proofs: Proofs, capabilities: list[str], engine: Path, way: Way | None = None
+) -> MethodStatus:
     """Trainable: `capabilities` are those where it is proved. Planned: those where it would make sense, and why not."""
-    reasons = {capability: _why_not(method, capability, proofs, engine) for capability in capabilities}
+    reasons = {capability: _why_not(method, capability, proofs, engine, way) for capability in capabilities}
     proved = [capability for capability, reason in reasons.items() if reason is None]
     return MethodStatus(
         id=method.id,
@@ -126,8 +147,8 @@ def _status(method: MethodEntry, proofs: Proofs, capabilities: list[str], engine
     )
 
 
-def _why_not(method: MethodEntry, capability: str, proofs: Proofs, engine: Path) -> str | None:
-    """None where the method is proved for the capability, else the reason as one sentence.
+def _why_not(method: MethodEntry, capability: str, proofs: Proofs, engine: Path, way: Way | None = None) -> str | None:
+    """None where the method is proved for the capability, in the way that is given, else the reason as one sentence.
 
     A proof counts for every capability in which the method is the very same thing: same modality, same points.
     """
@@ -135,10 +156,11 @@ def _why_not(method: MethodEntry, capability: str, proofs: Proofs, engine: Path)
         return f"It makes no sense for {_capability(capability).title.lower()}."
     about = _capability(capability)
     target = _method(method.alias_of or method.id)
-    mine = [p for p in proofs if p.method == target.id and _same(target, about, _capability(p.capability))]
+    here = [p for p in proofs if p.way == (way.id if way else None)]
+    mine = [p for p in here if p.method == target.id and _same(target, about, _capability(p.capability))]
     if any(all(p.checks.values()) and _is_current(p, engine) for p in mine):
         return None
-    missing = _not_built(fill_points(target, about), about.modality, engine)
+    missing = _not_built(fill_points(target, about, way=way), way.id if way else about.modality, engine)
     if missing:
         return missing
     for entry in mine:
@@ -165,7 +187,7 @@ def _not_built(points: list[Point], modality: str, engine: Path) -> str | None:
 
 def _is_current(entry: ProofEntry, engine: Path) -> bool:
     try:
-        return entry.pieces_hash == current_hash(entry.method, entry.capability, entry.strategy, engine)
+        return entry.pieces_hash == current_hash(entry.method, entry.capability, entry.strategy, engine, entry.way)
     except KriptikError:
         return False
 
@@ -175,6 +197,13 @@ def _method(method_id: str) -> MethodEntry:
     if found is None:
         raise NotFoundError("method_not_found", f"There is no method '{method_id[:100]}'.", "See kriptik methods.")
     return found
+
+
+def _way(way: str | None) -> Way | None:
+    """Raises NotFoundError for an unknown one."""
+    if way is not None and way not in load_catalogue().ways:
+        raise NotFoundError("way_not_found", f"There is no way '{way[:100]}'.", "See ways.toml.")
+    return load_catalogue().ways[way] if way else None
 
 
 def _capability(capability: str) -> CapabilityEntry:

@@ -52,6 +52,7 @@ MODALITIES = {
     "embedding": "kriptik.engine.modalities.embedding:Embedding",
     "image": "kriptik.engine.modalities.image:Image",
     "music": "kriptik.engine.modalities.music:Music",
+    "sound": "kriptik.engine.modalities.sound:Sound",
     "text": "kriptik.engine.modalities.text:Text",
     "video": "kriptik.engine.modalities.video:Video",
     "vision_language": "kriptik.engine.modalities.vision:Vision",

@@ -149,6 +149,7 @@ ANSWERS = {
     "image": _drawn,
     "embedding": _placed,
     "music": _drawn,
+    "sound": _drawn,
     "video": _drawn,
     "vision_language": _looked,
     "voice": _drawn,

@@ -11,6 +11,7 @@ from kriptik.pipeline.plan.known import (
     entries,
     method_title,
     model_of,
+    other_way,
     pipeline_of,
 )
 from kriptik.pipeline.plan.reasons import dollars, gpu_reason, method_reason, model_reason
@@ -137,7 +138,7 @@ def _methods(plan: TrainingImplementationPlan, case: Case) -> list[MethodChoice]
     others = [m for m in method_candidates(choices.capability, choices.tier, case.intent, case.rows) if m != choices.method]
     found = []
     for place, name in enumerate([choices.method, *others[:TIMES]]):
-        why_not = _method_why_not(name, choices.capability, case)
+        why_not = _method_why_not(name, choices, case)
         reference = pipeline_of(name)
         pipeline: TrainingPipeline | None = plan.pipeline if place == 0 else reference.pipeline if reference else None
         found.append(
@@ -153,10 +154,12 @@ def _methods(plan: TrainingImplementationPlan, case: Case) -> list[MethodChoice]
     return found
 
 
-def _method_why_not(method: str, capability: str, case: Case) -> str | None:
+def _method_why_not(method: str, choices: Choices, case: Case) -> str | None:
+    way = other_way(choices.base_model, choices.capability)
     for entry in entries(method):
-        status = case.site.statuses.get(entry.id)
-        if case.site.statuses and (status is None or status.status != "trainable" or capability not in status.capabilities):
+        status = case.site.status(entry.id, way)
+        here = status is not None and status.status == "trainable" and choices.capability in status.capabilities
+        if case.site.statuses and not here:
             return (status and status.reason) or f"{entry.title} is planned."
     return None
 
@@ -188,7 +191,7 @@ def _technical(choices: Choices, plan: TrainingImplementationPlan) -> list[str]:
 
 
 def _evaluation(choices: Choices) -> str:
-    home = capability_of(choices.capability)
+    home = other_way(choices.base_model, choices.capability) or capability_of(choices.capability)
     text = (
         "Before and after training the same held-out rows are measured, grouped so that no question or answer is on both sides; the"
         " relative change gets a 95 % interval by paired bootstrap over rows. Three held-out prompts are answered by base and tuned"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from kriptik.pipeline.plan.cost import card_of, gpu_of, stages_of
 from kriptik.pipeline.plan.data import volume_of
-from kriptik.pipeline.plan.known import capability_of, method_title, model_of
+from kriptik.pipeline.plan.known import capability_of, method_title, model_of, other_way
 from kriptik.pipeline.plan.memory import recomputes
 from kriptik.pipeline.plan.settings import steps_of
 from kriptik.pipeline.plan.site import Rows, Site
@@ -43,8 +43,9 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
 
 
 def plan_modality(plan: TrainingImplementationPlan) -> Modality:
-    """What the run is about."""
-    return capability_of(plan.choices.capability).modality
+    """What the run is about: as the model is trained, where that is not the capability's own way."""
+    way = other_way(plan.choices.base_model, plan.choices.capability)
+    return way.id if way else capability_of(plan.choices.capability).modality
 
 
 def plan_precision(plan: TrainingImplementationPlan, site: Site) -> Precision:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kriptik.catalogue.load import find_gpu, find_model, load_catalogue
-from kriptik.catalogue.proof import method_statuses
+from kriptik.catalogue.proof import method_statuses, way_statuses
 from kriptik.data import prepare
 from kriptik.data.readers import read_records
 from kriptik.pipeline import edit, job
@@ -244,6 +244,7 @@ def site_of(core: Core) -> Site:
         local_price=core.settings.local_price_per_hour,
         quotes=core.quotes.of(core.providers),
         statuses={status.id: status for status in method_statuses()},
+        ways=way_statuses(),
     )
 
 

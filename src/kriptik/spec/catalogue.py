@@ -273,6 +273,20 @@ class CapabilityEntry(Noun):
     """What of the recipe is particular to the capability, in the words of `StageSettings`; a method's own defaults win."""
 
 
+class Way(Noun):
+    """A second way to make what a capability makes: another modality, for the models of some families."""
+
+    id: Literal["sound"]
+    """The modality."""
+    capability: str
+    families: list[str] = Field(min_length=1)
+    objective: str
+    swaps: dict[str, str] = {}
+    """Objectives that have another name here, as `CapabilityEntry.swaps`."""
+    metric: str
+    metric_unit: str
+
+
 class SpokenLanguages(Noun):
     """Languages that the makers of some models name, ISO 639-1; "*" for about a hundred or more."""
 
@@ -381,10 +395,19 @@ class ProofEntry(Noun):
     checks: dict[str, bool] = Field(min_length=1)
     proved_on: date
     stack: dict[str, str] = {}
+    way: str | None = None
+    """The modality, where it is not the capability's own."""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.method, self.capability, self.strategy)
+    def key(self) -> tuple[str, str, str, str]:
+        return (self.method, self.capability, self.strategy, self.way or "")
+
+    def document(self) -> dict[str, Any]:
+        """As it is kept: without the way where it is the capability's own."""
+        body = super().document()
+        if self.way is None:
+            del body["way"]
+        return body
 
 
 class MethodStatus(Noun):

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import bindparam, func, insert, inspect, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from kriptik.spec.events import Event, EventBody, StoredEvent
-from kriptik.store.tables import EventRow, Generation, Stream
+from kriptik.store.tables import Base, EventRow, Generation, Stream
 
 SERVER_GENERATION = 0
 _BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)
-_EVENTS, _STREAMS = inspect(EventRow).local_table, inspect(Stream).local_table
+_EVENTS, _STREAMS = Base.metadata.tables[EventRow.__tablename__], Base.metadata.tables[Stream.__tablename__]
 """Written to as tables: the session keeps no objects of them, and a run that posts every second needs no more."""
 _LAST = _STREAMS.c.last_event_id
 _RESERVE = (

@@ -6,6 +6,7 @@ them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which 
 the one for little noise `low_noise.safetensors` (`load_lora_weights(…, load_into_transformer_2=True)`).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,30 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, 
         else:
             adaptation.save(bundle, folder)
 
-    def whole(folder: Path) -> None:
-        pipe = bundle.pipeline
-        made = denoisers(adaptation.merged(bundle), family)
-        before = {part: getattr(pipe, part) for part in made}
-        try:
-            for part, module in made.items():
-                setattr(pipe, part, module)
-            pipe.save_pretrained(folder, safe_serialization=True)
-        finally:
-            for part, module in before.items():
-                setattr(pipe, part, module)
+    return leave(bundle, adaptation, run_dir, job, lambda folder: save_pipeline(bundle, adaptation, family, folder), adapter)
 
-    return leave(bundle, adaptation, run_dir, job, whole, adapter)
+
+def save_pipeline(bundle: Bundle, adaptation: Adaptation, family: Family, folder: Path) -> None:
+    """Writes the whole pipeline around the trained denoiser; the one in `bundle` stays as it is."""
+    pipe = bundle.pipeline
+    made = denoisers(adaptation.merged(bundle), family)
+    before = {part: getattr(pipe, part) for part in made}
+    try:
+        for part, module in made.items():
+            setattr(pipe, part, module)
+        pipe.save_pretrained(folder, safe_serialization=True)
+        _forget_where(folder)
+    finally:
+        for part, module in before.items():
+            setattr(pipe, part, module)
+
+
+def _forget_where(folder: Path) -> None:
+    """The library writes down from where on this machine each part was read: nobody else's business."""
+    for file in (*folder.glob("*.json"), *folder.glob("*/*.json")):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(told, dict) and told.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> None:

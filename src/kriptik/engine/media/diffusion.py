@@ -1,8 +1,8 @@
 """What all diffusion models share, whatever they make: how they are loaded, cached, noised, called, sampled and exported.
 
-A modality (`modalities/image.py`, `modalities/video.py`) adds what its rows hold and how the pipeline is asked for a file. Families
-are a table of the modality. Settings (`settings.objective`): `caption_dropout`, the share of captions left out (0);
-`sample_steps` (20), `sample_guidance` (the pipeline's own) for samples on the way.
+A modality (`modalities/image.py`, `video.py`, `sound.py`) adds what its rows hold and how the pipeline is asked for a file.
+Families are a table of the modality. Settings (`settings.objective`): `caption_dropout`, the share of captions left out (0; of
+sounds what their makers left out); `sample_steps` (20), `sample_guidance` (the pipeline's own) for samples on the way.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.engine import noise as ways
-from kriptik.engine.base import find_base
+from kriptik.engine.base import find
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.cache import Cache
@@ -31,7 +31,7 @@ from kriptik.spec.job import SamplePrompt, StageSettings
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIDES = ("chosen", "rejected")
 """How a pair's row names its two files: chosen_image, rejected_image."""
-ENCODERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+ENCODERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", "projection_model", "condition_encoder")
 SAMPLE_SEED = 20
 
 
@@ -55,7 +55,7 @@ class Diffusion(Modality):
         ref = self.job.base_model
         if entry and entry.weights and not ref.path:
             ref = ref.model_copy(update={"id": entry.weights})
-        base = find_base(self.job.model_copy(update={"base_model": ref}))
+        base = find(ref, Path(self.job.cache_dir), pipeline=True)
         name, pipe = self._pipeline(base.folder)
         family = self.families[name]
         pipe.set_progress_bar_config(disable=True)
@@ -89,7 +89,7 @@ class Diffusion(Modality):
         clean = torch.stack([_latent(cache, side["latent"], row.row, seed, epoch) for row, side in sides]).to(device)
         extra: dict[str, Any] = {"clean": clean, "sizes": [side["sizes"] for _, side in sides]}
         if "text_encoder" in bundle.parts:
-            share = float(self._options().get("caption_dropout", 0.0))
+            share = self._dropout(bundle, self.job.stages[0].settings)
             extra["text"] = states_of([cache.read(_said(row, share, seed, epoch)) for row, _ in sides], device)
         else:
             extra["token_ids"] = torch.tensor([self._tokens(bundle, row.fields["caption"]) for row, _ in sides], device=device)
@@ -99,26 +99,30 @@ class Diffusion(Modality):
         """See Modality."""
         family, pipe = self._family(bundle), bundle.pipeline
         rest(bundle)
-        clean = micro.extra["clean"]
-        extra: dict[str, Any] = {"family": bundle.info["family"]}
-        if family.flow:
-            tokens = clean[0, 0].numel() // (family.patch**2 if family.standard is None else 1)
-            where = shifted(pipe.scheduler.config, times, tokens)
-            sample, target = ways.flow(clean, noise, where)
-        else:
-            where, level, kind = self._steps(bundle, times)
-            sample, target = (ways.v_prediction if kind == "v_prediction" else ways.epsilon)(clean, noise, level)
-            extra |= {"predicts": kind}
-            if not pipe.scheduler.config.get("rescale_betas_zero_snr"):  # min-SNR would give pure noise no weight at all
-                extra["snr"] = level / (1 - level)
+        sample, target, where, extra = self.mixed(bundle, micro.extra["clean"], noise, times)
         dtype = next(bundle.trainee.parameters()).dtype
         text = {name: one.to(dtype) if one.is_floating_point() else one for name, one in micro.extra.get("text", {}).items()}
-        told = where.to(dtype) if family.flow else where
+        told = where.to(dtype) if where.is_floating_point() else where
         inputs = family.call(pipe, sample.to(dtype), told, text, micro.extra["sizes"])
         if "token_ids" in micro.extra:
             inputs["token_ids"] = micro.extra["token_ids"]
-        extra |= {"target": family.pack(target), "times": times}
+        extra |= {"family": bundle.info["family"], "target": family.pack(target), "times": times}
         return MicroBatch(inputs, extra, micro.weight, micro.rows, micro.tokens)
+
+    def mixed(
+        self, bundle: Bundle, clean: Tensor, noise: Tensor, times: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
+        """(sample, target, the denoiser's time or step, what the loss is told besides) at `times` [rows], 0 clean and 1 noise."""
+        family, pipe = self._family(bundle), bundle.pipeline
+        if family.flow:
+            tokens = clean[0, 0].numel() // (family.patch**2 if family.standard is None else 1)
+            where = shifted(pipe.scheduler.config, times, tokens)
+            return *ways.flow(clean, noise, where), where, {}
+        where, level, kind = self._steps(bundle, times)
+        extra: dict[str, Any] = {"predicts": kind}
+        if not pipe.scheduler.config.get("rescale_betas_zero_snr"):  # min-SNR would give pure noise no weight at all
+            extra["snr"] = level / (1 - level)
+        return *(ways.v_prediction if kind == "v_prediction" else ways.epsilon)(clean, noise, level), where, extra
 
     def forward(self, module: nn.Module, micro: MicroBatch) -> Tensor:
         """See Modality: the prediction, laid out as the target."""
@@ -186,6 +190,13 @@ class Diffusion(Modality):
                 setattr(pipe, part, module)
             bundle.trainee.train(training)
 
+    def besides(self, name: str) -> dict[str, Any]:
+        """What the pipeline's loader is told besides: parts that are not read from the folder."""
+        return {"safety_checker": None, "requires_safety_checker": False} if name == "StableDiffusionPipeline" else {}
+
+    def complete(self, pipe: Any, name: str, folder: Path) -> None:
+        """Adds to a pipeline what its loader left out. Raises ValueError or OSError where that cannot be."""
+
     def _pipeline(self, folder: Path) -> tuple[str, Any]:
         """(class name, the pipeline on the CPU)."""
         diffusers, kind = library("diffusers"), self.job.modality
@@ -198,11 +209,12 @@ class Diffusion(Modality):
         if name not in self.families:
             what = f"{self.job.base_model.id} is a {name}, which is not known here."
             raise WorkerError("model_not_loadable", what, f"Known: {', '.join(sorted(self.families))}.")
-        options = {"safety_checker": None, "requires_safety_checker": False} if name == "StableDiffusionPipeline" else {}
         try:
-            return name, getattr(diffusers, name).from_pretrained(
-                folder, torch_dtype=DTYPES[self.job.precision], local_files_only=True, use_safetensors=True, **options
+            pipe = getattr(diffusers, name).from_pretrained(
+                folder, torch_dtype=DTYPES[self.job.precision], local_files_only=True, use_safetensors=True, **self.besides(name)
             )
+            self.complete(pipe, name, folder)
+            return name, pipe
         except (ValueError, OSError, TypeError, KeyError, ImportError, RuntimeError) as error:
             what = f"{self.job.base_model.id} cannot be loaded as a model of {kind}: {error}"[:800]
             raise WorkerError("model_not_loadable", what, step) from error
@@ -210,8 +222,9 @@ class Diffusion(Modality):
     def _family(self, bundle: Bundle) -> Family:
         return self.families[bundle.info["family"]]
 
-    def _options(self) -> dict[str, Any]:
-        return dict(self.job.stages[0].settings.objective)
+    def _dropout(self, bundle: Bundle, settings: StageSettings) -> float:
+        usual = getattr(self._family(bundle), "dropout", 0.0)
+        return float(settings.objective.get("caption_dropout", usual))  # type: ignore[arg-type]
 
     def _root(self) -> Path:
         return Path(self.job.data.train_path).parent if self.job.data else Path(self.job.run_dir)
@@ -241,9 +254,13 @@ class Diffusion(Modality):
         fields: dict[str, Any] = {"caption": said}
         if "text_encoder" in bundle.parts:
             fields["text"] = self._told(bundle, said)
-            if settings.objective.get("caption_dropout"):
-                fields["silence"] = self._told(bundle, "")
+            if self._dropout(bundle, settings):
+                fields["silence"] = self.silence(bundle, fields["text"])
         return fields
+
+    def silence(self, bundle: Bundle, told: str) -> str:
+        """The name in the cache of what stands for a caption that is left out; `told`: that of the caption's states."""
+        return self._told(bundle, "")
 
     def _bucket(self, bundle: Bundle, size: tuple[int, int], side: int, step: int) -> tuple[int, int]:
         """Height and width, multiples of `step`, nearest in shape to `size` (width and height), of about `side`² pixels."""

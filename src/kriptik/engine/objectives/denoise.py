@@ -10,7 +10,7 @@ Prior preservation (Ruiz et al. 2022, "DreamBooth"), where `prior_preservation` 
 `prior_weight` (1). They lie in the run's folder; those that are there already are used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,9 +31,17 @@ PRIOR_ROW = 1 << 30
 """Row numbers of prior pictures begin here."""
 PRIOR_HELD = 8
 """Prior pictures on which it is measured what is forgotten."""
-WATCHED = 1
-"""Held-out captions to which a clip is made at each evaluation."""
+WATCHED, HEARD = 1, 4
+"""Held-out captions to which a clip, or a sound, is made at each evaluation."""
 TIMES = ("uniform", "logit_normal")
+
+
+def measured(encoded: Sequence[Encoded], session: Session) -> dict[str, float]:
+    """What is measured of clips or sounds that are made to held-out captions; of pictures nothing is."""
+    provides = session.modality.provides
+    if "motion" in provides:
+        return heard(encoded, session, WATCHED, "watched")
+    return heard(encoded, session, HEARD) if "sound" in provides else {}
 
 
 class Denoise(Objective):
@@ -107,8 +115,7 @@ class Denoise(Objective):
         if self.prior:
             held = self.prior[:PRIOR_HELD]
             scores.custom["prior_loss"] = sum(self._held_out(row, session) for row in held) / len(held)
-        if "motion" in session.modality.provides:
-            scores.custom |= heard(encoded, session, WATCHED, "watched")
+        scores.custom |= measured(encoded, session)
         return scores
 
     def _held_out(self, row: Encoded, session: Session) -> float:

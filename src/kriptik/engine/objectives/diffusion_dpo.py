@@ -23,8 +23,7 @@ from torch.nn import functional
 
 from kriptik.engine import noise
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update
-from kriptik.engine.media.hearing import heard
-from kriptik.engine.objectives.denoise import HELD_OUT_DRAWS, TIMES, WATCHED
+from kriptik.engine.objectives.denoise import HELD_OUT_DRAWS, TIMES, measured
 from kriptik.engine.rng import row_generator
 from kriptik.engine.text.preference import number, option, pairs
 from kriptik.spec.job import StageSettings
@@ -73,8 +72,7 @@ class DiffusionDpo(Objective):
         ahead = torch.tensor(margins)
         scores.custom["preference_accuracy"] = float(won(ahead).mean())
         scores.custom |= {"margin": float(ahead.mean()), "chosen_gain": sum(gains) / len(gains)}
-        if "motion" in session.modality.provides:
-            scores.custom |= heard(encoded, session, WATCHED, "watched")
+        scores.custom |= measured(encoded, session)
         return scores
 
     def _compared(self, micro: MicroBatch, session: Session, epoch: int, purpose: str) -> MicroBatch:

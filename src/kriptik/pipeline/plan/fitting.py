@@ -11,6 +11,7 @@ from kriptik.pipeline.plan.known import (
     entries,
     method_title,
     model_of,
+    other_way,
     stage_points,
 )
 from kriptik.pipeline.plan.place import CPU_MOST_B, at, costs, forecast, least_gpus, place
@@ -84,8 +85,9 @@ def approvable_parts(choices: Choices, site: Site) -> str | None:
         return f"{method_title(choices.method)} holds its base in four bits, which needs a GPU."
     if not site.statuses:
         return None
+    way = other_way(choices.base_model, choices.capability)
     for entry in entries(choices.method):
-        status = site.statuses.get(entry.id)
+        status = site.status(entry.id, way)
         if status is None or status.status != "trainable":
             return f"{entry.title} does not train yet: {(status and status.reason) or 'it is planned.'}"
         if capability_of(choices.capability).id not in status.capabilities:

@@ -6,8 +6,8 @@ from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from kriptik.catalogue.load import find_model, load_catalogue
-from kriptik.catalogue.points import fill_points, renamed, stage_defaults
-from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed
+from kriptik.catalogue.points import fill_points, renamed, stage_defaults, way_of
+from kriptik.spec.catalogue import CapabilityEntry, Licence, MethodEntry, ModelEntry, Point, ReferencePipeline, VramNeed, Way
 from kriptik.spec.job import StageSettings
 
 TEXT_CAPABILITIES = frozenset({"text_generation", "chat", "code_generation", "custom"})
@@ -108,6 +108,11 @@ def capability_of(name: str) -> CapabilityEntry:
     return known.get(name) or known["custom"]
 
 
+def other_way(model: str, capability: str) -> Way | None:
+    """The way in which a model is trained for a capability, where that is not the capability's own."""
+    return way_of(model_of(model).entry, capability_of(capability).id)
+
+
 def models_for(capability: str) -> list[ModelEntry]:
     """The catalogue's models for a capability, smallest first."""
     kin = {"chat": "text_generation", "text_generation": "chat"}.get(capability)
@@ -171,7 +176,7 @@ def _stage_points(method: str, capability: str, gpu_count: int, model_id: str | 
             continue
         step = pipeline.pipeline.stages[place] if pipeline else None
         points = fill_points(entry, home, strategy, model.entry if model else None)
-        recipes = stage_defaults(entry, home)
+        recipes = stage_defaults(entry, home, way_of(model.entry, home.id) if model else None)
         for number, (point, config) in enumerate(zip(points, recipes, strict=True)):
             if entry.stages[number].adaptation is None and found:
                 point = point.model_copy(update={"adaptation": found[-1].point.adaptation})

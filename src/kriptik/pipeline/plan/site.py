@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from kriptik.spec.catalogue import MethodStatus
+from kriptik.spec.catalogue import MethodStatus, Way
 from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.intent import TrainingIntent
@@ -46,6 +46,12 @@ class Site:
     """(provider, GPU, count) → dollars per hour that the provider asks now; in their place the catalogue's prices stand."""
     statuses: Mapping[str, MethodStatus] = field(default_factory=dict)
     """Method id → computed status. Empty: nothing is known, all count as trainable."""
+    ways: Mapping[tuple[str, str], MethodStatus] = field(default_factory=dict)
+    """(way, method id) → computed status, for models that are trained in another way than their capability's own."""
+
+    def status(self, method: str, way: Way | None) -> MethodStatus | None:
+        """Of a method, in a way other than the capability's own if one is given; None where nothing is known of it."""
+        return self.ways.get((way.id, method)) if way else self.statuses.get(method)
 
 
 @dataclass(frozen=True)

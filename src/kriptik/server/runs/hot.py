@@ -6,26 +6,27 @@ import hmac
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, inspect, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from kriptik.server.core import Core
 from kriptik.spec.events import CurrentSample, Desired, Event, Lease, Log, Metrics, StoredEvent
 from kriptik.store import events, people
-from kriptik.store.tables import Generation, Job
+from kriptik.store.tables import Base, Generation, Job
 
 PLAIN = (Metrics, Log, CurrentSample)
 """Events to which the server adds none of its own, and which move nothing but what is shown of a run."""
-_G, _J = inspect(Generation).local_table.c, inspect(Job).local_table.c
+_GENERATIONS, _JOBS = Base.metadata.tables[Generation.__tablename__], Base.metadata.tables[Job.__tablename__]
+_G, _J = _GENERATIONS.c, _JOBS.c
 _THIS = (_G.stream_id == bindparam("run"), _G.number == bindparam("generation_number"))
 _FACTS = (
     select(
         _G.token_hash, _G.gone_at, _G.ack_seq, _G.desired_version, _G.desired_state, _G.desired_reason, _J.generation, _J.max_budget
     )
-    .join_from(_G.stream_id.table, _J.id.table, _J.id == _G.stream_id)
+    .join_from(_GENERATIONS, _JOBS, _J.id == _G.stream_id)
     .where(*_THIS)
 )  # fmt: skip
-_SEEN = update(_G.stream_id.table).where(*_THIS).values(ack_seq=bindparam("ack"), last_contact_at=bindparam("now"))
+_SEEN = update(_GENERATIONS).where(*_THIS).values(ack_seq=bindparam("ack"), last_contact_at=bindparam("now"))
 
 
 def plain(batch: Sequence[Event]) -> bool:
@@ -50,7 +51,7 @@ def take(
     session.execute(_SEEN, {"run": job_id, "generation_number": number, "ack": taken.ack_seq, "now": now})
     if taken.fresh:
         changed = {"updated_at": now, **_shown(taken.fresh, number)}
-        session.execute(update(_J.id.table).where(_J.id == job_id).values(changed))
+        session.execute(update(_JOBS).where(_J.id == job_id).values(changed))
     session.expire_all()
     lease = Lease(
         ack_seq=taken.ack_seq,

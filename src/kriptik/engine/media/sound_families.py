@@ -1,0 +1,143 @@
+"""Families of models that make sound out of noise, as `families.py` has those of images; a sample is [rows, channels, frames].
+
+A row's sizes are the seconds at which its sound begins and ends.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kriptik.engine.media.families import Family, Sizes, Text
+
+
+@dataclass(frozen=True)
+class SoundFamily(Family):
+    """One kind of sound model."""
+
+    longest_s: Callable[[Any], float] = lambda pipe: 240.0
+    """(pipeline) → seconds of the longest sound that is learnt."""
+    filled: bool = False
+    """Whether every latent is of the whole length, silence being what a sound leaves of it."""
+    said: Callable[[str, dict[str, Any], float], str] = lambda caption, row, seconds: caption
+    """(description, row, seconds) → what the model is told of a sound, as one text."""
+    silent: Callable[[Any, Text], Text] = lambda pipe, told: told
+    """(pipeline, states) → states of as many tokens that tell nothing, which guidance leads away from."""
+    asks: str = "audio_duration"
+    """The pipeline's name for the seconds of a sound."""
+    dropout: float = 0.1
+    """Share of the descriptions that the makers left out."""
+    lean: float = 0.0
+    """What the makers added to the logits of times drawn logit-normally: below 0, towards the clean sound."""
+    sampler: str = ""
+    """The library's class whose noise levels are those of cosine and sine of a quarter turn, over continuous times, at which v is
+    predicted; empty: a flow."""
+
+
+def rate_of(pipe: Any) -> int:
+    """Samples a second."""
+    return int(pipe.vae.config.sampling_rate)
+
+
+def samples_of(pipe: Any, seconds: float) -> int:
+    """Samples of a sound, brought to whole frames of the latent."""
+    hop = int(pipe.vae.hop_length)
+    return max(2, ceil(round(seconds * rate_of(pipe)) / hop)) * hop
+
+
+def _stable_text(pipe: Any, caption: str, longest: int) -> Text:
+    """Padding is zero already; an empty caption tells nothing."""
+    states = pipe.encode_prompt(caption, pipe.text_encoder.device, False)[0]
+    return {"states": states, "told": torch.ones(1)} if caption else _stable_silent(pipe, {"states": states})
+
+
+def _stable_silent(pipe: Any, told: Text) -> Text:
+    return {"states": torch.zeros_like(told["states"]), "told": torch.zeros(1)}
+
+
+def _stable_call(pipe: Any, sample: Tensor, times: Tensor, text: Text, sizes: Sizes) -> dict[str, Any]:
+    """Attended to are the caption, then begin and end; begin and end are also one token before the sound's.
+
+    Where nothing is told, what is attended to is zero as a whole, begin and end with it, as the pipeline has it for guidance.
+    """
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+    begins, ends = ([one[place] for one in sizes] for place in (0, 1))
+    where = next(pipe.projection_model.parameters()).device
+    several = pipe.encode_duration(begins, ends, where, False, len(sizes))
+    begin, end = (one.to(sample.device, sample.dtype) for one in several)
+    attended = torch.cat([text["states"], begin, end], dim=1) * text["told"][:, :, None]
+    turned = get_1d_rotary_pos_embed(pipe.rotary_embed_dim, sample.shape[2] + 1, use_real=True, repeat_interleave_real=False)
+    return {
+        "hidden_states": sample,
+        "timestep": times,
+        "encoder_hidden_states": attended,
+        "global_hidden_states": torch.cat([begin, end], dim=2),
+        "rotary_embedding": tuple(one.to(sample.device) for one in turned),
+        "return_dict": False,
+    }
+
+
+def _stable_longest(pipe: Any) -> float:
+    return float(pipe.transformer.config.sample_size * pipe.vae.hop_length / rate_of(pipe))
+
+
+def _ace_said(caption: str, row: dict[str, Any], seconds: float) -> str:
+    """The seconds are among the words."""
+    told = {"prompt": caption, "lyrics": str(row.get("lyrics") or ""), "audio_duration": round(seconds, 3)}
+    return json.dumps(told, sort_keys=True)
+
+
+def _ace_text(pipe: Any, said: str, longest: int) -> Text:
+    """Lyrics, a voice to be like (of silence: none), then the description, one after another, as the denoiser sees them."""
+    where, encoder = pipe.text_encoder.device, pipe.condition_encoder
+    asked = pipe.encode_prompt(**json.loads(said), device=where, instruction=pipe._get_task_instruction("text2music"))
+    like = encoder.silence_latent[:, : ceil(30 * pipe.latents_per_second)].to(where, asked[0].dtype)
+    states, mask = encoder(*asked, like, torch.zeros(1, dtype=torch.long, device=where))
+    return {"states": states[0][mask[0].bool()]}
+
+
+def _ace_silent(pipe: Any, told: Text) -> Text:
+    """A token of the model's own that stands for nothing, as often as there would be others."""
+    nothing = pipe.condition_encoder.null_condition_emb[0].detach().to(told["states"])
+    return {"states": nothing.expand_as(told["states"])}
+
+
+def _ace_call(pipe: Any, sample: Tensor, sigmas: Tensor, text: Text, sizes: Sizes) -> dict[str, Any]:
+    """What is to be made is told as silence under a mask that is 1 everywhere."""
+    rows, _, frames = sample.shape
+    like = {"device": sample.device, "dtype": sample.dtype, "batch_size": rows}
+    silence, _ = pipe.prepare_src_latents(latent_length=frames, **like)
+    mask = pipe._build_chunk_mask("text2music", frames, acoustic_dim=sample.shape[1], **like)
+    return {
+        "hidden_states": _frames_first(sample),
+        "timestep": sigmas,
+        "timestep_r": sigmas,
+        "encoder_hidden_states": text["states"],
+        "context_latents": torch.cat([silence, mask], dim=-1),
+        "return_dict": False,
+    }
+
+
+def _frames_first(sample: Tensor) -> Tensor:
+    return sample.transpose(1, 2)
+
+
+SOUND_FAMILIES: dict[str, SoundFamily] = {
+    "AceStepPipeline": SoundFamily(
+        "transformer", True, _ace_text, _ace_call,
+        r"layers\.\d+\.((self|cross)_attn\.(to_[qkv]|to_out\.0)|mlp\.(gate|up|down)_proj)", _frames_first,
+        units=lambda pipe: (0.0, 1.0), said=_ace_said, silent=_ace_silent, dropout=0.15, lean=-0.4,
+    ),
+    "StableAudioPipeline": SoundFamily(
+        "transformer", False, _stable_text, _stable_call,
+        r"transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ff\.net\.(0\.proj|2))",
+        units=lambda pipe: (0.0, 1.0), longest_s=_stable_longest, filled=True, silent=_stable_silent, asks="audio_end_in_s",
+        sampler="CosineDPMSolverMultistepScheduler",
+    ),
+}  # fmt: skip
+"""By the name of the library's pipeline class."""
