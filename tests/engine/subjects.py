@@ -150,7 +150,7 @@ class Image:
     """As many pairs as it takes to say how many of those held out are won."""
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 5e-2, "dora": 5e-2, "moe": 2e-2, "textual_inversion": 5e-2}
-    told = {}
+    told = {"watched_pictures": 2, "judged": False}
     changes = {}
     families = {"textual_inversion": "StableDiffusionPipeline", "dpo": "StableDiffusionPipeline"}
 

@@ -27,7 +27,7 @@ def job_in(folder, family="StableDiffusionPipeline", *, adaptation="lora", count
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "base").exists():
         tiny_diffusion.tiny_pipeline(folder / "base", family)
-    objective = {"resolution": 16, "sample_steps": 2, **settings.pop("objective", {})}
+    objective = {"resolution": 16, "sample_steps": 2, "watched_pictures": 0, **settings.pop("objective", {})}
     chosen = {
         "micro_batch": 2, "accumulation": 2, "packing": False, "epochs": 3, "max_seq_len": 64, "checkpoint_every": 2,
         "learning_rate": 5e-3 if adaptation == "lora" else 1e-3, "lora": LoraSettings(rank=4, alpha=8, dropout=0.1), **settings,
@@ -153,11 +153,12 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, family, adaptation):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_held_out_pairs_tell_more_than_the_loss(tmp_path, family):
-    job, said = job_in(tmp_path, family, count=16, held=8, epochs=4), []
+    job, said = job_in(tmp_path, family, count=16, held=8, epochs=4, objective={"watched_pictures": 2}), []
     train(job, said.append, toy.running)
     before, after = said[-1].eval_before, said[-1].eval_after
     assert before.loss == pytest.approx(0.6931, abs=1e-3) and before.custom["preference_accuracy"] == 0.5
     assert before.custom["margin"] == before.custom["chosen_gain"] == 0
+    assert before.custom["kernel_vae"] != after.custom["kernel_vae"], "against the pictures that are preferred"
     assert after.custom["preference_accuracy"] >= 0.75 and after.custom["margin"] > 0 and after.loss < before.loss
     steps = [body for body in said if body.type == "metrics"]
     assert steps[0].preference_accuracy == 0.5 and sum(one.preference_accuracy for one in steps[-8:]) / 8 > 0.5

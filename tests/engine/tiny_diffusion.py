@@ -1,7 +1,7 @@
 """Tiny but structurally true diffusion pipelines, made on the spot, and pictures of coloured shapes with captions.
 
 `tiny_pipeline(folder, family)` writes a diffusers folder of under a million weights, `shape_rows(folder, n, seed)` n pictures,
-`pair_rows` n pairs.
+`pair_rows` n pairs; `tiny_clip(folder)` a model that sees and reads.
 """
 
 import random
@@ -11,6 +11,9 @@ import diffusers
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -58,6 +61,21 @@ def clip(kind=CLIPTextModel, hidden=32, positions=24):
         max_position_embeddings=positions, projection_dim=hidden, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )
     return kind(config)
+
+
+def tiny_clip(folder):
+    """Writes a whole CLIP with its tokenizer and its way of looking at pictures."""
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
+        "patch_size": 8, "projection_dim": 16,
+    }
+    config = CLIPConfig(text_config=clip().config.to_dict(), vision_config=vision, projection_dim=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        CLIPModel(config).save_pretrained(folder)
+    clip_tokenizer().save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return Path(folder)
 
 
 def t5():

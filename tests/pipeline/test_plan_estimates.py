@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, laptop
 
-from kriptik.pipeline.plan.cost import estimate, gpu_of, price, stage_seconds
+from kriptik.pipeline.plan.cost import LOOKS, estimate, gpu_of, look_seconds, price, stage_seconds
 from kriptik.pipeline.plan.known import model_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.place import Place, at
@@ -140,3 +140,17 @@ def test_pairs_of_pictures_take_two_pictures_and_a_reference():
         volume = Volume(100, 4096, 4096)
         took = [stage_seconds(choices(**picture), model, gpu, stage, settings, volume, CLOUD) for stage in (plain, pairs)]
         assert 2.5 <= took[1] / took[0] <= 3.1
+
+
+def test_pictures_made_on_the_way_are_counted():
+    """Those of four held-out captions and three prompts at each look, twenty steps of two passes; of several ranks one makes them."""
+    picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 4000}
+    model, gpu, usual = model_of(picture["model"]), gpu_of("A100-80GB"), stage_points("lora", "image_generation")[0]
+
+    def looks(held_out, count=1):
+        return look_seconds(choices(**picture, count=count), model, gpu, Volume(100, 4096, 4096, held_out=held_out), CLOUD) / LOOKS
+
+    row = stage_seconds(choices(**picture), model, gpu, usual, StageSettings(epochs=1), Volume(1, 4096, 4096), CLOUD)
+    file = 20 * 2 * 2 / (4 * 1.33) * row
+    assert looks(7) == pytest.approx(7 * file, rel=0.02) and looks(2) == pytest.approx(4 * file, rel=0.02) and looks(0) == 0
+    assert looks(7, count=2) == pytest.approx(7 * file, rel=0.02)

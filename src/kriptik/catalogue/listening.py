@@ -7,8 +7,8 @@ from pathlib import Path
 from kriptik.spec.base import Noun
 
 
-class Hearing(Noun):
-    """A model that hears. `language`: the one it hears (ISO 639-1); empty where that does not matter."""
+class Judge(Noun):
+    """A model that judges what was made. `language`: the one it understands (ISO 639-1); empty where that does not matter."""
 
     id: str
     title: str
@@ -19,8 +19,8 @@ class Hearing(Noun):
 class ListeningFacts(Noun):
     """The whole table; of each kind the first one at hand is used."""
 
-    recognisers: list[Hearing]
-    speakers: list[Hearing]
+    recognisers: list[Judge]
+    speakers: list[Judge]
 
 
 @cache

@@ -47,10 +47,15 @@ def find(ref: ModelRef, cache: Path, *, pipeline: bool = False) -> Base:
         _must_be_model(folder, ref.id)
         return Base(folder, weights_sha256(folder), "folder")
     kept = cache / "models" / _name_of(ref)
-    if not (kept / FACTS).is_file():
+    if not is_kept(ref, cache):
         _fetch(ref, kept, pipeline=pipeline)
     facts = json.loads((kept / FACTS).read_text())
     return Base(kept, facts["sha256"], facts["source"])
+
+
+def is_kept(ref: ModelRef, cache: Path) -> bool:
+    """Whether a model lies whole in the cache."""
+    return (cache / "models" / _name_of(ref) / FACTS).is_file()
 
 
 def _fetch(ref: ModelRef, kept: Path, *, pipeline: bool) -> None:

@@ -261,10 +261,7 @@ class Modality:
         raise NotImplementedError
 
     def row_maker(self, session: "Session") -> Callable[[dict[str, Any], int], dict[str, Any]]:
-        """`tokens`: (row, number) → the row that the model, as it is at the start of the stage, makes out of it.
-
-        For objectives with `rows` among their settings; see `engine/made.py`.
-        """
+        """`tokens`: (row, number) → the row that the model at the stage's start makes of it (setting `rows`; `engine/made.py`)."""
         raise NotImplementedError
 
     def add_noise(self, bundle: Bundle, micro: MicroBatch, noise: Tensor, times: Tensor) -> MicroBatch:
@@ -374,6 +371,8 @@ class Objective:
     """Whether the loss of the same rows falls when they are trained on again; not where a model's own answers are."""
     whole_evaluation: ClassVar[bool] = False
     """Whether `evaluate` must see all held-out rows at once: what is measured is a row among the others."""
+    makes: ClassVar[bool] = False
+    """Whether an evaluation also measures what the modality makes for the first held-out rows (`media/making.py`)."""
 
     def __init__(self, settings: StageSettings) -> None:
         self.settings = settings

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import rows_of
 from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Session, UpdatePlan
+from kriptik.engine.media import making
 from kriptik.engine.peak import peak_gb
 from kriptik.engine.rng import reseed
 from kriptik.engine.rows import lengths_of
@@ -197,7 +199,7 @@ class _Bench:
         return sum(self.session.rows.encoded[row].length for row in rows_of(plan))
 
     def _evaluation(self) -> float:
-        """Seconds for all held-out rows, from some of them."""
+        """Seconds for all held-out rows, from some of them, and for what is made for the first of them."""
         rows = self.session.eval_rows
         if rows is None:
             return 0.0
@@ -210,23 +212,44 @@ class _Bench:
                 self.session.objective.evaluate(some, self.session)
             last = time.perf_counter() - began
             seconds, seen = seconds + last, seen + len(some)
-        return seconds * sum(lengths) / max(1, sum(lengths[:seen]))
+        return seconds * sum(lengths) / max(1, sum(lengths[:seen])) + self._making()
+
+    def _making(self) -> float:
+        """Seconds for what an evaluation makes and measures beside scoring rows, from the first file."""
+        files = making.count(self.session)
+        return self._whole(self._made) * files if files else 0.0
 
     def _samples(self) -> float:
-        """Seconds for all prompts, from the first: made whole if there is time, else from a short and perhaps a longer part."""
-        prompts, settings = self.session.job.samples, self.session.settings
-        if not prompts:
-            return 0.0
+        """Seconds for all prompts, from the first."""
+        prompts = self.session.job.samples
+        return self._whole(self._sampled) * len(prompts) if prompts else 0.0
+
+    def _whole(self, timed: Callable[[StageSettings], float]) -> float:
+        """Seconds under the stage's settings: `timed` whole if there is time, else by a short and perhaps a longer part.
+
+        The short part is made again where there is time: what is loaded at the first is there at the next.
+        """
+        settings = self.session.settings
         brief, longer = (self.session.modality.brief(settings, share) for share in (BRIEF, LONGER))
+        short = timed(brief)
+        if self._time_for(short):
+            short = min(short, timed(brief))
         if brief == settings:
-            return self._sampled(settings) * len(prompts)
-        short = self._sampled(brief)
+            return short
         whole = short / BRIEF
         if self._time_for(whole):
-            whole = self._sampled(settings)
-        elif self._time_for(whole * LONGER):
-            whole = short + max(0.0, self._sampled(longer) - short) / (LONGER - BRIEF) * (1 - BRIEF)
-        return whole * len(prompts)
+            return timed(settings)
+        if self._time_for(whole * LONGER):
+            return short + max(0.0, timed(longer) - short) / (LONGER - BRIEF) * (1 - BRIEF)
+        return whole
+
+    def _made(self, settings: StageSettings) -> float:
+        """Seconds for one file that is made for the first held-out row, and measured."""
+        began = time.perf_counter()
+        with self.session.quiet():
+            making.measured(self.session, settings, most=1)
+        self.session.runtime.barrier()
+        return time.perf_counter() - began
 
     def _sampled(self, settings: StageSettings) -> float:
         """Seconds for the first prompt under these settings."""

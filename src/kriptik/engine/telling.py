@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kriptik.engine.interfaces import Bins, Session, StepStats
+from kriptik.engine.media import making
 from kriptik.engine.rng import reseed
 from kriptik.engine.snapshot import Place
 from kriptik.spec.errors import WorkerError
@@ -67,7 +68,7 @@ class Teller:
             self.emit(CurrentSample(index=row, content=content, source=data.source if data else "", file=file))
 
     def evaluate(self, *, rows_too: bool) -> EvalResult | None:
-        """Scores all held-out rows on every rank and says the result; None without such rows."""
+        """Scores all held-out rows on every rank, measures what is made for some, and says the result; None without such rows."""
         session, rows = self.session, self.session.eval_rows
         if rows is None:
             return None
@@ -85,6 +86,11 @@ class Teller:
             weights += scores.weights
             for name, value in scores.custom.items():
                 custom[name] = custom.get(name, 0.0) + value * len(chunk) / len(rows)
+        if making.count(session):
+            self.obey()
+            reseed(session.job.seed, "eval", session.stage, "made")
+            with session.shown(), session.quiet():
+                custom |= making.measured(session)
         result = EvalResult(
             stage=session.stage,
             step=session.step,

@@ -148,8 +148,8 @@ class Diffusion(Modality):
         """See Modality."""
         return self.file(bundle, self.drawn(bundle, prompt, seed, settings), settings)
 
-    def drawn(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> Any:
-        """What the library's own pipeline makes, around the model as it is."""
+    def drawn(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings, **size: int) -> Any:
+        """What the library's own pipeline makes, around the model as it is. `size`: other than `asked` has it."""
         family, pipe = self._family(bundle), bundle.pipeline
         for word, text in bundle.words.items():
             prompt = prompt.replace(word, text)
@@ -161,7 +161,7 @@ class Diffusion(Modality):
         generator = torch.Generator().manual_seed(seed)
         with self._lent(bundle), torch.no_grad():
             awake(bundle, ENCODERS)
-            return pipe(prompt=prompt, generator=generator, **options, **self.asked(bundle, settings))
+            return pipe(prompt=prompt, generator=generator, **{**options, **self.asked(bundle, settings), **size})
 
     def asked(self, bundle: Bundle, settings: StageSettings) -> dict[str, Any]:
         """The pipeline's arguments that say how large the sample is."""

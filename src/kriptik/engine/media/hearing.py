@@ -1,16 +1,11 @@
-"""How near made sounds are to real ones, in the features of a model that is at hand. Small numbers are better.
+"""How near made sounds or pictures are to real ones, in the features of a model that is at hand. Small numbers are better.
 
 The usual Fréchet audio distance (Kilgour et al. 2019, "Fréchet Audio Distance") uses VGGish, whose weights are not here: these are
 distances in the features of the model's own codec, good to compare two states of one model, not to compare with published numbers.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
-
-from kriptik.engine.interfaces import Encoded, Session
 
 
 def standard(real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,19 +37,3 @@ def kernel(real: Tensor, made: Tensor) -> float:
     like = [(a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((one, one), (other, other), (one, other))]
     inner = [(gram.sum() - gram.trace()) / (len(gram) * (len(gram) - 1)) for gram in like[:2]]
     return float(inner[0] + inner[1] - 2 * like[2].mean())
-
-
-def heard(encoded: Sequence[Encoded], session: Session, usual: int, how: str = "heard") -> dict[str, float]:
-    """What the modality measures of files made for the first held-out rows, the same on every rank.
-
-    `how`: its method, and the setting of how many rows (`heard_clips`; `usual`).
-    """
-    clips = encoded[: int(session.settings.objective.get(f"{how}_clips", usual))]  # type: ignore[arg-type]
-    if not clips:
-        return {}
-    modality: Any = session.modality
-    found: dict[str, float] = {}
-    with session.runtime.gather():
-        if session.runtime.rank == 0:
-            found = getattr(modality, how)(session.bundle, clips, session.settings)
-    return session.runtime.share(found)

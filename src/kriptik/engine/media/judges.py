@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kriptik.catalogue.listening import Hearing, listening_facts
+from kriptik.catalogue.listening import Judge, listening_facts
 from kriptik.engine.base import Base, find
 from kriptik.engine.media import speakers
 from kriptik.engine.media.words import Recogniser, error_rate
@@ -31,7 +31,7 @@ COUNTING = ("jiwer", "fasttext")
 class Found:
     """A model of the catalogue that is at hand."""
 
-    entry: Hearing
+    entry: Judge
     base: Base
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Judges:
         return self.recogniser is not None and guess(" ".join(sentences))[0] == self.recogniser.entry.language
 
 
-def at_hand(entries: Sequence[Hearing], cache: Path) -> Found | None:
+def at_hand(entries: Sequence[Judge], cache: Path) -> Found | None:
     """The first of these models that can be had."""
     for entry in entries:
         try:

@@ -1,7 +1,7 @@
 """Leaving a result: the adapter, and the whole model by the library that will read it, with a card; all or nothing."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
@@ -42,3 +42,18 @@ def leave(
         raise WorkerError("disk_full", f"The result could not be written: {error}.", "Free disk space, then retry.") from error
     size = sum(file.stat().st_size for file in result.rglob("*") if file.is_file())
     return Exported("result/adapter" if alone else None, "result/model" if merges else None, size)
+
+
+def say(run_dir: Path, exported: Exported, title: str, lines: Sequence[str]) -> None:
+    """Adds a section to the cards of what was left. Raises WorkerError `disk_full`."""
+    section = "\n".join(["", f"## {title}", *(f"- {one}" for one in lines)]) + "\n"
+    for path in (exported.adapter_path, exported.model_path):
+        if path is None:
+            continue
+        card = run_dir / path / "README.md"
+        part = card.with_suffix(".part")
+        try:
+            part.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+            part.replace(card)
+        except OSError as error:
+            raise WorkerError("disk_full", f"The card could not be written: {error}.", "Free disk space, then retry.") from error

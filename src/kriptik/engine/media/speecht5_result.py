@@ -5,8 +5,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
-from kriptik.engine.media.result import leave
-from kriptik.spec.errors import WorkerError
+from kriptik.engine.media.result import leave, say
 from kriptik.spec.job import TrainJob
 
 SPEAKER, NAME = "speaker_embedding.safetensors", "speaker_embedding"
@@ -38,9 +37,8 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob) 
             kit.vocoder.save_pretrained(folder / "vocoder", safe_serialization=True)
 
     made = leave(bundle, adaptation, run_dir, job, whole, adapter)
-    for path in (made.adapter_path, made.model_path):
-        if path is not None:
-            _say(run_dir / path / "README.md", bundle, job)
+    sentence = job.consent.sentence.replace("`", "'").replace("<", "‹") if job.consent else ""
+    say(run_dir, made, "The voice", [sentence, f"Speech is made by {bundle.info['vocoder']}.", *LIMITS, *_measured(bundle)])
     return made
 
 
@@ -52,16 +50,3 @@ def _measured(bundle: Bundle) -> list[str]:
         else f"{title} was not measured: no model that could was at hand."
         for name, title in MEASURES.items()
     ]  # fmt: skip
-
-
-def _say(card: Path, bundle: Bundle, job: TrainJob) -> None:
-    """Adds the voice to the model's card."""
-    sentence = job.consent.sentence.replace("`", "'").replace("<", "‹") if job.consent else ""
-    told = [sentence, f"Speech is made by {bundle.info['vocoder']}.", *LIMITS, *_measured(bundle)]
-    lines = ["", "## The voice", *(f"- {one}" for one in told)]
-    part = card.with_suffix(".part")
-    try:
-        part.write_text(card.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(card)
-    except OSError as error:
-        raise WorkerError("disk_full", f"The card could not be written: {error}.", "Free disk space, then retry.") from error

@@ -133,16 +133,17 @@ class Music(Modality):
 
     def brief(self, settings: StageSettings, share: float) -> StageSettings:
         """See Modality."""
-        return settings.with_objective(sample_seconds=_sample_seconds(settings) * share)
+        shorter = {"sample_seconds": _sample_seconds(settings) * share, "heard_seconds": _heard_seconds(settings) * share}
+        return settings.with_objective(**shorter)
 
-    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
-        """`codes`: how near sounds made from these rows' descriptions are to the rows, and how many codes they use.
+    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], count: int, settings: StageSettings) -> dict[str, float]:
+        """`codes`: how near sounds made from the first rows' descriptions are to those rows, and how many codes they use.
 
         frechet_codec and kernel_codec: see `media/hearing.py`, over the frames of the codec's encoder; distinct_codes: of the first
         codebook in what was made.
         """
-        seconds = float(settings.objective.get("heard_seconds", 5))  # type: ignore[arg-type]
-        kit, seed = bundle.pipeline, derive(self.job.seed, "heard")
+        seconds = _heard_seconds(settings)
+        kit, seed, encoded = bundle.pipeline, derive(self.job.seed, "heard"), encoded[:count]
         made = self._made(bundle, [row.fields["said"] for row in encoded], seconds, seed, settings)
         real = [opened(self._root() / row.fields["audio"], row.row, kit.rate, kit.channels, seconds) for row in encoded]
         found = [torch.cat([self._features(bundle, one) for one in several]) for several in (real, made)]
@@ -253,6 +254,10 @@ def _behind(config: Any) -> list[int]:
 
 def _sample_seconds(settings: StageSettings) -> float:
     return float(settings.objective.get("sample_seconds", 8))  # type: ignore[arg-type]
+
+
+def _heard_seconds(settings: StageSettings) -> float:
+    return float(settings.objective.get("heard_seconds", 5))  # type: ignore[arg-type]
 
 
 def _said(row: Encoded, share: float, seed: int, epoch: int) -> str:

@@ -78,13 +78,13 @@ class Sound(Diffusion):
         """See Diffusion: WAV."""
         return wav(made.audios[0], rate_of(bundle.pipeline))
 
-    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
-        """How near sounds made from these rows' descriptions are to the rows.
+    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], count: int, settings: StageSettings) -> dict[str, float]:
+        """How near sounds made from the first rows' descriptions are to the rows.
 
         frechet_codec and kernel_codec: see `media/hearing.py`, over the frames of the VAE's encoder.
         """
         seconds = float(settings.objective.get("heard_seconds", 5))  # type: ignore[arg-type]
-        vae, brief = bundle.pipeline.vae, settings.with_objective(sample_seconds=seconds)
+        vae, brief, encoded = bundle.pipeline.vae, settings.with_objective(sample_seconds=seconds), encoded[:count]
         real = [
             opened(self._root() / row.fields["audio"], row.row, rate_of(bundle.pipeline), vae.config.audio_channels, seconds)
             for row in encoded

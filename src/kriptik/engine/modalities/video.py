@@ -74,12 +74,12 @@ class Video(Diffusion):
         """See Diffusion: MP4."""
         return mp4(list(_pixels(made)), self._length(bundle, settings)[1])
 
-    def watched(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
-        """`temporal_consistency`: how alike neighbouring frames of clips made for these captions are.
+    def watched(self, bundle: Bundle, encoded: Sequence[Encoded], count: int, settings: StageSettings) -> dict[str, float]:
+        """`temporal_consistency`: how alike neighbouring frames of clips made for the first captions are.
 
         A clip in which nothing moves has 1, so more is not better: it is to come near what the real clips have.
         """
-        made = [_pixels(self.drawn(bundle, row.fields["caption"], SAMPLE_SEED + row.row, settings)) for row in encoded]
+        made = [_pixels(self.drawn(bundle, row.fields["caption"], SAMPLE_SEED + row.row, settings)) for row in encoded[:count]]
         return {"temporal_consistency": sum(map(consistency, made)) / len(made)}
 
     def preview(self, row: dict[str, Any]) -> str:

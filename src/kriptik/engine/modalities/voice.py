@@ -135,14 +135,15 @@ class Voice(Modality):
         spectrogram = self._spoken(bundle, prompt, seed)
         return wav(bundle.pipeline.sound(spectrogram), bundle.pipeline.rate)
 
-    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], settings: StageSettings) -> dict[str, float]:
-        """`speech`: how near spoken sentences are to the voice and to their words.
+    def heard(self, bundle: Bundle, encoded: Sequence[Encoded], count: int, settings: StageSettings) -> dict[str, float]:
+        """`speech`: how near the first rows' sentences, spoken, are to the voice and to their words.
 
         spectrum_similarity: mean cosine of the prints of made speech and that of the voice; by the spectrum alone, no measure of
         identity. Where models are at hand: speaker_similarity, mean cosine in a speaker model of made speech and the rows' own
         recordings; word_error_rate, of what a recogniser hears against the sentences, if they are of its language.
         """
-        kit, said = bundle.pipeline, [str(row.fields["said"]) for row in encoded]
+        kit, encoded = bundle.pipeline, encoded[:count]
+        said = [str(row.fields["said"]) for row in encoded]
         seeds = [derive(self.job.seed, "heard", row.row) for row in encoded]
         made = [self._spoken(bundle, text, seed) for text, seed in zip(said, seeds, strict=True)]
         found = {"spectrum_similarity": sum(float(voices.print_of(one, kit.width) @ kit.speaker) for one in made) / len(made)}

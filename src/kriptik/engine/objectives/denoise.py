@@ -19,7 +19,6 @@ from torch import Tensor
 
 from kriptik.engine import noise
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
-from kriptik.engine.media.hearing import heard
 from kriptik.engine.rng import derive, row_generator
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
@@ -31,17 +30,7 @@ PRIOR_ROW = 1 << 30
 """Row numbers of prior pictures begin here."""
 PRIOR_HELD = 8
 """Prior pictures on which it is measured what is forgotten."""
-WATCHED, HEARD = 1, 4
-"""Held-out captions to which a clip, or a sound, is made at each evaluation."""
 TIMES = ("uniform", "logit_normal")
-
-
-def measured(encoded: Sequence[Encoded], session: Session) -> dict[str, float]:
-    """What is measured of clips or sounds that are made to held-out captions; of pictures nothing is."""
-    provides = session.modality.provides
-    if "motion" in provides:
-        return heard(encoded, session, WATCHED, "watched")
-    return heard(encoded, session, HEARD) if "sound" in provides else {}
 
 
 class Denoise(Objective):
@@ -49,6 +38,7 @@ class Denoise(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"noise"})
     form: ClassVar[str] = "image"
+    makes: ClassVar[bool] = True
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)
@@ -115,7 +105,6 @@ class Denoise(Objective):
         if self.prior:
             held = self.prior[:PRIOR_HELD]
             scores.custom["prior_loss"] = sum(self._held_out(row, session) for row in held) / len(held)
-        scores.custom |= measured(encoded, session)
         return scores
 
     def _held_out(self, row: Encoded, session: Session) -> float:

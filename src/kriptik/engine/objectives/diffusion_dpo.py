@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from kriptik.engine import noise
 from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update
-from kriptik.engine.objectives.denoise import HELD_OUT_DRAWS, TIMES, measured
+from kriptik.engine.objectives.denoise import HELD_OUT_DRAWS, TIMES
 from kriptik.engine.rng import row_generator
 from kriptik.engine.text.preference import number, option, pairs
 from kriptik.spec.job import StageSettings
@@ -34,6 +34,7 @@ class DiffusionDpo(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"noise", "reference", "alone"})
     form: ClassVar[str] = "preference"
+    makes: ClassVar[bool] = True
 
     def __init__(self, settings: StageSettings) -> None:
         super().__init__(settings)
@@ -72,7 +73,6 @@ class DiffusionDpo(Objective):
         ahead = torch.tensor(margins)
         scores.custom["preference_accuracy"] = float(won(ahead).mean())
         scores.custom |= {"margin": float(ahead.mean()), "chosen_gain": sum(gains) / len(gains)}
-        scores.custom |= measured(encoded, session)
         return scores
 
     def _compared(self, micro: MicroBatch, session: Session, epoch: int, purpose: str) -> MicroBatch:

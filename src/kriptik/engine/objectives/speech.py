@@ -6,13 +6,11 @@ held-out sentences are spoken at each evaluation (0: none); `judged` (true): whe
 `reference`: one print of the voice for all rows, not each row's own.
 """
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kriptik.engine.interfaces import Encoded, Metrics, MicroBatch, Objective, RowScores, Session
-from kriptik.engine.media.hearing import heard
+from kriptik.engine.interfaces import Metrics, MicroBatch, Objective
 
 
 class Speech(Objective):
@@ -20,14 +18,8 @@ class Speech(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"speech"})
     form: ClassVar[str] = "speech"
-    whole_evaluation: ClassVar[bool] = True
+    makes: ClassVar[bool] = True
 
     def loss(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Metrics]:
         """See Objective."""
         return output.loss.float() * micro.weight, {}
-
-    def evaluate(self, encoded: Sequence[Encoded], session: Session) -> RowScores:
-        """See Objective: loss per row, and how near to the voice a few sentences sound."""
-        scores = super().evaluate(encoded, session)
-        scores.custom |= heard(encoded, session, 3)
-        return scores

@@ -38,7 +38,12 @@ SIDE_WORK = 1.05
 """Checkpoints, logging and waiting along the way."""
 LOOKS = 3
 """Times the held-out rows are measured and the sample prompts answered: before, half way, after."""
-SAMPLE_TOKENS = 3 * 80
+PROMPTS = 3
+SAMPLE_TOKENS = PROMPTS * 80
+MADE = {"image_generation": 4, "video_generation": 1}
+"""Held-out captions for which a picture or a clip is made and measured at each look, beside the prompts' own."""
+MADE_PASSES = 20 * 2
+"""Forward passes per picture or clip: steps, with guidance two each."""
 SPREAD = (0.6, 1.75)
 GUESS_SPREAD = (0.5, 2.2)
 UNPRICED = Decimal(3)
@@ -206,10 +211,18 @@ def stage_seconds(
 
 
 def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, site: Site) -> float:
-    """Seconds of looking: forward passes over the held-out rows, and answers, whose speed is that of reading the weights."""
+    """Seconds of looking: forward passes over the held-out rows, and answers, whose speed is that of reading the weights.
+
+    What pictures and clips take is forward passes too: those of the prompts, and those that are measured.
+    """
     share = CPU_SHARE if gpu.id == "cpu" else GPU_SHARE["lora"]
     power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count
-    measure = 2.0 * model.active_b * 1e9 * volume.held_out * volume.tokens_per_row / power
+    forward = 2.0 * model.active_b * 1e9 * volume.tokens_per_row / power
+    measure = volume.held_out * forward
+    if choices.capability in MADE:
+        files = min(MADE[choices.capability], volume.held_out) + min(PROMPTS, volume.held_out)
+        alone = choices.gpu_count * share / (CPU_SHARE if gpu.id == "cpu" else MEDIA_SHARE)  # one rank makes them
+        return LOOKS * (measure + files * MADE_PASSES * forward * alone)
     reading = 2.0 * SAMPLE_TOKENS * model.active_b * 4.0 / gpu.bandwidth_gb_s
     return LOOKS * (measure + reading)
 
