@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import states_words
+
 from kriptik.store.tables import Job
 
 ROOT = Path(__file__).parent.parent.parent
@@ -16,13 +18,14 @@ LONG_MS = 40_000
 
 @dataclass
 class World:
-    """Runs and plans by name on `server`; `empty` has none, `narrow` has one slot and a queue."""
+    """Runs, plans and data sets by name on `server`; `empty` has none, `narrow` has one slot and a queue."""
 
     server: object
     empty: object
     narrow: object
     runs: dict[str, str] = field(default_factory=dict)
     plans: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
     queued: str = ""
     resume_link: str = ""
     unbuilt: object = None
@@ -125,6 +128,14 @@ def plan_settings(visitor, world):
     plan_with_data(visitor, world)
     visitor.page.get_by_role("button", name="Change Settings").click()
     visitor.page.get_by_role("spinbutton", name="Learning rate").wait_for()
+
+
+def plan_subject(visitor, world):
+    """DreamBooth asks what its subject is, and what kind of thing."""
+    open_plan(visitor, world, "subject")
+    visitor.page.get_by_text(re.compile("DreamBooth is not told yet")).first.wait_for()
+    visitor.page.get_by_role("button", name="Change Settings").click()
+    visitor.page.get_by_role("textbox", name="Prompt of its class").wait_for()
 
 
 def plan_data(visitor, world):
@@ -508,13 +519,14 @@ ON_EMPTY = (landing_empty, runs_empty, bell_empty)
 ON_NARROW = (queued,)
 ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
-    plan_flagship, plan_alternatives, plan_settings, plan_data, plan_edited, plan_not_understood, plan_authorized, plan_approved,
+    plan_flagship, plan_alternatives, plan_settings, plan_subject, plan_data, plan_edited, plan_not_understood, plan_authorized,
+    plan_approved,
     plan_options_why, plan_past_limit, plan_unsure, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings,
     labelling, labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
     no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
     export_working, export_done, export_failed, test_page, test_page_picture, compared, runs, runs_empty,
     runs_not_found, run_delete, bell, bell_empty, settings, settings_link, sign_in, sign_in_again, resume_link, resume_dead,
-    nowhere, run_gone, plain_page,
+    nowhere, run_gone, *states_words.ALL, plain_page,
 )  # fmt: skip
 STATES = {function.__name__.replace("_", "-"): function for function in ALL}

@@ -9,6 +9,7 @@ from pathlib import Path
 import harness
 import pytest
 import states
+import voices
 from harness import until
 
 from kriptik.server import pages
@@ -20,6 +21,7 @@ DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 PAST_LIMIT = "Fine-tune Llama 3.3 70B as our support chat bot, budget $1"
 UNSURE = "Train a model that composes or classifies my songs"
+SUBJECT = "DreamBooth of our dog from 12 photos, budget $10"
 WIDTHS = (1280, 360)
 EVERY = int(os.environ.get("KRIPTIK_EVERY_STATE", "1"))
 """Every so many-th state; `make web-test` and `make screens` take all."""
@@ -38,6 +40,7 @@ def world(server, tmp_path_factory):
     )
     made = states.World(server=server, empty=empty, narrow=narrow, unbuilt=unbuilt(tmp_path_factory.mktemp("unbuilt")))
     make_runs(server, made)
+    made.data = voices.made(server)
     first = narrow.train(100, "5", {"setupS": 900})
     narrow.wait(first, "setting_up")
     narrow.train(100, "5")
@@ -55,6 +58,7 @@ def make_runs(server, made):
     made.plans["approved"] = ask(server, DEMO, data)
     made.plans["past limit"] = ask(server, PAST_LIMIT)
     made.plans["unsure"] = ask(server, UNSURE)
+    made.plans["subject"] = ask(server, SUBJECT)
     made.runs = {
         "complete": approve(server, made.plans["approved"]),
         "frozen by budget": run(server, "Returns, all of 2026", 150, "0.02", stepS=0.1),

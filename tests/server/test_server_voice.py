@@ -86,8 +86,9 @@ def test_a_voice_is_approved_with_the_speakers_consent_alone(server):
 
 def test_recordings_without_words_are_refused_before_anything_is_spent(server, monkeypatch):
     monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", """print('{"by": null}')"""))
-    plan = ask(server, CLONE, server.api("POST", "/data", 201, files=recordings(words=False)))
-    refused = approve(server, plan, 422, voiceConsent=SAID)
+    dataset = server.api("POST", "/data", 201, files=recordings(words=False))
+    assert approve(server, ask(server, CLONE, dataset), 409, voiceConsent=SAID)["code"] == "words_missing"
+    refused = server.api("POST", f"/data/{dataset['id']}/transcripts", 422)
     assert refused["code"] == "no_usable_rows" and "spoken" in refused["detail"]
     assert server.api("GET", "/jobs")["jobs"] == []
 

@@ -65,10 +65,13 @@ def words(
     if as_json:
         console.print_json(data=told)
         return
-    for clip, one in sorted(told.items(), key=lambda pair: pair[1]["name"]):
-        line = Text(f"{one['name']} {one['seconds']:.1f} s  ", style=DIM)
+    for clip, one in sorted(told.items(), key=lambda pair: (pair[1]["name"], pair[1]["start"])):
+        line = Text(f"{one['name']} {one['start']:.1f} s, {one['seconds']:.1f} s long  ", style=DIM)
         console.print(line.append(one["text"] or "(left out)", style="default"))
-        console.print(Text(f"  {clip}  {one['by']}", style=DIM))
+        sure = "" if one.get("sure") is None else f", {one['sure']:.0%} sure"
+        console.print(Text(f"  {clip}  {one['by']}{sure}{', checked' if one['checked'] else ''}", style=DIM))
+    if told:
+        console.print(Text(f"They can be listened to and corrected on the page /data/{found['id']}.", style=DIM))
 
 
 def label(

@@ -53,11 +53,12 @@ def is_zip(path: Path, name: str) -> bool:
 
 @contextmanager
 def unpacked(
-    path: Path, work: Path, max_bytes: int = MAX_BYTES, also: frozenset[str] = frozenset()
+    path: Path, work: Path, max_bytes: int = MAX_BYTES, also: frozenset[str] = frozenset(), only: str | None = None
 ) -> Iterator[Unpacked]:
     """The archive's row files and those with suffixes of `also`, unpacked under `work` for as long as the context lasts.
 
-    Beside files of `also`, plain texts stay: they may be what is said of them.
+    Beside files of `also`, plain texts stay: they may be what is said of them. `only`: the one of these files that is wanted; the
+    others are named, and lie nowhere.
 
     Raises DataError for whatever is not a plain, honest archive of row files; nothing was written then, unless an entry lies
     about its size or is damaged, which shows only while unpacking: then what was written is removed.
@@ -67,7 +68,12 @@ def unpacked(
             rows, others, left_out = _look_through(archive, path.stat().st_size, max_bytes, also)
             with TemporaryDirectory(dir=work, prefix="unpack-") as folder:
                 members = [_unpack(archive, info, Path(folder) / f"{number}") for number, info in enumerate(rows)]
-                more = [_unpack(archive, info, Path(folder) / f"o{number}") for number, info in enumerate(others)]
+                more = [
+                    Member(Path(folder) / "not unpacked", info.filename)
+                    if only not in (None, info.filename)
+                    else _unpack(archive, info, Path(folder) / f"o{number}")
+                    for number, info in enumerate(others)
+                ]
                 yield Unpacked(members, left_out, more)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise _refused("bad_zip", f"The zip file is damaged: {shorten(str(error), 100)}", "Pack it again.") from error

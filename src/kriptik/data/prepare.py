@@ -222,6 +222,7 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
         sufficiency=need,
         preview=rows.preview,
         ready=not any(finding.severity == "error" for finding in findings),
+        speech=settings.speech and rows.kind == "sounds",
     )
     return report, _Plan(sides, swapped)
 

@@ -53,11 +53,13 @@ MEDIA = "media"
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording that can be used: float32 [frames, 1 or 2], rate in Hz, and what had to be done (codes of the doctor)."""
+    """A recording that can be used, or a part of one: float32 [frames, 1 or 2], rate in Hz, what had to be done (codes of the
+    doctor), and where in its file it begins, in seconds."""
 
     samples: np.ndarray
     rate: int
     notes: tuple[str, ...] = ()
+    start: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -123,6 +125,16 @@ def take_pairs(sounds: list[Member], pairs: list[Pair], folder: Path) -> Iterato
         yield Taken(pair.place, shown, row, max(1, units), tuple(notes) if pair.text else (*notes, "sound_no_text"))
 
 
+def unsaid(sounds: list[Member], tables: list[Member], recording: str) -> Iterator[bytes]:
+    """FLAC files of the clips of one recording of speech whose words nobody gave, as `take` lets them be heard. Only the recording
+    itself need be there. Raises DataError as `look` does."""
+    texts = said_of(sounds, tables, COLUMNS)
+    for member in sounds:
+        if member.name == recording:
+            parts = _cut(look(member.path, member.name), texts.get(member.name, []), member.name, speech=True)
+            yield from (flac(clip.samples, clip.rate) for clip, text in parts if not text)
+
+
 def look(path: Path, name: str) -> Sound:
     """The recording, levelled, brought to a usual rate and at most two channels.
 
@@ -161,6 +173,11 @@ def flac(samples: np.ndarray, rate: int) -> bytes:
     return sink.getvalue()
 
 
+def clip_name(content: bytes) -> str:
+    """What a clip is called: the first half of its file's SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
 def _settled(samples: np.ndarray, rate: int, name: str, notes: list[str]) -> Sound:
     if len(samples) < LEAST_SECONDS * rate:
         raise _refused("sound_short", f"{name} lasts {len(samples) / rate:.3f} s.", f"Send at least {LEAST_SECONDS} s.")
@@ -188,12 +205,16 @@ def _cut(sound: Sound, said: list[Said], name: str, *, speech: bool) -> list[tup
     text = said[-1].text if said else ""
     if speech and sound.seconds > PHRASE_S[1] and not text:
         places = waves.phrases(sound.samples, sound.rate, PHRASE_S[1], PHRASE_S[0])
-        return [(replace(sound, samples=sound.samples[a:b]), "") for a, b in places]
+        return [(replace(sound, samples=sound.samples[a:b], start=a / sound.rate), "") for a, b in places]
     if speech or sound.seconds <= CLIP_S * 1.2:
         return [(sound, text)]
     count = max(1, round(sound.seconds / CLIP_S))
-    found = [(replace(sound, samples=one), text) for one in np.array_split(sound.samples, count)]
-    return [one for one in found if float(np.abs(one[0].samples).max()) >= SILENT]
+    found, at = [], 0
+    for one in np.array_split(sound.samples, count):
+        if float(np.abs(one).max()) >= SILENT:
+            found.append((replace(sound, samples=one, start=at / sound.rate), text))
+        at += len(one)
+    return found
 
 
 def _piece(sound: Sound, start: float, end: float | None, name: str) -> Sound:
@@ -204,7 +225,7 @@ def _piece(sound: Sound, start: float, end: float | None, name: str) -> Sound:
     piece = sound.samples[int(start * sound.rate) : int(last * sound.rate)]
     if float(np.abs(piece).max()) < SILENT:
         raise _refused("sound_silent", f"{name} is silent from {start:g} to {last:g} s.", "Correct the table's times.")
-    return replace(sound, samples=piece)
+    return replace(sound, samples=piece, start=start)
 
 
 def _kept(
@@ -219,7 +240,7 @@ def _kept(
         if found is None:
             return Taken(place, name, notes=tuple(notes), problem="sound_no_words")
         text, shown, marked = found.text, f"{name}: {found.text}", {"transcribed": found.by}
-        notes.append("sound_corrected" if found.edited else "sound_transcribed")
+        notes.append("sound_corrected" if found.edited else "sound_checked" if found.checked else "sound_transcribed")
     if not text:
         notes.append("sound_no_text")
     if speech:
@@ -234,19 +255,15 @@ def _transcribed(clip: Sound, name: str, folder: Path, transcripts: Transcripts 
     """The clip's words; None where nobody says them."""
     if transcripts is None:
         return None
+    about = {"name": name, "start": round(clip.start, 3), "seconds": round(clip.seconds, 3)}
     with TemporaryDirectory(dir=folder, prefix="heard-") as apart:  # what is left out must not lie among the rows' files
-        target = Path(apart) / _written(clip, Path(apart))
-        found = transcripts.of(target)
-    if target.stem in transcripts.known:
-        told = {"name": name, "seconds": round(clip.seconds, 3)}
-        transcripts.known[target.stem] = transcripts.known[target.stem].model_copy(update=told)
-    return found
+        return transcripts.of(Path(apart) / _written(clip, Path(apart)), about)
 
 
 def _written(clip: Sound, folder: Path) -> str:
     """The clip's file, relative to `folder`, under a name that its content gives."""
     content = flac(clip.samples, clip.rate)
-    file = f"{MEDIA}/{hashlib.sha256(content).hexdigest()[:32]}.flac"
+    file = f"{MEDIA}/{clip_name(content)}.flac"
     target = folder / file
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():

@@ -4,7 +4,7 @@ Kept by the clip's name, which its content gives, so the same source with the sa
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,34 +18,55 @@ _TABLE = TypeAdapter(dict[str, Transcript])
 
 
 class Transcripts:
-    """What is known of clips, and whom to ask of the others. `known` grows by what the scribe says."""
+    """What is known of clips, and whom to ask of the others. `known` grows by what the scribe says; `grown` hears of each."""
 
-    def __init__(self, known: Mapping[str, Transcript] | None = None, scribe: Scribe | None = None) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Transcript] | None = None,
+        scribe: Scribe | None = None,
+        grown: Callable[["Transcripts"], None] | None = None,
+    ) -> None:
         self.known = dict(known or {})
         self.scribe = scribe
+        self.grown = grown
 
-    def of(self, clip: Path) -> Transcript | None:
-        """What is said in a clip; None where nobody says it. Raises KriptikError where the scribe fails."""
-        if clip.stem not in self.known and self.scribe is not None:
-            heard = self.scribe(clip)
-            if heard is not None:
-                self.known[clip.stem] = heard
-        found = self.known.get(clip.stem)
-        return found if found is not None and found.text else None
+    def of(self, clip: Path, about: Mapping[str, object]) -> Transcript | None:
+        """What is said in a clip; None where nobody says it. `about`: the clip's `name`, `start` and `seconds`, kept with them.
+
+        Raises KriptikError where the scribe fails.
+        """
+        before = found = self.known.get(clip.stem)
+        if found is None and self.scribe is not None:
+            found = self.scribe(clip)
+        if found is None:
+            return None
+        self.known[clip.stem] = found = found.model_copy(update=dict(about))
+        if before is None and self.grown is not None:
+            self.grown(self)
+        return found if found.text else None
 
     def correct(self, texts: Mapping[str, str], by: str) -> None:
         """Puts other words in the place of those known; "" leaves a clip out. Raises DataError for a clip that there is not."""
-        if unknown := sorted(set(texts) - set(self.known)):
-            what = f"There is no transcript of a clip called {unknown[0][:60]!r}."
-            raise DataError("no_such_clip", what, "Use the names that the transcripts have.", fields={"clip": unknown[0]})
+        self._must_know(texts)
         for clip, text in texts.items():
             before = self.known[clip]
             words = " ".join(text.split())
             if words != before.text:
-                self.known[clip] = before.model_copy(update={"text": words, "by": by, "edited": True})
+                told = {"text": words, "by": by, "edited": True, "checked": True, "sure": None}
+                self.known[clip] = before.model_copy(update=told)
+
+    def check(self, clip: str, checked: bool) -> None:
+        """Notes whether a person read the words and lets them stand. Raises DataError for a clip that there is not."""
+        self._must_know([clip])
+        self.known[clip] = self.known[clip].model_copy(update={"checked": checked})
+
+    def _must_know(self, clips: Iterable[str]) -> None:
+        if unknown := sorted(set(clips) - set(self.known)):
+            what = f"There is no transcript of a clip called {unknown[0][:60]!r}."
+            raise DataError("no_such_clip", what, "Use the names that the transcripts have.", fields={"clip": unknown[0]})
 
     def document(self) -> dict[str, object]:
-        """What decides rows: texts and who wrote them, by clip."""
+        """All that is known, by clip; texts and who wrote them decide rows."""
         return {clip: one.document() for clip, one in sorted(self.known.items())}
 
 

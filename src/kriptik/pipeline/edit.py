@@ -59,6 +59,7 @@ TELLING = 0.005
 CUSTOM_FIELDS = {
     "epochs", "max_steps", "batch_size", "learning_rate", "seq_len", "rank", "alpha", "dropout", "warmup_ratio", "weight_decay",
 }  # fmt: skip
+CUSTOM_TEXTS = {"class_prompt", "instance_prompt"}
 WIRE = {"max_seq_len": "seq_len", "learning_rate": "learning_rate", "effective_batch": "batch_size"}
 
 
@@ -193,6 +194,8 @@ def _field(tile: TileCategory, name: str, value: JsonValue, said: str) -> list[A
         "gpu": {"gpu_count"},
         "data": {"data_amount"},
     }
+    if tile == "config" and key in CUSTOM_TEXTS and isinstance(value, str):
+        return [Ask(key, "use", value, said)]
     amount = _figure(value)
     if key in figures.get(tile, set()) and amount is not None:
         return [Ask(key, "set", amount, said)]
@@ -215,7 +218,7 @@ def _takes(tile: TileCategory) -> str:
         "method": "Give a method's id.",
         "data": "Give a source (user_upload …) or a number of rows.",
         "gpu": 'Give {"gpu", "gpuCount", "provider"}.',
-        "config": f"Give an object of: {', '.join(sorted(CUSTOM_FIELDS))}.",
+        "config": f"Give an object of: {', '.join(sorted(CUSTOM_FIELDS | CUSTOM_TEXTS))}.",
         "budget": 'Give dollars, or {"budgetMaxUsd", "notifyAtPercent", "freezeAtPercent"}.',
     }[tile]
 
@@ -286,11 +289,14 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
             changed = [f for f in type(new).model_fields if getattr(old, f) != getattr(new, f)]
             param = changed[0] if len(changed) == 1 else "rank"
             old, new = getattr(old, param, old.rank), getattr(new, param, new.rank)
-        found.append(
-            PlanChange(
-                tile=_tile_of(name, before, after), param=param, before=_json(old), after=_json(new), reason=reason, asked=asked
-            )
-        )
+        moved = [(param, old, new)]
+        if name == "objective":  # what it is told one by one, such as DreamBooth's prompts
+            moved = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        tile = _tile_of(name, before, after)
+        found += [
+            PlanChange(tile=tile, param=param, before=_json(old), after=_json(new), reason=reason, asked=asked)
+            for param, old, new in moved
+        ]
     return found
 
 

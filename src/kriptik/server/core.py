@@ -17,7 +17,7 @@ from kriptik.server.quotes import Quotes
 from kriptik.server.settings import Settings
 from kriptik.server.steady import SteadyClock
 from kriptik.spec.base import utc_now
-from kriptik.spec.errors import KriptikError
+from kriptik.spec.errors import ConflictError, KriptikError
 from kriptik.storage.objects import Objects, open_objects
 from kriptik.store import ledger, people
 from kriptik.store.db import Database
@@ -45,6 +45,8 @@ class Core:
     look_s: float = 0.0
     """How long the reconciler's last round took where many runs are at work: the reserve allows for it. Else 0."""
     quotes: Quotes = field(default_factory=Quotes)
+    writing: set[str] = field(default_factory=set[str])
+    """Data sets whose recordings are being listened to (`words.py`)."""
 
     def __post_init__(self) -> None:
         self.writer = Writer(self.db)
@@ -59,9 +61,11 @@ class Core:
         return holds.reason(self.settings.home)
 
     def create(self, provider: str, spec: ResourceSpec) -> Resource:
-        """The one door to a provider's `create`. Raises `KriptikError` 503 `held` while something holds new machines back."""
+        """The one door to a provider's `create`. Raises `KriptikError` 503 `held` while something holds new machines back, and as
+        `_make_folder` does where a worker would have no place for its models."""
         if (sentence := self.held) is not None:
             raise KriptikError("held", sentence, "It goes on by itself once that is over.", status=503)
+        _make_folder(self.cache_dir)
         return self.providers[provider].create(spec)
 
     def run_dir(self, job_id: str) -> Path:
@@ -108,6 +112,20 @@ def open_core(settings: Settings, providers: dict[str, Provider], clock: Clock |
     holds.note_install(settings.home, install)
     objects = open_objects(settings.storage_url, settings.home / "runs")
     return Core(settings, db, providers, secret, install, owner_id, objects, clock, started_at=clock())
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder of KRIPTIK_HOME. Raises KriptikError: 409 `not_a_folder` where something else has its name, which trying again
+    does not mend, and 503 `no_folder` where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        what = "is a link that leads nowhere" if folder.is_symlink() else "is no folder"
+        step = "Make the folder that it leads to, or delete it and it is made anew; then try again."
+        raise ConflictError("not_a_folder", f"'{folder.name}' in KRIPTIK_HOME {what}.", step) from error
+    except OSError as error:
+        what = f"'{folder.name}' in KRIPTIK_HOME cannot be made: {error.strerror}."
+        raise KriptikError("no_folder", what, "See whether its disk is there and may be written to.", status=503) from error
 
 
 def _private_file(path: Path, make: Callable[[], str]) -> str:

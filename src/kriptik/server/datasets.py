@@ -5,13 +5,13 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kriptik.data import builtin, prepare, recipe, transcripts
+from kriptik.data import builtin, prepare, recipe
 from kriptik.data.checks.table import FIXES
 from kriptik.data.transcripts import Transcripts
+from kriptik.server import words
 from kriptik.server.core import Core
 from kriptik.server.scribe import EngineScribe
 from kriptik.server.uploads import Upload
@@ -57,12 +57,12 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
     """Examines a data set again with other fixes and remembers them: its rows are prepared with them from now on."""
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
-        path = Path(row.path)
-    with words_of(core, path) as words:
-        settings = settings_of(fixes, capability or (prepare.VOICE if words.known else None))
+        path, before = Path(row.path), DataReport.model_validate(row.report)
+    with words.heard(core, path) as heard:
+        settings = settings_of(fixes, capability or (prepare.VOICE if before.speech or heard.known else None))
         checked = prepare.check(
             path, name=path.name, work=core.data_dir / "incoming", settings=settings, capability=capability, forgive=True,
-            transcripts=words,
+            transcripts=heard,
         )  # fmt: skip
     with core.db.write() as session:
         row = datasets.get(session, user_id, dataset_id)
@@ -73,45 +73,53 @@ def set_fixes(core: Core, user_id: str, dataset_id: str, fixes: list[str], capab
 
 def transcripts_of(core: Core, user_id: str, dataset_id: str) -> dict[str, Transcript]:
     """The words that recordings of a data set came without, by clip, as they were written down and corrected."""
-    return transcripts.read(_transcripts(_path(core, user_id, dataset_id)))
+    return words.known(path_of(core, user_id, dataset_id))
 
 
 def correct(core: Core, user_id: str, dataset_id: str, texts: dict[str, str]) -> Dataset:
-    """Puts other words in the place of those written down, "" for a clip to be left out; examines the recordings again."""
-    path = _path(core, user_id, dataset_id)
-    words = Transcripts(transcripts.read(_transcripts(path)))
-    words.correct(texts, YOU)
-    transcripts.write(_transcripts(path), words)
+    """Puts other words in the place of those written down, "" for a clip to be left out; examines the recordings again.
+
+    409 `being_written` while they are listened to.
+    """
+    path = path_of(core, user_id, dataset_id)
+    words.must_rest(core, dataset_id)
+    words.change(path, lambda known: known.correct(texts, YOU))
     return transcribe(core, user_id, dataset_id)
 
 
+def correct_one(
+    core: Core, user_id: str, dataset_id: str, clip: str, text: str | None, checked: bool | None
+) -> Transcript:
+    """Puts other words in the place of one clip's, and notes that a person read them. Nothing is examined again."""
+
+    def act(known: Transcripts) -> None:
+        if text is not None:
+            known.correct({clip: text}, YOU)
+        if checked is not None:
+            known.check(clip, checked)
+
+    return words.change(path_of(core, user_id, dataset_id), act)[clip]
+
+
 def transcribe(core: Core, user_id: str, dataset_id: str) -> Dataset:
-    """Examines a data set's recordings as those of a voice; words that they came without are written down where a model is here."""
+    """Examines a data set's recordings as those of a voice; words that they came without are written down where a model is here.
+
+    409 `being_written` while that is done already.
+    """
     with core.db.read() as session:
         fixes = DataReport.model_validate(datasets.get(session, user_id, dataset_id).report).fixes
-    return set_fixes(core, user_id, dataset_id, fixes, prepare.VOICE)
+    with words.being_written(core, dataset_id):
+        return set_fixes(core, user_id, dataset_id, fixes, prepare.VOICE)
 
 
-@contextlib.contextmanager
-def words_of(core: Core, source: Path) -> Iterator[Transcripts]:
-    """The transcripts that lie beside a source, with a scribe for what is missing; kept afterwards."""
-    with EngineScribe(core.cache_dir) as scribe:
-        found = Transcripts(transcripts.read(_transcripts(source)), scribe)
-        before = found.document()
-        try:
-            yield found
-        finally:
-            if found.document() != before:
-                transcripts.write(_transcripts(source), found)
-
-
-def recipe_of(core: Core, user_id: str, dataset_id: str) -> DataRecipe:
-    """The steps that its rows are prepared with, as they stand."""
+def recipe_of(core: Core, user_id: str, dataset_id: str, capability: str | None = None) -> DataRecipe:
+    """The steps that its rows are prepared with, as they stand: for `capability`, else for what they were examined for."""
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
-        fixes, source = DataReport.model_validate(row.report).fixes, row.sha256
-        words = Transcripts(transcripts.read(_transcripts(Path(row.path))))
-    steps = recipe.of(SEED, settings_of(fixes, prepare.VOICE if words.known else None).document(), words.document())
+        report, source = DataReport.model_validate(row.report), row.sha256
+        known = Transcripts(words.known(Path(row.path)))
+    speech = prepare.VOICE if report.speech or known.known else None
+    steps = recipe.of(SEED, settings_of(report.fixes, capability or speech).document(), known.document())
     return DataRecipe.model_validate(
         {"dataset_id": dataset_id, "source_sha256": source, "steps": steps, "sha256": recipe.sha256(steps)}
     )
@@ -148,23 +156,21 @@ def remove(core: Core, user_id: str, dataset_id: str) -> None:
     """Forgets a data set and deletes its file. Runs keep their own prepared copy; an undecided plan that uses it says 409."""
     with core.db.write() as session:
         row = datasets.get(session, user_id, dataset_id)
+        words.must_rest(core, dataset_id)
         if datasets.wanted(session, user_id, dataset_id):
             raise ConflictError("data_in_plan", "A plan that waits for approval uses this data set.", "Reject the plan first.")
         path = Path(row.path)
         session.delete(row)
     path.unlink(missing_ok=True)
-    _transcripts(path).unlink(missing_ok=True)
+    words.forget(path)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 
 
-def _path(core: Core, user_id: str, dataset_id: str) -> Path:
+def path_of(core: Core, user_id: str, dataset_id: str) -> Path:
+    """Where a data set's file lies. 404 for one that is not theirs."""
     with core.db.read() as session:
         return Path(datasets.get(session, user_id, dataset_id).path)
-
-
-def _transcripts(source: Path) -> Path:
-    return source.parent / "transcripts.json"
 
 
 def as_noun(row: tables.Dataset) -> Dataset:
@@ -201,17 +207,16 @@ def _keep(
     read_as = name if source in ("upload", "huggingface") else f"{name}.jsonl"
     settings = settings_of(fixes, capability)
     with EngineScribe(core.cache_dir) as scribe:
-        words = Transcripts(scribe=scribe)
+        heard = Transcripts(scribe=scribe)
         work = core.data_dir / "incoming"
-        checked = prepare.check(received, name=read_as, work=work, settings=settings, capability=capability, transcripts=words)
+        checked = prepare.check(received, name=read_as, work=work, settings=settings, capability=capability, transcripts=heard)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})
     home = core.data_dir / "sources" / dataset_id
     home.mkdir(parents=True)
     path = home / f"source{Path(read_as).suffix.lower()}"
     try:
         received.rename(path)
-        if words.known:
-            transcripts.write(_transcripts(path), words)
+        words.begin(path, heard)
         with core.db.write() as session:
             row = tables.Dataset(
                 id=dataset_id,
@@ -231,7 +236,7 @@ def _keep(
             return as_noun(row)
     except BaseException:
         path.unlink(missing_ok=True)
-        _transcripts(path).unlink(missing_ok=True)
+        words.forget(path)
         with contextlib.suppress(OSError):
             home.rmdir()
         raise

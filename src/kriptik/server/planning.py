@@ -8,6 +8,7 @@ from kriptik.catalogue.load import find_gpu, find_model, load_catalogue
 from kriptik.catalogue.proof import method_statuses, way_statuses
 from kriptik.data import prepare
 from kriptik.data.readers import read_records
+from kriptik.data.transcripts import Transcripts
 from kriptik.pipeline import edit, job
 from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.intent.parser import OfflineParser
@@ -15,13 +16,14 @@ from kriptik.pipeline.plan.build import build_plan
 from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
+from kriptik.server import words
 from kriptik.server.core import Core
-from kriptik.server.datasets import SEED, settings_of, words_of
+from kriptik.server.datasets import SEED, settings_of
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.data import DataReport
-from kriptik.spec.errors import BadInputError, NotFoundError
+from kriptik.spec.errors import BadInputError, ConflictError, NotFoundError
 from kriptik.spec.intent import HardwareLimit, OutputMention, TermsMention, TrainingIntent
 from kriptik.spec.job import DataRef, Modality, Precision, SamplePrompt, Stage
 from kriptik.spec.notices import NotificationPreferences
@@ -174,7 +176,8 @@ def edit_words(core: Core, user_id: str, contract: TrainingContract, plan: Train
 def prepare_rows(
     core: Core, user_id: str, plan: TrainingImplementationPlan, folder: Path
 ) -> tuple[DataRef | None, list[SamplePrompt]]:
-    """The plan's rows, checked, split and written under `folder`, and three held-out prompts. 422 `data_missing` without data."""
+    """The plan's rows, checked, split and written under `folder`, and three held-out prompts. 422 `data_missing` without data, 409
+    `words_missing` for a voice whose recordings nobody listened to."""
     dataset = dataset_for(core, user_id, plan.choices.dataset_id)
     if dataset is None:
         needs = ", ".join(str(need).replace("_", " ") for need in _needs(plan))
@@ -183,20 +186,22 @@ def prepare_rows(
             f"No rows are attached to this plan; {plan.choices.method} needs {needs or 'rows to train on'}.",
             "Upload a file or choose a built-in sample, then attach it to the data tile.",
         )
-    source = Path(dataset.path)
-    with words_of(core, source) as words:
-        prepared = prepare.prepare(
-            source,
-            folder,
-            name=source.name,
-            seed=SEED,
-            settings=settings_of(DataReport.model_validate(dataset.report).fixes, plan.choices.capability),
-            capability=plan.choices.capability,
-            licence=dataset.licence,
-            source_name=dataset.name,
-            dataset_id=dataset.id,
-            transcripts=words,
-        )
+    source, report = Path(dataset.path), DataReport.model_validate(dataset.report)
+    known = words.known(source)
+    if plan.choices.capability == prepare.VOICE and not known:
+        _must_be_heard(dataset.id, report)
+    prepared = prepare.prepare(
+        source,
+        folder,
+        name=source.name,
+        seed=SEED,
+        settings=settings_of(report.fixes, plan.choices.capability),
+        capability=plan.choices.capability,
+        licence=dataset.licence,
+        source_name=dataset.name,
+        dataset_id=dataset.id,
+        transcripts=Transcripts(known),
+    )
     rows = []
     if prepared.eval_path:
         for place, record in enumerate(read_records(Path(prepared.eval_path))):
@@ -204,6 +209,19 @@ def prepare_rows(
                 break
             rows.append(record.value)
     return prepared.ref(), job.sample_prompts(rows, SAMPLES, job.plan_modality(plan))
+
+
+def _must_be_heard(dataset_id: str, report: DataReport) -> None:
+    """A model needs about a second a sentence, and what it writes is to be read before it is learnt: no part of an approval."""
+    silent = 0 if report.speech else sum(one.count for one in report.findings if one.code == "sound_no_text")
+    if silent:
+        raise ConflictError(
+            "words_missing",
+            f"{silent} of the recordings came without words, and nobody has listened to them yet.",
+            f"Have the words written down and read them, on the page /data/{dataset_id} or with "
+            f"`kriptik data words {dataset_id} --write`; then approve.",
+            fields={"datasetId": dataset_id},
+        )
 
 
 def stages(plan: TrainingImplementationPlan) -> list[Stage]:

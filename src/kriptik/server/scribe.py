@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from kriptik.spec.data import Transcript
 from kriptik.spec.errors import KriptikError
@@ -42,18 +43,19 @@ class EngineScribe:
             self._by = self._answer(self._process, START_S)["by"]
         if self._by is None:
             return None
-        return Transcript(text=self._ask(self._process, clip), by=self._by)
+        told = self._ask(self._process, clip)
+        return Transcript(text=told["text"], by=self._by, sure=told.get("sure"))
 
-    def _ask(self, process: "subprocess.Popen[str]", clip: Path) -> str:
+    def _ask(self, process: "subprocess.Popen[str]", clip: Path) -> dict[str, Any]:
         assert process.stdin is not None
         try:
             process.stdin.write(f"{clip}\n")
             process.stdin.flush()
         except OSError as error:
             raise _broken() from error
-        return self._answer(process, ANSWER_S)["text"]
+        return self._answer(process, ANSWER_S)
 
-    def _answer(self, process: "subprocess.Popen[str]", limit_s: float) -> dict[str, str]:
+    def _answer(self, process: "subprocess.Popen[str]", limit_s: float) -> dict[str, Any]:
         assert process.stdout is not None
         late = threading.Timer(limit_s, process.kill)
         late.start()

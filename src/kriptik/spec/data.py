@@ -120,6 +120,8 @@ class DataReport(Noun):
     """The first few rows in their prepared form, shortened."""
     ready: bool = True
     """False when a finding is an error."""
+    speech: bool = False
+    """Recordings were examined as those of a voice."""
 
 
 class Transcript(Noun):
@@ -130,8 +132,15 @@ class Transcript(Noun):
     by: str
     """The model that wrote it down, or "you"."""
     edited: bool = False
+    checked: bool = False
+    """A person read these words: corrected them, or lets them stand."""
+    sure: float | None = Field(default=None, ge=0, le=1)
+    """How likely the model held its words: the geometric mean of the probabilities of its tokens. None where it did not say, and
+    for a person's words."""
     name: str = ""
     """The recording that the clip is of."""
+    start: float = 0.0
+    """Where it begins in the recording, in seconds."""
     seconds: float = 0.0
 
 

@@ -9,9 +9,9 @@ const text = (value: unknown): string | undefined => (typeof value === "string" 
 const routes = [
   createRoute({
     getParentRoute: () => root, path: "/", component: Landing,
-    validateSearch: (search): { prompt?: string } => {
-      const prompt = text(search.prompt);
-      return prompt ? { prompt } : {};
+    validateSearch: (search): { prompt?: string; data?: string } => {
+      const [prompt, data] = [text(search.prompt), text(search.data)];
+      return { ...(prompt && { prompt }), ...(data && { data }) };
     },
   }),
   createRoute({ getParentRoute: () => root, path: "/plans/$planId", component: lazyRouteComponent(() => import("./pages/PlanPage"), "PlanPage") }),
@@ -32,6 +32,7 @@ const routes = [
     },
   }),
   createRoute({ getParentRoute: () => root, path: "/label/$setId", component: lazyRouteComponent(() => import("./pages/LabelPage"), "LabelPage") }),
+  createRoute({ getParentRoute: () => root, path: "/data/$datasetId", component: lazyRouteComponent(() => import("./pages/DataPage"), "DataPage") }),
   createRoute({ getParentRoute: () => root, path: "/settings", component: lazyRouteComponent(() => import("./pages/SettingsPage"), "SettingsPage") }),
   createRoute({
     getParentRoute: () => root, path: "/sign-in", component: lazyRouteComponent(() => import("./pages/SignInPage"), "SignInPage"),

@@ -7,12 +7,14 @@ interface Labelled {
   hint?: ReactNode;
   error?: string | undefined;
   unit?: string;
+  /** For a screen reader alone, where the place of the field tells the others. */
+  labelHidden?: boolean;
 }
 
-function Wrap({ id, label, hint, error, children }: Labelled & { id: string; children: ReactNode }) {
+function Wrap({ id, label, labelHidden = false, hint, error, children }: Labelled & { id: string; children: ReactNode }) {
   return (
     <div className="min-w-0">
-      <label htmlFor={id} className="mb-1 block text-sm text-mid">{label}</label>
+      <label htmlFor={id} className={labelHidden ? "visually-hidden" : "mb-1 block text-sm text-mid"}>{label}</label>
       {children}
       {hint && <p id={`${id}-hint`} className="mt-1 text-xs text-low">{hint}</p>}
       {error && <p id={`${id}-error`} className="mt-1 text-xs text-fault">{error}</p>}
@@ -38,10 +40,10 @@ export function TextField({ label, hint, error, unit, className = "", ...rest }:
   );
 }
 
-export function TextArea({ label, hint, error, ...rest }: Labelled & TextareaHTMLAttributes<HTMLTextAreaElement>) {
+export function TextArea({ label, labelHidden = false, hint, error, ...rest }: Labelled & TextareaHTMLAttributes<HTMLTextAreaElement>) {
   const id = useId();
   return (
-    <Wrap id={id} label={label} hint={hint} error={error}>
+    <Wrap id={id} label={label} labelHidden={labelHidden} hint={hint} error={error}>
       <textarea
         id={id} aria-invalid={Boolean(error) || undefined} aria-describedby={described(id, hint, error)} rows={3} {...rest}
         className={`${BOX} block resize-y py-2.5 leading-relaxed`}

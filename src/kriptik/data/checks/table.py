@@ -151,6 +151,7 @@ KINDS: dict[str, Kind] = {
         "warning", "The words of {n} {recordings} were written down by a model", "read and correct them before they are learnt"
     ),
     "sound_corrected": Kind("info", "The words of {n} {recordings} were written down by a model and corrected by you"),
+    "sound_checked": Kind("info", "The words of {n} {recordings} were written down by a model and found right by you"),
     "sound_long_phrase": Kind("warning", "{n} {recordings} {are} longer than 30 seconds in one piece", "left out"),
     "sound_noisy": Kind("warning", "{n} {recordings} {have} noise less than 15 dB below the voice"),
     "sound_clipped": Kind("warning", "{n} {recordings} {are} clipped: too loud when it was made"),

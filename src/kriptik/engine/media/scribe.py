@@ -1,11 +1,13 @@
 """`python -m kriptik.engine.media.scribe CACHE`: writes down what is said in recordings, for a server that loads no models.
 
 First it says who hears: {"by": a model's name, or null where none is at hand}. Then for every line that it is given, a file's path,
-it answers with one: {"text": what is said; "" where no words can be relied on}. It ends with its input.
+it answers with one: {"text": what is said; "" where no words can be relied on, "sure": how likely it held them, 0 to 1}. It ends
+with its input.
 """
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -42,11 +44,11 @@ def _hear(cache: Path, answers: TextIO) -> int:
     _say(answers, {"by": found.entry.title})
     for line in sys.stdin:
         words = ears.words(opened(Path(line.rstrip("\n")), 0, RATE)[0])
-        _say(answers, {"text": words.text if words.sound else ""})
+        _say(answers, {"text": words.text if words.sound else "", "sure": round(math.exp(words.sure), 3)})
     return 0
 
 
-def _say(answers: TextIO, answer: dict[str, str | None]) -> None:
+def _say(answers: TextIO, answer: dict[str, str | float | None]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

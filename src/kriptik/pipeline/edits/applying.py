@@ -5,7 +5,15 @@ from collections.abc import Callable
 from kriptik.pipeline.edits.goals import edit_budget, edit_cost, edit_quality, edit_time, edit_vram
 from kriptik.pipeline.edits.terms import edit_terms
 from kriptik.pipeline.edits.text import Ask
-from kriptik.pipeline.edits.values import edit_data_amount, edit_percent, edit_reset, edit_resolution, edit_setting, edit_source
+from kriptik.pipeline.edits.values import (
+    edit_data_amount,
+    edit_percent,
+    edit_prompt,
+    edit_reset,
+    edit_resolution,
+    edit_setting,
+    edit_source,
+)
 from kriptik.pipeline.edits.what import edit_capability, edit_method, edit_model, edit_option, edit_tier
 from kriptik.pipeline.edits.where import edit_gpu, edit_gpu_count, edit_hourly, edit_provider
 from kriptik.pipeline.edits.work import BOUNDS, Work
@@ -78,6 +86,8 @@ HANDLERS: dict[str, Handler] = {
     "data_amount": edit_data_amount,
     "resolution": edit_resolution,
     "settings": edit_reset,
+    "class_prompt": edit_prompt,
+    "instance_prompt": edit_prompt,
     "notify_at_percent": edit_percent,
     "freeze_at_percent": edit_percent,
     "quality": edit_quality,

@@ -82,7 +82,9 @@ def read_edit(prompt: str) -> list[Ask]:
     text = Text(fold(prompt))
     if _QUESTION.match(text.text):
         return []
-    for step in (_orders, _keep, _marks, _models, _methods, _gpus, _memory, _providers, _sources, _money, _sizes, _limits, _tiers):
+    for step in (
+        _orders, _prompts, _keep, _marks, _models, _methods, _gpus, _memory, _providers, _sources, _money, _sizes, _limits, _tiers,
+    ):  # fmt: skip
         step(text)
     if not any(ask.axis == "method" and ask.op == "use" for ask in text.asks):
         train_longer(text)
@@ -134,6 +136,13 @@ def _clauses(text: str) -> list[tuple[int, int]]:
 def _orders(text: Text) -> None:
     for found in reversed(list(_ORDERS.finditer(text.text))):
         text.take(found.start(), found.end())
+
+
+def _prompts(text: Text) -> None:
+    """Texts of their own: nothing in them asks for anything else."""
+    for found in list(words.PROMPT.finditer(text.text)):
+        said = found["quoted"] or found["single"] or found["bare"]
+        text.take(found.start(), found.end(), Ask(f"{found['which']}_prompt", "use", said.strip(), found[0].strip()))
 
 
 def _keep(text: Text) -> None:

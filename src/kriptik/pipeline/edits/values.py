@@ -1,4 +1,7 @@
-"""Edits of figures: data, resolution, settings, the marks of the budget. Every figure has its bounds."""
+"""Edits of figures: data, resolution, settings, the marks of the budget, each with its bounds; and of what DreamBooth is told of
+its subject."""
+
+import re
 
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import FIELD, Work, amount, differing_settings
@@ -7,6 +10,11 @@ from kriptik.pipeline.plan.place import recommended
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.job import StageSettings
 
+SUBJECT = "sks"
+"""Stands for the one thing that is learnt: a word that means hardly anything to a text encoder (Ruiz et al. 2022, section 3.2)."""
+MOST_PROMPT = 200
+_SUBJECT = re.compile(rf"\b{SUBJECT}\b\s*")
+_ARTICLE = re.compile(r"^(?:an?|the)\s+")
 
 def edit_source(work: Work, ask: Ask, asks: list[Ask]) -> None:
     if ask.op == "use":
@@ -69,6 +77,33 @@ def edit_setting(work: Work, ask: Ask, _asks: list[Ask]) -> None:
             update["max_steps"] = None
     after = work.choices.model_copy(update={"settings": settings.model_copy(update=update)})
     work.to(after, ask.words, *update)
+
+
+def edit_prompt(work: Work, ask: Ask, asks: list[Ask]) -> None:
+    """The subject's prompt, or that of its class: where only one of them is said, the other follows ("a photo of sks dog" is one of
+    "a photo of dog"). Not pinned: another method has no use for it."""
+    objective, text = work.choices.settings.objective, " ".join(str(ask.value).split())
+    if ask.axis not in objective:
+        what = f"{work.choices.method} has no {ask.axis.replace('_', ' ')}."
+        raise BadInputError("no_such_prompt", what, "DreamBooth has both prompts, textual inversion that of the instance.")
+    if not 0 < len(text) <= MOST_PROMPT:
+        what = f"A prompt has 1 to {MOST_PROMPT} characters."
+        raise BadInputError("bad_value", what, 'Say it in a few words: "a photo of a dog".')
+    update = {ask.axis: text}
+    other = "instance_prompt" if ask.axis == "class_prompt" else "class_prompt"
+    best = recommended(work.choices, work.case.rows).objective
+    if not any(one.axis == other for one in asks) and other in objective and objective[other] == best.get(other):
+        update[other] = _of_subject(text) if other == "instance_prompt" else _SUBJECT.sub("", text).strip()
+    update = {name: one for name, one in update.items() if one}
+    settings = work.choices.settings.model_copy(update={"objective": {**objective, **update}})
+    work.to(work.choices.model_copy(update={"settings": settings}), ask.words, "objective")
+    work.picked.add("objective")
+
+
+def _of_subject(of_class: str) -> str:
+    """The prompt of one thing of a class: "a photo of a dog" becomes "a photo of sks dog"."""
+    before, of, kind = of_class.rpartition(" of ")
+    return f"{before}{of}{SUBJECT} {_ARTICLE.sub('', kind)}"
 
 
 def edit_percent(work: Work, ask: Ask, asks: list[Ask]) -> None:

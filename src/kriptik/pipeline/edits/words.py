@@ -208,6 +208,11 @@ MEDIA_SIZE = re.compile(
     r"\b(?:images?|photos?|pictures?|renders?|outputs?)\b[^,;.]{0,16}\b(?:bigger|larger|smaller|sharper)\b|\b(?:bigger|larger|smaller|sharper)\s+(?:images?|photos?|pictures?|renders?)\b"
 )
 """How large a picture is, not how many there are."""
+PROMPT = re.compile(
+    r"\b(?:(?:set|make|use|change)\s+)?(?:the\s+|a\s+|as\s+)*(?P<which>class|instance)[ _-]prompt\b\s*"
+    r"(?:(?:(?:should|must|shall)\s+be|is|to|as|=|:)\s*)?(?:\"(?P<quoted>[^\"]+)\"|'(?P<single>[^']+)'|(?P<bare>[^;,.\n\"']+?)(?=\s+and\s|[;,.\n]|\s*$))"
+)
+"""What DreamBooth is told of its subject, and of the subject's kind."""
 OPTIONS = re.compile(
     r"\b(?P<key>economy|recommended|best)\s+(?:option|plan|one)\b|\b(?:option|plan)\s+(?P<key2>economy|recommended|best)\b"
 )

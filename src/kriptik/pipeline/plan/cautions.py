@@ -5,7 +5,7 @@ from decimal import Decimal
 from kriptik.catalogue.advice import place_name
 from kriptik.catalogue.load import correction
 from kriptik.pipeline.plan.choose import named_method
-from kriptik.pipeline.plan.known import model_of
+from kriptik.pipeline.plan.known import entries, model_of
 from kriptik.pipeline.plan.licences import forbidden
 from kriptik.pipeline.plan.models import language_of, language_rank
 from kriptik.pipeline.plan.options import cap_of
@@ -27,11 +27,23 @@ def cautions(choices: Choices, estimate: Estimate, case: Case, options: list[Pla
         found.append(f"{model.id} is not in the catalogue; its size of {model.params_b:g}B is a guess.")
     if choices.capability == "voice_cloning":
         found.append("A voice may be cloned only with the recorded consent of the person it belongs to.")
+    if _class_unsaid(choices):
+        found.append(
+            "DreamBooth is not told yet what kind of thing its subject is, and so cannot keep how the others of that kind look: "
+            'say, for example, class prompt "a photo of a dog".'
+        )
     if named_method(intent) is None and intent.methods:
         found.append(f"No such method here: {', '.join(intent.methods)}.")
     if not estimate.fits and estimate.why_not:
         found.append(estimate.why_not)
     return found
+
+
+def _class_unsaid(choices: Choices) -> bool:
+    """Whether pictures of a class are made, and the class is the recipe's, which fits any subject and helps none."""
+    default = next((one.defaults.get("objective") for one in entries(choices.method)), None)
+    told = choices.settings.objective.get("class_prompt")
+    return told is not None and isinstance(default, dict) and told == default.get("class_prompt")
 
 
 def _limits(choices: Choices, estimate: Estimate, case: Case, options: list[PlanOption]) -> list[str]:

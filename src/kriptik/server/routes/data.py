@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
 from pydantic import Field
 
 from kriptik.data import builtin
-from kriptik.server import datasets, uploads
+from kriptik.server import datasets, uploads, words
 from kriptik.server.auth import CoreDep, PersonDep
 from kriptik.spec.base import Noun
 from kriptik.spec.data import DataRecipe, Dataset, Transcript
@@ -49,12 +50,21 @@ class TranscriptList(Noun):
     """Words that recordings came without, by the name of the clip (that of its file among the prepared rows)."""
 
     transcripts: dict[str, Transcript]
+    writing: bool = False
+    """A model is writing more of them down."""
 
 
 class TranscriptEdits(Noun):
     """Other words for clips that have a transcript; an empty text leaves the clip out."""
 
     texts: Annotated[dict[str, Annotated[str, Field(max_length=5000)]], Field(max_length=5000)]
+
+
+class TranscriptEdit(Noun):
+    """Other words for one clip, "" to leave it out, and whether a person read them; what is left out stays as it is."""
+
+    text: str | None = Field(default=None, max_length=5000)
+    checked: bool | None = None
 
 
 class SampleSet(Noun):
@@ -145,15 +155,19 @@ def fix_data(core: CoreDep, person: PersonDep, dataset_id: str, body: FixRequest
 
 
 @router.get("/{dataset_id}/recipe")
-def get_recipe(core: CoreDep, person: PersonDep, dataset_id: str) -> DataRecipe:
-    """The steps that its rows are prepared with: the fixes that were chosen, and all else that decides the bytes."""
-    return datasets.recipe_of(core, person.id, dataset_id)
+def get_recipe(
+    core: CoreDep, person: PersonDep, dataset_id: str, capability: Annotated[str | None, Query(max_length=100)] = None
+) -> DataRecipe:
+    """The steps that its rows are prepared with: the fixes that were chosen, and all else that decides the bytes. `capability`:
+    what the rows shall train, where they were not examined for it; recordings of a voice are cut otherwise than music."""
+    return datasets.recipe_of(core, person.id, dataset_id, capability)
 
 
 @router.get("/{dataset_id}/transcripts")
 def get_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> TranscriptList:
     """What a model heard in recordings that came without words, and what was corrected."""
-    return TranscriptList(transcripts=datasets.transcripts_of(core, person.id, dataset_id))
+    writing = dataset_id in core.writing  # asked first: what is read afterwards holds all that it wrote
+    return TranscriptList(transcripts=datasets.transcripts_of(core, person.id, dataset_id), writing=writing)
 
 
 @router.post("/{dataset_id}/transcripts")
@@ -167,6 +181,21 @@ def write_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> Data
 def correct_transcripts(core: CoreDep, person: PersonDep, dataset_id: str, body: TranscriptEdits) -> Dataset:
     """Corrects what was written down, and examines the recordings again: they are prepared with these words from now on."""
     return datasets.correct(core, person.id, dataset_id, body.texts)
+
+
+@router.patch("/{dataset_id}/transcripts/{clip}")
+def correct_transcript(core: CoreDep, person: PersonDep, dataset_id: str, clip: str, body: TranscriptEdit) -> Transcript:
+    """Corrects the words of one clip, or notes that they were read. Answers at once: the recordings are prepared with these words
+    from now on, and examined again when that is asked for."""
+    return datasets.correct_one(core, person.id, dataset_id, clip, body.text, body.checked)
+
+
+@router.get("/{dataset_id}/clips/{clip}.flac", response_class=FileResponse)
+def get_clip(core: CoreDep, person: PersonDep, dataset_id: str, clip: str) -> FileResponse:
+    """A clip that came without words, as it was heard and will be learnt."""
+    file = words.clip(core, datasets.path_of(core, person.id, dataset_id), clip)
+    lasting = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=31536000, immutable"}
+    return FileResponse(file, media_type="audio/flac", headers=lasting)
 
 
 @router.delete("/{dataset_id}", status_code=204)

@@ -191,7 +191,6 @@ def _create(core: Core, view: RunView) -> None:
         job = session.get_one(Job, view.job.id)
         work = jobfile.of_run(session, core, job, view.generation, now)
     job_file = jobfile.write(core.run_dir(view.job.id), work)
-    core.cache_dir.mkdir(parents=True, exist_ok=True)
     try:
         made = core.create(
             view.job.provider,

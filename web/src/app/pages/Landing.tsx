@@ -23,8 +23,13 @@ export function Landing() {
   const navigate = useNavigate();
   const search = useSearch({ from: "/" });
   const [prompt, setPrompt] = useState(() => search.prompt ?? sessionStorage.getItem(DRAFT) ?? "");
-  const [data, setData] = useState<Dataset | null>(null);
-  const [showData, setShowData] = useState(false);
+  const [picked, setPicked] = useState<Dataset | null | undefined>(undefined);
+  const named = useQuery({
+    queryKey: ["dataset", search.data], enabled: Boolean(search.data),
+    queryFn: () => call(api.GET("/api/training/data/{dataset_id}", { params: { path: { dataset_id: search.data ?? "" } } })),
+  });
+  const data = picked === undefined ? (named.data ?? null) : picked;
+  const [showData, setShowData] = useState(Boolean(search.data));
   const [made, setMade] = useState<Schemas["Planned"] | null>(null);
   const plan = useMutation({
     mutationFn: (words: string) =>
@@ -64,7 +69,7 @@ export function Landing() {
           </Button>
           <p className="hidden text-xs text-low md:block">Nothing runs or spends before you approve the plan.</p>
         </PromptBox>
-        {showData && <div className="enter"><DataPicker picked={data} onPick={setData} /></div>}
+        {showData && <div className="enter"><DataPicker picked={data} onPick={setPicked} /></div>}
         <Examples onPick={pick} />
       </section>
       <Recent />

@@ -119,6 +119,9 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
       {locked && plan.voiceConsent && <p className="card p-4 text-sm text-mid">The voice of {plan.voiceConsent.speaker}: “{plan.voiceConsent.statement}”</p>}
       <Options plan={plan} busy={state.busy} locked={locked} onPick={(option) => edit("budget", { type: "select_alternative", value: option.key, nlpPrompt: null })} />
       {approve.isError && <ErrorBox problem={toProblem(approve.error)} kept="Nothing was started or charged." />}
+      {approve.isError && toProblem(approve.error).code === "words_missing" && plan.choices.datasetId && (
+        <ButtonLink to="/data/$datasetId" params={{ datasetId: plan.choices.datasetId }} icon="voice" className="justify-self-start">Words of the recordings</ButtonLink>
+      )}
       {!locked && (
         <div className="sticky bottom-0 z-20 -mx-4 border-t border-edge bg-ink-950/95 px-4 py-3 sm:-mx-6 sm:px-6">
           <div className="flex flex-wrap items-center justify-between gap-3">

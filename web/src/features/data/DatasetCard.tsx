@@ -3,6 +3,7 @@ import { sentence } from "../../lib/format";
 import { IconButton } from "../../ui/Button";
 import { Disclosure } from "../../ui/Disclosure";
 import { Icon } from "../../ui/Icon";
+import { ButtonLink } from "../../ui/Link";
 import type { Dataset } from "./client";
 import { peaksOf, Waveform } from "./Waveform";
 import { Compare } from "./Compare";
@@ -12,8 +13,9 @@ import { Findings } from "./Findings";
 const COMPARED = new Set(["messages", "preferences", "prompts"]);
 const count = (value: number) => value.toLocaleString("en-US");
 
-/** A dataset in one glance, with what the checks found; with `onChange` it can be fixed, and its answers compared by hand. */
-export function DatasetCard({ data, onRemove, onChange }: { data: Dataset; onRemove?: (() => void) | undefined; onChange?: (data: Dataset) => void }) {
+/** A dataset in one glance, with what the checks found; with `onChange` it can be fixed, and its answers compared by hand. Recordings
+ * lead to their words unless it is not `linked`. */
+export function DatasetCard({ data, onRemove, onChange, linked = true }: { data: Dataset; onRemove?: (() => void) | undefined; onChange?: (data: Dataset) => void; linked?: boolean }) {
   const report = data.report;
   return (
     <section aria-label={`Data: ${data.name}`} className="card min-w-0 p-4">
@@ -31,6 +33,7 @@ export function DatasetCard({ data, onRemove, onChange }: { data: Dataset; onRem
       </div>
       {report && <Report data={data} report={report} {...(onChange && { onChange })} />}
       {onChange && report && COMPARED.has(report.kind) && <div className="mt-3"><Compare data={data} /></div>}
+      {linked && report?.kind === "sounds" && <ButtonLink to="/data/$datasetId" params={{ datasetId: data.id }} look="quiet" icon="voice" className="mt-3">Words of the recordings</ButtonLink>}
     </section>
   );
 }

@@ -13,6 +13,12 @@ const FIELDS = [
   { name: "weightDecay", label: "Weight decay", hint: "pull towards zero", min: 0, step: "any" },
 ] as const;
 
+const TEXTS = [
+  { name: "instancePrompt", key: "instance_prompt", label: "Prompt of the subject", hint: "for pictures without a caption" },
+  { name: "classPrompt", key: "class_prompt", label: "Prompt of its class", hint: "what the model must not forget: a photo of a dog" },
+] as const;
+const MOST_PROMPT = 200;
+
 type Values = Record<(typeof FIELDS)[number]["name"], number>;
 
 /** The advanced edit of the recipe. Only what was changed is sent, so the rest stays recommended. */
@@ -20,7 +26,13 @@ export function Settings({ settings, busy, onSave }: { settings: Schemas["StageS
   const { epochs, learningRate, maxSeqLen, warmupRatio, weightDecay } = settings;
   const start: Values = { epochs, learningRate, maxSeqLen, warmupRatio, weightDecay, rank: settings.lora.rank, batchSize: settings.microBatch * settings.accumulation };
   const [values, setValues] = useState<Values>(start);
-  const changed = Object.fromEntries(FIELDS.map((field) => field.name).filter((name) => values[name] !== start[name]).map((name) => [name, values[name]]));
+  const texts = TEXTS.filter((field) => typeof settings.objective?.[field.key] === "string");
+  const told: Record<string, string> = Object.fromEntries(texts.map((field) => [field.name, String(settings.objective?.[field.key])]));
+  const [typed, setTyped] = useState(told);
+  const changed = {
+    ...Object.fromEntries(FIELDS.map((field) => field.name).filter((name) => values[name] !== start[name]).map((name) => [name, values[name]])),
+    ...Object.fromEntries(Object.entries(typed).filter(([name, text]) => text !== told[name])),
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (Object.keys(changed).length) onSave(changed);
@@ -35,9 +47,22 @@ export function Settings({ settings, busy, onSave }: { settings: Schemas["StageS
           />
         ))}
       </div>
+      {texts.length > 0 && (
+        <div className="grid gap-3 sm:grid-cols-2">
+          {texts.map((field) => (
+            <TextField
+              key={field.name} label={field.label} hint={field.hint} required pattern=".*\S.*" maxLength={MOST_PROMPT}
+              value={typed[field.name] ?? ""} onChange={(event) => setTyped({ ...typed, [field.name]: event.target.value })}
+            />
+          ))}
+        </div>
+      )}
       <div className="flex flex-wrap gap-3">
         <Button type="submit" look="primary" busy={busy} disabled={!Object.keys(changed).length}>Use these</Button>
-        <Button look="quiet" disabled={!Object.keys(changed).length} onClick={() => setValues(start)}>Keep the recommended ones</Button>
+        <Button look="quiet" disabled={!Object.keys(changed).length} onClick={() => {
+          setValues(start);
+          setTyped(told);
+        }}>Keep the recommended ones</Button>
       </div>
     </form>
   );
