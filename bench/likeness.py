@@ -1,7 +1,7 @@
 """What `kernel_vae` says of pictures whose difference is known, so that its numbers can be read.
 
-`python bench/likeness.py --out build/likeness`. Pictures: scikit-learn's 1,797 handwritten digits at 32 pixels, through a VAE that is
-taught on them here. Some are taken as held-out ones, others, changed in a known way, as made ones; 60 draws of each.
+`python bench/likeness.py --out build/likeness`. Pictures: scikit-learn's 1,797 handwritten digits at 32 pixels, through a VAE
+that is taught on them here. Some are taken as held-out ones, others, changed in a known way, as made ones; 60 draws of each.
 """
 
 import argparse
@@ -61,7 +61,8 @@ def main() -> None:
         cases = {name: drawn(held, made, change) for name, change in CHANGES.items()}
         cases["of one digit alone"] = drawn(held, made, CHANGES["nothing"], "one")
         for name, found in cases.items():
-            print(f"{held} held out, {made} made: {name}: {statistics.fmean(found):.2f} ± {statistics.stdev(found):.2f}", flush=True)
+            mean, spread = statistics.fmean(found), statistics.stdev(found)
+            print(f"{held} held out, {made} made: {name}: {mean:.2f} ± {spread:.2f}", flush=True)
 
 
 if __name__ == "__main__":

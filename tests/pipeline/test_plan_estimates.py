@@ -143,7 +143,7 @@ def test_pairs_of_pictures_take_two_pictures_and_a_reference():
 
 
 def test_pictures_made_on_the_way_are_counted():
-    """Those of four held-out captions and three prompts at each look, twenty steps of two passes; of several ranks one makes them."""
+    """Of four held-out captions and three prompts at each look, twenty steps of two passes; of several ranks one makes them."""
     picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 4000}
     model, gpu, usual = model_of(picture["model"]), gpu_of("A100-80GB"), stage_points("lora", "image_generation")[0]
 

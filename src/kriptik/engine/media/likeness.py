@@ -3,8 +3,9 @@
 FID (Heusel et al. 2017) and KID (Bińkowski et al. 2018) take thousands of pictures and an Inception network, whose weights are not
 here. `kernel_vae` is a substitute and called so: KID's distance, without bias however few the pictures, of latents instead. It sees
 what a latent's parts are like (colour, light, contrast, where something is), not what is shown: a picture of the wrong thing in the
-right colours is near. A few pictures make it coarse: four of the very same kind are 0 ± 0.4 away (`bench/likeness.py`). Captions and
-seeds never change, so that it compares the states of one run, but not runs on other data or other models, and no published numbers.
+right colours is near. A few pictures make it coarse: four of the very same kind are 0 ± 0.4 away (`bench/likeness.py`). Captions
+and seeds never change, so that it compares the states of one run, but not runs on other data or other models, and no published
+numbers.
 
 A Fréchet distance is left out on purpose: it needs more pictures than features to fit a covariance, and on four it would be all
 bias. Sounds have frames enough for it (`hearing.py`).

@@ -10,7 +10,7 @@ Prior preservation (Ruiz et al. 2022, "DreamBooth"), where `prior_preservation` 
 `prior_weight` (1). They lie in the run's folder; those that are there already are used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
