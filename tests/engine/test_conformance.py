@@ -79,6 +79,8 @@ def cases():
             subject = SUBJECTS.get(way.id if way else capability.modality)
             if method.alias_of or subject is None or capability.id not in method.capabilities:
                 continue
+            if way and method.id in way.unclaimed:
+                continue
             if set(method.data_types) - subject.rows.keys():
                 continue
             points = fill_points(method, capability, "single", way=way)

@@ -283,6 +283,8 @@ class Way(Noun):
     objective: str
     swaps: dict[str, str] = {}
     """Objectives that have another name here, as `CapabilityEntry.swaps`."""
+    unclaimed: list[str] = []
+    """Methods of the capability that are not claimed here: nobody need prove them, and none can be approved."""
     metric: str
     metric_unit: str
 
