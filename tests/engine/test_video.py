@@ -295,11 +295,11 @@ def test_weights_come_from_the_repository_that_the_catalogue_names(tmp_path, mon
     """The model's own repository holds another form of them."""
     asked = []
 
-    def find(job):
-        asked.append(job.base_model.id)
+    def find(ref, cache, *, pipeline):
+        asked.append(ref.id)
         raise WorkerError("model_not_found", "It was only asked for.", "Nothing.")
 
-    monkeypatch.setattr(diffusion, "find_base", find)
+    monkeypatch.setattr(diffusion, "find", find)
     for name in ("Wan-AI/Wan2.2-T2V-A14B", "zai-org/CogVideoX-5b"):
         job = job_in(tmp_path, count=1).model_copy(update={"base_model": ModelRef(id=name)})
         with pytest.raises(WorkerError):
