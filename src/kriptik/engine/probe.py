@@ -47,6 +47,8 @@ LEARN_STEPS = 4
 EVAL_ROWS, EVAL_CHUNK = 16, 2
 BRIEF, LONGER = 1 / 16, 1 / 4
 """Parts of a sample that are made first, to know how long the whole takes."""
+MADE_PARTS = (1 / 4, 1 / 2)
+"""Likewise of what an evaluation makes and measures: of a single frame of sound nothing can be measured."""
 FOLDER = ".probe"
 """Beside the run's checkpoints, so that the very disk is measured; gone afterwards."""
 
@@ -217,30 +219,30 @@ class _Bench:
     def _making(self) -> float:
         """Seconds for what an evaluation makes and measures beside scoring rows, from the first file."""
         files = making.count(self.session)
-        return self._whole(self._made) * files if files else 0.0
+        return self._whole(self._made, MADE_PARTS) * files if files else 0.0
 
     def _samples(self) -> float:
         """Seconds for all prompts, from the first."""
         prompts = self.session.job.samples
         return self._whole(self._sampled) * len(prompts) if prompts else 0.0
 
-    def _whole(self, timed: Callable[[StageSettings], float]) -> float:
-        """Seconds under the stage's settings: `timed` whole if there is time, else by a short and perhaps a longer part.
+    def _whole(self, timed: Callable[[StageSettings], float], parts: tuple[float, float] = (BRIEF, LONGER)) -> float:
+        """Seconds under the stage's settings: `timed` whole if there is time, else by a short and perhaps a longer part of it.
 
         The short part is made again where there is time: what is loaded at the first is there at the next.
         """
         settings = self.session.settings
-        brief, longer = (self.session.modality.brief(settings, share) for share in (BRIEF, LONGER))
+        brief, longer = (self.session.modality.brief(settings, share) for share in parts)
         short = timed(brief)
         if self._time_for(short):
             short = min(short, timed(brief))
         if brief == settings:
             return short
-        whole = short / BRIEF
+        whole = short / parts[0]
         if self._time_for(whole):
             return timed(settings)
-        if self._time_for(whole * LONGER):
-            return short + max(0.0, timed(longer) - short) / (LONGER - BRIEF) * (1 - BRIEF)
+        if self._time_for(whole * parts[1]):
+            return short + max(0.0, timed(longer) - short) / (parts[1] - parts[0]) * (1 - parts[0])
         return whole
 
     def _made(self, settings: StageSettings) -> float:

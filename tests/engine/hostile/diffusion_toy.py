@@ -141,6 +141,7 @@ def job_in(folder, *, adaptation="textual_inversion", strategy="single", rows=No
         "max_steps": 40, "micro_batch": 2, "accumulation": 2, "learning_rate": 0.05, "schedule": "constant",
         "adaptation": {"vectors": 2, "initializer": "blue"} if adaptation == "textual_inversion" else {},
     }
+    settings["objective"] = {"watched_pictures": 0, **settings.get("objective", {})}  # this toy draws none
     point = Point(adaptation=adaptation, objective="denoise", strategy=strategy)
     stage = Stage(index=0, name="toy", method=adaptation, point=point, settings=StageSettings(**{**chosen, **settings}))
     paths = {f"{name}_path": str(folder / f"{name}.jsonl") for name in kinds}
