@@ -206,7 +206,7 @@ def bench_of(job, kind):
     return probe._Bench(run, *stage.open_stage(run, 0, None))
 
 
-@pytest.mark.parametrize(("left", "made"), [(1e9, [1 / 16, 1 / 16, 1.0]), (0.0, [1 / 16]), (0.5, [1 / 16, 1 / 16, 1 / 4])])
+@pytest.mark.parametrize(("left", "made"), [(1e9, [1 / 4, 1 / 4, 1.0]), (0.0, [1 / 4]), (1.2, [1 / 4, 1 / 4, 1 / 2])])
 def test_the_smoke_test_counts_every_picture_once(tmp_path, monkeypatch, left, made):
     """Whole, or by a part where time is short: never one per chunk of the rows, and what an evaluation then takes."""
     bench = bench_of(job_in(tmp_path, held=8, pictures=3, steps=16), Image)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, laptop
 
-from kriptik.pipeline.plan.cost import LOOKS, estimate, gpu_of, look_seconds, price, stage_seconds
-from kriptik.pipeline.plan.known import model_of, stage_points
+from kriptik.engine.media import making
+from kriptik.pipeline.plan.cost import LOOKS, MADE, estimate, gpu_of, look_seconds, price, stage_seconds
+from kriptik.pipeline.plan.known import capability_of, model_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.place import Place, at
 from kriptik.pipeline.plan.settings import Volume
@@ -140,6 +141,11 @@ def test_pairs_of_pictures_take_two_pictures_and_a_reference():
         volume = Volume(100, 4096, 4096)
         took = [stage_seconds(choices(**picture), model, gpu, stage, settings, volume, CLOUD) for stage in (plain, pairs)]
         assert 2.5 <= took[1] / took[0] <= 3.1
+
+
+def test_as_many_are_counted_as_are_made():
+    made = {capability_of(name).modality: count for name, count in MADE.items()}
+    assert made == {name: making.MADE[name].usual for name in made}, "the planner, which has no torch, counts what the engine makes"
 
 
 def test_pictures_made_on_the_way_are_counted():

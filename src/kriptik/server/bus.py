@@ -51,7 +51,7 @@ class Bus:
         with self._lock:
             waiters = [waiter for waiter in self._waiting.get(topic, ()) if waiter.told]
         for waiter in waiters:
-            waiter.give(events)
+            waiter.set(events)
 
     def close(self) -> None:
         """The server ends: every waiter returns."""
@@ -72,13 +72,10 @@ class Waiter:
         self._unsure = True
         """There may be more than `_fresh` tells."""
 
-    def set(self) -> None:
-        """Wakes the coroutine; nothing happens if its loop has ended."""
-        self._soon(())
-
-    def give(self, events: Sequence[StoredEvent]) -> None:
-        """As `set`, with what was committed."""
-        self._soon(events)
+    def set(self, events: Sequence[StoredEvent] = ()) -> None:
+        """Wakes the coroutine, with what was committed if that is known; nothing happens if its loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._woken, events)
 
     def fresh(self, after: int) -> list[StoredEvent] | None:
         """What was told beyond id `after`, if that is all there is: no gap, no other wake-up. None: ask the database."""
@@ -95,10 +92,6 @@ class Waiter:
             except TimeoutError:
                 self._unsure = True
         self._event.clear()
-
-    def _soon(self, events: Sequence[StoredEvent]) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._woken, events)
 
     def _woken(self, events: Sequence[StoredEvent]) -> None:
         if events and len(self._fresh) + len(events) <= MOST:

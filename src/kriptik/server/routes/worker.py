@@ -16,7 +16,7 @@ from kriptik.server.core import Core
 from kriptik.server.problems import checked
 from kriptik.server.runs import hot, spool
 from kriptik.spec.errors import BadInputError, KriptikError
-from kriptik.spec.events import Desired, DesiredAck, EventBatch, Lease, Pending, StoredEvent
+from kriptik.spec.events import DesiredAck, EventBatch, Lease, Pending, StoredEvent
 from kriptik.store import jobs, people, trials
 from kriptik.store.tables import Generation, Job
 
@@ -126,19 +126,7 @@ def _contact(session: Session, core: Core, generation: Generation) -> Lease:
     elif generation.kind == "serve":
         calls = trials.waiting(session, generation.stream_id)
         requests = [Pending(request_id=call.id, request=call.request) for call in calls]
-    return Lease(
-        ack_seq=generation.ack_seq,
-        lease_s=core.settings.lease_s,
-        hard_stop_in_s=hard_stop,
-        desired=Desired.model_validate(
-            {
-                "version": generation.desired_version,
-                "state": generation.desired_state,
-                "reason": generation.desired_reason,
-                "requests": requests,
-            }
-        ),
-    )
+    return spool.lease(core, generation, generation.ack_seq, hard_stop, requests)
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:

@@ -4,13 +4,13 @@ statements on tables. Two hundred workers post two hundred times a second, and m
 
 import hmac
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from kriptik.server.core import Core
-from kriptik.spec.events import CurrentSample, Desired, Event, Lease, Log, Metrics, StoredEvent
+from kriptik.server.runs import projection, spool
+from kriptik.spec.events import CurrentSample, Event, Lease, Log, Metrics, StoredEvent
 from kriptik.store import events, people
 from kriptik.store.tables import Base, Generation, Job
 
@@ -50,24 +50,8 @@ def take(
     taken = events.append(session, job_id, number, row.ack_seq, batch)
     session.execute(_SEEN, {"run": job_id, "generation_number": number, "ack": taken.ack_seq, "now": now})
     if taken.fresh:
-        changed = {"updated_at": now, **_shown(taken.fresh, number)}
-        session.execute(update(_JOBS).where(_J.id == job_id).values(changed))
+        newest = {name: document for event in taken.fresh for name, document in projection.shown(event).items()}
+        session.execute(update(_JOBS).where(_J.id == job_id).values({"updated_at": now, **newest}))
     session.expire_all()
-    lease = Lease(
-        ack_seq=taken.ack_seq,
-        lease_s=core.settings.lease_s,
-        hard_stop_in_s=core.hard_stops.of(session, job_id, number, row.max_budget, now),
-        desired=Desired.model_validate({"version": row.desired_version, "state": row.desired_state, "reason": row.desired_reason}),
-    )
-    return lease, taken.fresh
-
-
-def _shown(fresh: Sequence[StoredEvent], number: int) -> dict[str, Any]:
-    """The run's newest metrics and sample, as `projection` has them."""
-    found: dict[str, Any] = {}
-    for event in fresh:
-        if isinstance(event.body, Metrics):
-            found["metrics"] = {**event.body.document(), "generation": number}
-        elif isinstance(event.body, CurrentSample):
-            found["current_sample"] = event.body.document()
-    return found
+    hard_stop = core.hard_stops.of(session, job_id, number, row.max_budget, now)
+    return spool.lease(core, row, taken.ack_seq, hard_stop), taken.fresh

@@ -54,11 +54,9 @@ def apply(
 
 def _follow(session: Session, job: Job, generation: Generation, event: StoredEvent, price: Decimal, now: datetime) -> None:
     body = event.body
+    for name, document in shown(event).items():
+        setattr(job, name, document)
     match body:
-        case Metrics():
-            job.metrics = {**body.document(), "generation": generation.number}
-        case CurrentSample():
-            job.current_sample = body.document()
         case SetupProgress():
             job.setup = setup.move(job.setup or setup.fresh(job).document(), body)
         case CheckpointCommitted():
@@ -85,6 +83,17 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
             job.resumes = [*job.resumes, job.start_step]
             if body.exact is False:
                 job.inexact_resumes += 1
+
+
+def shown(event: StoredEvent) -> dict[str, dict[str, Any]]:
+    """What the run's row shows of an event that is the newest of its kind, by column; of most kinds nothing."""
+    match event.body:
+        case Metrics():
+            return {"metrics": {**event.body.document(), "generation": event.generation}}
+        case CurrentSample():
+            return {"current_sample": event.body.document()}
+        case _:
+            return {}
 
 
 def _provisioning(job: Job) -> bool:

@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from kriptik.server.core import Core
 from kriptik.server.runs import money, projection
 from kriptik.spec.errors import BadInputError, ConflictError
-from kriptik.spec.events import Event
+from kriptik.spec.events import Desired, Event, Lease, Pending
 from kriptik.store import events, jobs
 from kriptik.store.tables import Generation, Job
 
@@ -36,6 +38,23 @@ def current(session: Session, stream_id: str, number: int) -> Generation:
     if generation is None or generation.gone_at is not None or (job is not None and job.generation != number):
         raise ConflictError("stale_generation", "A newer generation has taken over.", "End this worker.")
     return generation
+
+
+def lease(
+    core: Core,
+    wanted: Generation | Row[*tuple[Any, ...]],
+    ack_seq: int,
+    hard_stop_in_s: float | None,
+    requests: Sequence[Pending] = (),
+) -> Lease:
+    """What a worker is answered; `wanted` holds the columns that say what is wanted of its generation."""
+    desired = {"version": wanted.desired_version, "state": wanted.desired_state, "reason": wanted.desired_reason}
+    return Lease(
+        ack_seq=ack_seq,
+        lease_s=core.settings.lease_s,
+        hard_stop_in_s=hard_stop_in_s,
+        desired=Desired.model_validate({**desired, "requests": requests}),
+    )
 
 
 def take_rest(core: Core, stream_id: str, number: int, folder: Path) -> None:
