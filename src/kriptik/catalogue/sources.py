@@ -6,6 +6,7 @@ Files are read, never imported: the engine lies above the catalogue. Comments, d
 import ast
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,6 +34,8 @@ CORE = (
 """The loop itself: part of every proof."""
 AXES = {"adaptation": "ADAPTATIONS", "objective": "OBJECTIVES", "strategy": "STRATEGIES", "modality": "MODALITIES"}
 PACKAGE = "kriptik.engine"
+_ONE_AT_A_TIME = threading.Lock()
+"""Python 3.11 counts how deep it is in a syntax tree for all threads together: of two that parse at once, one fails."""
 
 
 def pieces_hash(points: Sequence[Point], modality: str, engine: Path = ENGINE) -> str:
@@ -106,9 +109,14 @@ def _read(file: Path) -> tuple[str, tuple[str, ...]]:
 @lru_cache(maxsize=512)
 def _digest(file: Path, stamp: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
     """(hash of the syntax tree, engine modules it imports) of one file in one state."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = _parsed(file)
     imports = tuple(sorted(set(_imports(tree))))
     return hashlib.sha256(canonical(tree).encode()).hexdigest(), imports
+
+
+def _parsed(file: Path) -> ast.Module:
+    with _ONE_AT_A_TIME:
+        return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -145,7 +153,7 @@ def _is_text(node: object) -> bool:
 def _tables(file: Path, stamp: tuple[int, int]) -> dict[str, dict[str, str]]:
     """The engine's tables of pieces, read from the text of their module."""
     tables: dict[str, dict[str, str]] = {}
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    for node in _parsed(file).body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
