@@ -131,7 +131,7 @@ class Forks:
         return cost(PRICE, one["at"], one["ended"] or datetime.now(UTC))
 
     def billed_beside(self, known, since):
-        return Decimal(0)
+        return {}
 
     def alive(self, job_id):
         return [name for name, m in self.made.items() if m["job"] == job_id and self.get(name).status == "running"]

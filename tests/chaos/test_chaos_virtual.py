@@ -79,6 +79,11 @@ def test_a_bad_day(number):
     scenarios.bad_day(f"{SEED} {number}")
 
 
+@pytest.mark.parametrize("seed", ["ebb4b5f7 107", "732992fe 109"])
+def test_a_bad_day_that_once_broke_an_invariant(seed):
+    scenarios.bad_day(seed)
+
+
 @pytest.mark.parametrize("number", range(80 if NIGHT else 6))
 def test_the_budget_is_reached(number):
     scenarios.frozen_by_budget(f"{SEED} {number}")

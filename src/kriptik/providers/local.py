@@ -181,7 +181,7 @@ class LocalProvider:
         """This machine sends no bill."""
         return None
 
-    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
+    def billed_beside(self, known: set[str], since: datetime) -> dict[str, Decimal] | None:
         """This machine sends no bill."""
         return None
 

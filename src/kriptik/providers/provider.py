@@ -114,10 +114,10 @@ class Provider(Protocol):
         """Dollars that the provider itself has charged for it since then; None where it keeps no bill."""
         ...
 
-    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
-        """Dollars it has charged since then for machines that are neither among the ids `known` nor seen to be somebody else's.
+    def billed_beside(self, known: set[str], since: datetime) -> dict[str, Decimal] | None:
+        """Id → dollars charged since then, of machines that are neither among the ids `known` nor seen to be somebody else's.
 
-        The most that machines which nobody ever saw can have cost. None where it keeps no bill.
+        Together the most that machines which nobody ever saw can have cost. None where it keeps no bill.
         """
         ...
 

@@ -192,11 +192,11 @@ class RunPodProvider:
         """RunPod's own bill for the pod."""
         return self._api.billed(resource_id, since)
 
-    def billed_beside(self, known: set[str], since: datetime) -> Decimal | None:
+    def billed_beside(self, known: set[str], since: datetime) -> dict[str, Decimal] | None:
         """See `Provider`: pods that are listed under other names are somebody else's."""
         others = {pod.id for pod in self._pods(fresh=True) if not pod.name.startswith(OWN)}
         each = self._api.billed_each(since)
-        return sum((amount for pod_id, amount in each.items() if pod_id not in known | others), Decimal(0))
+        return {pod_id: amount for pod_id, amount in each.items() if pod_id not in known | others}
 
     def _pods(self, *, fresh: bool = False) -> list[Pod]:
         now = self._clock()

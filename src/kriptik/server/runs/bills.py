@@ -9,7 +9,7 @@ import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from kriptik.providers.provider import Provider
@@ -22,6 +22,8 @@ log = logging.getLogger("kriptik.reconciler")
 
 UNSURE = "The answer to its creation was lost."
 """Begins the detail of such a resource: another machine may have been made and lost unseen."""
+UNSEEN = ": unseen machine "
+"""In the note of what is kept for one, before its id at the provider."""
 WATCHED = timedelta(days=2)
 SMALLEST = Decimal("0.0001")
 EVERY = timedelta(minutes=10)
@@ -70,14 +72,14 @@ class Bills:
         if billed is None or settled:
             self._done.add(row.id)
 
-    def _billed(self, provider: Provider, row: Resource, *, settled: bool) -> tuple[Decimal, Decimal] | None:
-        """(what was charged for it, what unseen machines of its name may have cost at most); None where there is no bill."""
+    def _billed(self, provider: Provider, row: Resource, *, settled: bool) -> tuple[Decimal, dict[str, Decimal]] | None:
+        """(what was charged for it, what for each machine that may be an unseen one of its name); None where there is no bill."""
         since = row.intended_at - WATCHED  # the id says which machine; clocks may differ
         billed = provider.billed(row.provider_id, since) if row.provider_id is not None else Decimal(0)
         if billed is None:
             return None
         if not (settled and (unsure(row) or row.provider_id is None)):
-            return billed, Decimal(0)
+            return billed, {}
         with self._core.db.read() as session:
             ids = session.scalars(select(Resource.provider_id).where(Resource.provider_id.is_not(None))).all()
         beside = provider.billed_beside({one for one in ids if one}, row.intended_at)
@@ -89,14 +91,25 @@ def unsure(row: Resource) -> bool:
     return row.detail.startswith(UNSURE)
 
 
-def _adjust(session: Session, row: Resource, billed: Decimal, beside: Decimal, now: datetime, *, settled: bool) -> None:
+def _adjust(session: Session, row: Resource, billed: Decimal, beside: dict[str, Decimal], now: datetime, *, settled: bool) -> None:
     note = f"{row.name}: as {row.provider} billed it"
-    same = select(LedgerRow.amount).where(LedgerRow.stream_id == row.stream_id, LedgerRow.note.in_([row.name, note]))
-    held = sum(session.scalars(same).all(), Decimal(0))
+    own = LedgerRow.stream_id == row.stream_id
+    held = _posted(session, own, LedgerRow.note.in_([row.name, note]))
     fresh = session.get_one(Resource, row.id)
     if fresh.gone_at is None:
         held += ledger.running_of(fresh, now)
-    caution = min(beside, max(Decimal(0), held - billed))
-    difference = billed + caution - held
-    if difference > SMALLEST or (settled and difference != 0):
-        ledger.post(session, row.stream_id, "adjustment", difference, now, note, f"provider:{row.provider}")
+    kept_so_far = _posted(session, own, LedgerRow.note.startswith(f"{row.name}{UNSEEN}", autoescape=True))
+    entries, over = {note: billed - held}, max(Decimal(0), held + kept_so_far - billed)
+    for machine, charged in beside.items():  # of two that may have left it, one pays for it
+        unseen = f"{row.name}{UNSEEN}{machine}"
+        mine = _posted(session, own, LedgerRow.note == unseen)
+        others = _posted(session, LedgerRow.note.endswith(f"{UNSEEN}{machine}", autoescape=True)) - mine
+        kept = min(max(Decimal(0), charged - others), over)
+        entries[unseen], over = kept - mine, over - kept
+    for told, difference in entries.items():
+        if difference > SMALLEST or (settled and difference != 0):
+            ledger.post(session, row.stream_id, "adjustment", difference, now, told, f"provider:{row.provider}")
+
+
+def _posted(session: Session, *which: ColumnElement[bool]) -> Decimal:
+    return sum(session.scalars(select(LedgerRow.amount).where(*which)).all(), Decimal(0))
