@@ -47,13 +47,14 @@ def change(cloud, job, status=200, **body):
 
 
 @pytest.fixture
-def cloud(tmp_path, monkeypatch):
-    made = Cloud(tmp_path, monkeypatch)
+def cloud(tmp_path, monkeypatch, request):
+    made = Cloud(tmp_path, monkeypatch, **getattr(request, "param", {}))
     yield made
     made.close()
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("cloud", [{"teardown_s": 6}], indirect=True, ids=["slow"])  # seconds of a machine that is busy beside
 def test_a_budget_is_raised_and_lowered_while_the_run_trains(cloud):
     job = cloud.run(steps=5000, cap="5", knobs={"stepS": 0.02})
     until(lambda: cloud.step(job) >= 5)

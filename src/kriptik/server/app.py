@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders, State
+from starlette.datastructures import State
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,6 +74,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.lock.close()
 
 
+_OF_PAGES = [(name.lower().encode(), value.encode()) for name, value in pages.HEADERS.items()]
+_OF_API = [*_OF_PAGES, (b"cache-control", b"no-store")]
+"""As they go out, made once: every post and every page of a stream has them."""
+
+
 class Shield:
     """Security headers on everything; API answers are never cached. Plain ASGI, so that streams flow through untouched."""
 
@@ -87,13 +92,12 @@ class Shield:
         if not scope["path"].startswith("/api/worker/"):
             self._state.last_request = time.monotonic()
 
+        wanted = _OF_API if scope["path"].startswith("/api/") else _OF_PAGES
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in pages.HEADERS.items():
-                    headers.setdefault(name, value)
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                there = {name.lower() for name, _value in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in wanted if one[0] not in there)]
             await send(message)
 
         await self._app(scope, receive, with_headers)

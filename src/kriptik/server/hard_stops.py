@@ -36,5 +36,6 @@ class HardStops:
 
     @staticmethod
     def _ask(session: Session, job_id: str, cap: Decimal, now: datetime) -> float | None:
-        rate = ledger.rate(session, job_id)
-        return budget.hard_stop_in_s(cap, ledger.spend(session, job_id, now), rate) if rate > 0 else None
+        session.flush()  # statements on tables do not see what waits to be written
+        rate, spent = ledger.pace(session, job_id, now)
+        return budget.hard_stop_in_s(cap, spent, rate) if rate > 0 else None

@@ -16,6 +16,7 @@ SERVER_GENERATION = 0
 _BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)
 _EVENTS, _STREAMS = Base.metadata.tables[EventRow.__tablename__], Base.metadata.tables[Stream.__tablename__]
 """Written to as tables: the session keeps no objects of them, and a run that posts every second needs no more."""
+_INSERT = insert(_EVENTS)
 _LAST = _STREAMS.c.last_event_id
 _RESERVE = (
     update(_STREAMS).where(_STREAMS.c.id == bindparam("stream")).values(last_event_id=_LAST + bindparam("count")).returning(_LAST)
@@ -52,7 +53,7 @@ def append(session: Session, stream_id: str, number: int, ack_seq: int, events: 
         StoredEvent(id=first + n, job_id=stream_id, generation=number, seq=e.seq, at=e.at, body=e.body)
         for n, e in enumerate(fitting)
     ]
-    session.execute(insert(_EVENTS), [_values(event) for event in fresh])
+    session.execute(_INSERT, [_values(event) for event in fresh])
     return Taken(expected - 1, fresh)
 
 
@@ -60,7 +61,7 @@ def say(session: Session, stream_id: str, body: EventBody, at: datetime) -> Stor
     """Adds an event of the server's own."""
     event_id = _reserve_ids(session, stream_id, 1)
     event = StoredEvent(id=event_id, job_id=stream_id, generation=SERVER_GENERATION, seq=event_id, at=at, body=body)
-    session.execute(insert(_EVENTS), [_values(event)])
+    session.execute(_INSERT, [_values(event)])
     return event
 
 

@@ -6,7 +6,7 @@ import time
 import zlib
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -48,8 +48,8 @@ def _known(session: Session, job_id: str, number: int, token: str) -> Generation
 WorkerDep = Annotated[int, Depends(worker_generation)]
 
 
-@router.post("/events")
-async def post_events(core: CoreDep, request: Request, job_id: str, generation: int) -> Lease:
+@router.post("/events", response_model=Lease)
+async def post_events(core: CoreDep, request: Request, job_id: str, generation: int) -> Response:
     """Stores consecutive events (optionally gzipped) and says how far they are stored without a gap."""
     token = _token(request)
     if not hmac.compare_digest(token.encode(), core.worker_token(job_id, generation).encode()):
@@ -71,7 +71,7 @@ async def post_events(core: CoreDep, request: Request, job_id: str, generation: 
         core.bus.tell(job_id, fresh)
     elif batch.events:
         core.bus.wake(job_id)  # the server may have said something of its own
-    return lease
+    return Response(lease.model_dump_json(by_alias=True), media_type="application/json")  # written once, and not checked again
 
 
 @router.get("/desired")
