@@ -106,6 +106,32 @@ def test_metering_in_pieces_costs_what_one_piece_costs(db):
         assert sum(entry.seconds for entry in ledger.entries(session, stream_id)) == 600
 
 
+def test_the_pace_is_rate_and_spend(db):
+    stream_id = add_stream(db)
+
+    def pace(session, minutes):
+        at = NOW + timedelta(minutes=minutes)
+        session.flush()
+        found = ledger.pace(session, stream_id, at)
+        assert found == (ledger.rate(session, stream_id), ledger.spend(session, stream_id, at))
+        return found
+
+    with db.write() as session:
+        assert pace(session, 5) == (0, 0)
+        generation = jobs.generation(session, stream_id, 1)
+        first, second = (
+            jobs.add_resource(session, generation, f"kt-a-{name}-g1", "local", Decimal(price), NOW)
+            for name, price in (("b", "3.6"), ("c", "0.0137"))
+        )
+        ledger.meter(session, first, NOW + timedelta(minutes=3), final=False)
+        ledger.post(session, stream_id, "adjustment", Decimal("-0.01"), NOW, "as billed", "provider:local")
+        assert pace(session, 7)[0] == Decimal("3.6137")
+        second.gone_at = NOW + timedelta(minutes=8)
+        assert pace(session, 9)[0] == Decimal("3.6")
+        first.gone_at = NOW + timedelta(minutes=9)
+        assert pace(session, 60)[0] == 0
+
+
 def test_a_failed_transaction_leaves_nothing(db):
     with pytest.raises(RuntimeError), db.write() as session:
         session.add(Stream(id="s", kind="job", last_event_id=0))
