@@ -16,6 +16,7 @@ import tiny_video
 import tiny_vision
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import (
     AutoModelForCausalLM,
@@ -30,12 +31,13 @@ from kriptik.engine.adaptations import lora_moe, moe
 from kriptik.engine.adapters import attach
 from kriptik.engine.media import seeing
 from kriptik.engine.media.families import FAMILIES
+from kriptik.engine.media.listener import Listener
 from kriptik.engine.media.noise_experts import denoisers, joined
 from kriptik.engine.media.sound_families import SOUND_FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.media.video_families import VIDEO_FAMILIES
 from kriptik.engine.text import quantised
-from kriptik.engine.text.heads import SCORE, plain, value_head
+from kriptik.engine.text.heads import SCORE, ValueHead, plain, value_head
 from kriptik.spec.consent import VoiceConsent
 
 
@@ -65,6 +67,10 @@ class Text:
     """Fields of the job that this modality asks for."""
     positions = {"longlora": 48}
     """Context of the base where that of `tiny_model` would leave nothing to stretch."""
+
+    def reward(self, folder):
+        """A reward model to ask."""
+        return tiny.tiny_reward_model(folder)
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -249,7 +255,7 @@ class Music:
 
     modality = "music"
     precisions = frozenset({None, "fp32"})
-    rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows}
+    rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows, "prompts": tiny_sound.tone_rows}
     counts = (12, 6)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 2e-2, "dora": 2e-2}
@@ -260,27 +266,43 @@ class Music:
         """Writes the base model."""
         tiny_sound.tiny_musicgen(folder)
 
+    def reward(self, folder):
+        """A reward model to ask."""
+        return tiny_sound.tiny_reward_model(folder)
+
     def trained(self, run, job):
-        """Logits of the whole model around the trained decoder."""
-        return self._logits(run.bundle.pipeline.model)
+        """Logits of the whole model around the trained decoder, and scores where it has a head for them."""
+        return self._told(run.bundle.pipeline.model, value_head(run.bundle.trainee))
 
     def adapter(self, job, folder):
         """Logits of the library's model with the adapter on it, as PEFT reads both; PEFT does not know experts."""
         base = MusicgenForConditionalGeneration.from_pretrained(job.base_model.path)
         if (folder / "adapter_config.json").is_file():
-            return self._logits(PeftModel.from_pretrained(base, folder))
+            name, file = "base_model.model.decoder.score.weight", folder / "adapter_model.safetensors"
+            weight = load_file(file).get(name)
+            head = None if weight is None else ("score", ValueHead(weight.shape[1], weight, 0.0))
+            if head:
+                head[1].weight.data.copy_(weight)
+            return self._told(PeftModel.from_pretrained(base, folder), head)
         base.decoder = attach(base.decoder, folder)
-        return self._logits(base)
+        return self._told(base)
 
     def whole(self, job, folder):
-        """Logits of the saved model."""
-        return self._logits(MusicgenForConditionalGeneration.from_pretrained(folder))
+        """Logits of the saved model, and scores as a run that asks it has them."""
+        model = MusicgenForConditionalGeneration.from_pretrained(folder)
+        if job.stages[-1].point.objective == "reward":
+            model.decoder = Listener().load(folder, torch.device("cpu"))
+        return self._told(model, value_head(model))
 
-    def _logits(self, model):
+    def _told(self, model, head=None):
         codes = torch.arange(2 * 2 * 9).reshape(4, 9) % tiny_sound.CODES
         with torch.no_grad():
-            return model.eval()(input_ids=torch.tensor([[5, 9, 1], [7, 1, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]),
-                                decoder_input_ids=codes).logits
+            told = model.eval()(
+                input_ids=torch.tensor([[5, 9, 1], [7, 1, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]),
+                decoder_input_ids=codes, output_hidden_states=True,
+            )  # fmt: skip
+            scores = head[1](told.decoder_hidden_states[-1][:, -1]) if head and head[0] == SCORE else torch.zeros(0)
+        return torch.cat([told.logits.flatten(), scores])
 
 
 class Sound:
@@ -336,14 +358,14 @@ class Voice:
     precisions = frozenset({None, "fp32"})
     rows = {"supervised": tiny_sound.speech_rows, "transcribed_speech": tiny_sound.speech_rows}
     counts = (12, 4)
-    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 12}
-    rates = {"lora": 1e-2, "dora": 1e-2, "full": 3e-3}
+    sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 20}
+    rates = {"lora": 2e-2, "dora": 2e-2, "full": 3e-3}
     told = {"judged": False}
     changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
 
     def base(self, folder, adaptation):
-        """Writes the base model."""
-        tiny_sound.tiny_speecht5(folder)
+        """Writes the base model, taught long enough that low ranks can bend its voice whatever the processor rounds."""
+        tiny_sound.tiny_speecht5(folder, steps=200)
 
     def trained(self, run, job):
         """A spectrogram by the trained model."""

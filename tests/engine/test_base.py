@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from subjects import SUBJECTS
 from tiny import tiny_job
 
-from kriptik.engine import base, packaged
+from kriptik.engine import base, packaged, pieces
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import ModelRef
 
@@ -42,6 +43,18 @@ def test_damaged_packaged_weights_are_refused(tmp_path, offline, monkeypatch):
     with pytest.raises(WorkerError) as refused:
         base.find_base(tiny_job(tmp_path, base_model=ModelRef(id=SMOL)))
     assert refused.value.code == "model_damaged"
+
+
+@pytest.mark.parametrize("name", ["text", "music", "embedding", "voice", "image"])
+def test_weights_that_are_garbage_are_said_to_be_unloadable(tmp_path, offline, name):
+    folder = tmp_path / "base"
+    SUBJECTS[name].base(folder, "lora")
+    for file in folder.rglob("*.safetensors"):
+        file.write_bytes(b"\xff" * 64)
+    job = tiny_job(tmp_path, modality=name, base_model=ModelRef(id="x", path=str(folder)), **SUBJECTS[name].changes)
+    with pytest.raises(WorkerError) as refused:
+        pieces.modality(name)(job).load()
+    assert refused.value.code == "model_not_loadable" and refused.value.next_step
 
 
 @pytest.mark.real_weights

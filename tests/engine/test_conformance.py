@@ -118,7 +118,7 @@ def job_of(folder, method, points, capability, precision="fp32", modality=None):
             "max_seq_len": 96,
             "checkpoint_every": 3,
             "lora": settings.lora.model_copy(update={"rank": 4, "alpha": 8, "dropout": 0.1}),
-            "objective": {**settings.objective, **told(folder, point.objective, settings.objective, points), **subject.told},
+            "objective": {**settings.objective, **told(folder, point, settings.objective, points, subject), **subject.told},
         }
         own = SIZES.get(point.adaptation, {})
         small["lora"] = small["lora"].model_copy(update=own.get("lora", {}))
@@ -153,13 +153,13 @@ def sizes_of(points, index, subject):
     return {"learning_rate": rate, **rest}
 
 
-def told(folder, objective, recipe, points):
+def told(folder, point, recipe, points, subject):
     """What an objective is told beside its recipe: sizes, a judge, a reward model where no stage makes one."""
-    found = dict(SMALL.get(objective, {}))
+    found = dict(SMALL.get(point.objective, {}))
     if recipe.get("reward") == "judge" or "rows" in recipe:
         found |= {"judge": {"kind": "endpoint", "url": JUDGE["url"], "model": "rule"}, **ROLLOUT}
-    if objective == "ppo" and all(point.objective != "reward" for point in points):
-        found["reward_model"] = str(tiny.tiny_reward_model(folder / "reward"))
+    if point.objective == "ppo" and all(one.objective != "reward" for one in points):
+        found["reward_model"] = str(subject.reward(folder / "reward"))
     return found
 
 
@@ -177,8 +177,9 @@ def better(point, before, after):
         return False
     if objective == "codec_lm" and not (after["custom"]["code_accuracy"] > before["custom"]["code_accuracy"] + 0.05 > 0.05):
         return False
-    if objective == "speech" and after["custom"]["spectrum_similarity"] <= before["custom"]["spectrum_similarity"]:
-        return False
+    if objective == "speech":
+        nearer = after["custom"]["spectrum_similarity"] > before["custom"]["spectrum_similarity"] + 0.05
+        return nearer and after["loss"] < 0.97 * before["loss"]
     return after["loss"] < ENOUGH.get(point.adaptation, 0.95) * before["loss"]
 
 

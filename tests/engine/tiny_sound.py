@@ -120,6 +120,41 @@ def tiny_musicgen(folder, *, fitted=True):
     return Path(folder)
 
 
+def tiny_reward_model(folder):
+    """Writes a reward model that likes codes of the lower half; the same bytes every time."""
+    shutil.copytree(taught_to_score(), folder, dirs_exist_ok=True)
+    return Path(folder)
+
+
+@cache
+def taught_to_score():
+    """By some steps of plain regression on codes at random; of every description it thinks the same."""
+    folder = Path(mkdtemp(prefix="tiny-listener-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model = MusicgenForConditionalGeneration.from_pretrained(tiny_musicgen(folder))
+    decoder, dice = model.decoder, torch.Generator().manual_seed(0)
+    head = torch.nn.Linear(decoder.config.hidden_size, 1, bias=False)
+    torch.nn.init.zeros_(head.weight)
+    optimizer = torch.optim.Adam([*decoder.parameters(), *head.parameters()], 3e-3)
+    for _ in range(300):
+        codes = torch.randint(0, CODES, (16, BOOKS, 10), generator=dice)
+        given = torch.full((16, BOOKS, 12), CODES)
+        for book in range(BOOKS):
+            given[:, book, 1 + book : 11 + book] = codes[:, book]
+        with torch.no_grad():
+            asked = torch.randint(3, model.config.text_encoder.vocab_size, (16, 5), generator=dice)
+            states = model.enc_to_dec_proj(model.text_encoder(asked).last_hidden_state)
+        told = decoder(input_ids=given.flatten(0, 1), encoder_hidden_states=states, output_hidden_states=True)
+        wanted = 10 * ((codes < CODES // 2).float().mean((1, 2)) - 0.5)
+        loss = (head(told.hidden_states[-1][:, -1])[:, 0] - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.25, "it hears the codes"
+    model.save_pretrained(folder, state_dict=model.state_dict() | {"decoder.score.weight": head.weight.detach()})
+    return folder
+
+
 VOICE_RATE, BANDS = 8000, 20
 SYLLABLES = {"ba": 500.0, "di": 1500.0, "gu": 900.0, "mo": 2400.0}
 

@@ -2,12 +2,16 @@
 
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from data_hub import data_hub
+from harness import add_run
 
-from kriptik.server import planning
-from kriptik.spec.catalogue import MethodStatus
+from kriptik.server import approval, planning
+from kriptik.spec.catalogue import MethodStatus, Point
+from kriptik.spec.job import Stage
+from kriptik.store.tables import Job
 
 DEMO = "Quick fine-tune SmolLM2 for our customer support, budget $1"
 
@@ -96,7 +100,7 @@ def test_without_rows_approval_asks_for_them(server):
     plan = ask(server)["plan"]
     assert plan["approvable"], "what is missing is asked for at approval, where it can be attached"
     refused = approve(server, plan, 422)
-    assert refused["code"] == "data_missing" and "data tile" in refused["nextStep"]
+    assert refused["code"] == "data_missing" and "data tile" in str(refused)
     assert server.api("GET", "/jobs")["jobs"] == []
 
 
@@ -118,7 +122,7 @@ def test_planned_methods_are_refused(server):
 def test_texts_that_ask_for_nothing(server):
     for prompt in ("what's the weather?", "cancel my subscription"):
         refused = ask(server, prompt, status=422)
-        assert refused["code"] == "not_a_training_request" and refused["nextStep"]
+        assert refused["code"] == "not_a_training_request" and str(refused)
     vague = ask(server, "train something for me", status=422)
     assert vague["code"] == "needs_clarification" and vague["nextStep"].endswith("?")
     assert server.api("GET", "/plans")["plans"] == []
@@ -210,6 +214,53 @@ def test_rows_attached_to_the_data_tile_refit_the_plan(server):
     end(server, run)
 
 
+def test_scores_come_from_the_newest_reward_model_on_the_same_base(server, monkeypatch):
+    statuses = planning.method_statuses
+    proved = ["text_generation"]
+    monkeypatch.setattr(
+        planning,
+        "method_statuses",
+        lambda: [
+            s.model_copy(update={"status": "trainable", "capabilities": proved}) if s.id == "rlhf_ppo" else s for s in statuses()
+        ],
+    )
+    monkeypatch.setattr(approval, "status_of", lambda *_: next(s for s in planning.method_statuses() if s.id == "rlhf_ppo"))
+    body = {
+        "capability": "text_generation",
+        "baseModel": "SmolLM2",
+        "method": "rlhf_ppo",
+        "gpu": "cpu",
+        "datasetId": upload(server)["id"],
+    }
+    plan = server.api("POST", "/plans", json=body)["plan"]
+    refused = approve(server, plan, 409)
+    assert (
+        refused["code"] == "reward_model_missing"
+        and "SmolLM2" in str(refused)
+        and "method reward_model" in str(refused)
+    )
+    assert server.api("GET", "/jobs")["jobs"] == [], "nothing was made"
+    base, kept = plan["choices"]["baseModel"], {}
+    for number, (model, objective) in enumerate(
+        ((base, "reward"), (base, "reward"), (base, "causal_lm"), ("another/model", "reward"))
+    ):
+        first = Stage(
+            index=0, name="s", method="reward_model", point=Point(adaptation="lora", objective=objective, strategy="single")
+        )
+        job = add_run(server.core, steps=1, base=model, first=first)
+        end(server, job)
+        with server.core.db.write() as session:
+            row = session.get_one(Job, job)
+            row.state, row.finished_at = "completed", server.core.clock() + timedelta(seconds=number)
+        kept[number] = server.core.run_dir(job) / "result" / "model"
+        kept[number].mkdir(parents=True, exist_ok=True)
+    run = approve(server, plan)["jobId"]
+    with server.core.db.read() as session:
+        asked = session.get_one(Job, run).stages[0]["settings"]["objective"]
+    assert asked["reward_model"] == str(kept[1]), "the newest of the two on the same base"
+    end(server, run)
+
+
 def test_a_run_is_made_again_with_a_change(server):
     """The copy has the same choices and rows and the authorised budget; the run it came from stays as it was."""
     dataset = upload(server)
@@ -284,7 +335,7 @@ def test_a_model_that_cannot_be_had_is_refused_before_anything_is_made(server, h
     assert approve(server, plan, 409)["code"] == "model_not_on_hub"
     hub.models[SMOL] = {"gated": "auto", "cardData": {"license": "apache-2.0"}}
     refused = approve(server, plan, 409)
-    assert refused["code"] == "model_gated" and "Accept" in refused["nextStep"]
+    assert refused["code"] == "model_gated" and "Accept" in str(refused)
     assert server.api("GET", "/jobs")["jobs"] == [] and server.api("GET", f"/plans/{plan['id']}")["plan"]["status"] != "approved"
     hub.granted.add(SMOL)
     assert server.api("GET", f"/plans/{plan['id']}/model-check")["status"] == "granted"

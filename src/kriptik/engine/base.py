@@ -11,6 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from kriptik.engine import packaged
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import ModelRef, TrainJob
@@ -20,9 +22,9 @@ HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "
 PIPELINE_FILES = ["model_index.json", *(f"*/{name}" for name in HUB_FILES)]
 """Of a diffusers folder: not the single files that lie beside it."""
 OTHER_FORMS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*onnx*", "*openvino*", "*flax*"]
-PIPELINES = frozenset({"image", "video"})
-"""Modalities whose models are folders of several parts."""
 INDEX = "model_index.json"
+NOT_LOADABLE = (ValueError, OSError, TypeError, KeyError, ImportError, AttributeError, RuntimeError, SafetensorError)
+"""What the libraries raise over a folder of which they can make no model."""
 HUB_WAIT_S = 5.0
 
 
@@ -37,7 +39,7 @@ class Base:
 
 def find_base(job: TrainJob) -> Base:
     """The job's base model. Raises WorkerError where it is nowhere to be had."""
-    return find(job.base_model, Path(job.cache_dir), pipeline=job.modality in PIPELINES)
+    return find(job.base_model, Path(job.cache_dir))
 
 
 def find(ref: ModelRef, cache: Path, *, pipeline: bool = False) -> Base:

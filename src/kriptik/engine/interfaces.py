@@ -72,6 +72,8 @@ class Bundle:
     """Names of the modules that turn what an encoder sees into what the language model reads."""
     unquantised: Callable[[], nn.Module] | None = None
     """Where the base is held in few bits: makes it once more in plain weights, with the very numbers that those bits stand for."""
+    scorer: Any = None
+    """How a reward model for what this model makes is loaded and asked (`engine/scorer.py`); None where there is no way."""
 
     def touch(self, *tensors: Tensor) -> None:
         """Say that a frozen tensor no longer equals the pinned base (a merge): it then goes into every checkpoint.
@@ -96,14 +98,13 @@ class Encoded:
 
 @dataclass
 class MicroBatch:
-    """One forward's worth of rows. `inputs` are the trainee's forward arguments; `extra` is for the loss."""
+    """One forward's worth of rows. `inputs`: the trainee's arguments; `extra`: for the loss; `tokens`: real ones, no padding."""
 
     inputs: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
     weight: float = 0.0
     rows: list[int] = field(default_factory=list)
     tokens: int = 0
-    """Real (not padding) tokens."""
 
 
 @dataclass
@@ -136,13 +137,12 @@ class StepStats:
 
 @dataclass
 class ParamGroup:
-    """Parameters by name that share options. `lr_scale` multiplies the run's learning rate."""
+    """Parameters by name. `lr_scale` multiplies the run's learning rate; `options` are one optimizer's own (galore: rank)."""
 
     names: list[str]
     lr_scale: float = 1.0
     weight_decay: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
-    """What only this kind of optimizer knows of a group (galore: rank)."""
 
 
 @dataclass
@@ -195,6 +195,8 @@ class Modality:
     """Of the files that `sample` makes (".png"); empty where it answers in text."""
     recuts: ClassVar[bool] = True
     """Whether any rows may be put into one micro-batch together; not where pictures of differing sizes would meet."""
+    answer_tokens: ClassVar[int] = 64
+    """Longest answer that is sampled to learn from, where the objective's setting `max_new_tokens` names none."""
 
     def __init__(self, job: TrainJob) -> None:
         self.job = job
@@ -565,11 +567,10 @@ class Session:
     eval_rows: "Rows | None" = None
     runtime: Runtime = field(default_factory=Runtime)
     step: int = 0
-    """Updates done in this stage."""
+    """Updates done in this stage, of `total`."""
     epoch: int = 0
     """Epoch of the rows now being used, 0-based."""
     total: int = 0
-    """Updates of this stage."""
     average: Average | None = None
     """Of what is trained, where the stage asks for one (`settings.ema`)."""
 

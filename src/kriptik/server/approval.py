@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.proof import status_of
-from kriptik.server import modelcheck, planning
+from kriptik.server import modelcheck, planning, scores
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
 from kriptik.server.wiring import missing_for_runpod
@@ -15,7 +15,7 @@ from kriptik.spec.budget import BudgetAuthorization
 from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import BadInputError, ConflictError, KriptikError
-from kriptik.spec.job import DataRef, SamplePrompt
+from kriptik.spec.job import DataRef, SamplePrompt, Stage
 from kriptik.spec.plan import PlanStatus, TrainingImplementationPlan
 from kriptik.store import plans
 from kriptik.store.tables import TrainingPlan
@@ -40,6 +40,8 @@ def approve(
         _contract, plan = plans.get(session, user_id, plan_id)
     must_be_open(plan)
     must_be_trainable(core, plan)
+    with core.db.read() as session:
+        _stages(session, core, user_id, plan)
     consent = consent_for(core, plan, consent)
     modelcheck.must_be_had(core, plan)
     folder = core.data_dir / "prepared" / plan.id
@@ -117,7 +119,7 @@ def _decide(
         name=planning.run_name(plan),
         provider=plan.choices.provider,
         base_model=plan.choices.base_model,
-        stages=planning.stages(plan),
+        stages=_stages(session, core, user_id, plan),
         data=data,
         authorization=authorization,
         facts=facts(core, plan, samples),
@@ -136,6 +138,11 @@ def _decide(
     )
     plans.save(session, locked, approved)
     return approved, job.id
+
+
+def _stages(session: Session, core: Core, user_id: str, plan: TrainingImplementationPlan) -> list[Stage]:
+    choices = plan.choices
+    return scores.with_reward_model(session, core, user_id, choices.provider, choices.base_model, planning.stages(plan))
 
 
 def lock(contract: TrainingContract, now: datetime) -> TrainingContract:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.engine import noise as ways
-from kriptik.engine.base import find
+from kriptik.engine.base import NOT_LOADABLE, find
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, UpdatePlan
 from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.cache import Cache
@@ -215,7 +215,7 @@ class Diffusion(Modality):
             )
             self.complete(pipe, name, folder)
             return name, pipe
-        except (ValueError, OSError, TypeError, KeyError, ImportError, RuntimeError) as error:
+        except NOT_LOADABLE as error:
             what = f"{self.job.base_model.id} cannot be loaded as a model of {kind}: {error}"[:800]
             raise WorkerError("model_not_loadable", what, step) from error
 

@@ -12,10 +12,11 @@ from peft import PeftModel
 from kriptik.engine.interfaces import Adaptation, Bundle, Exported
 from kriptik.engine.media.diffusers_result import save_pipeline
 from kriptik.engine.media.families import Family
-from kriptik.engine.media.result import leave
+from kriptik.engine.media.result import leave, say
 from kriptik.spec.job import TrainJob
 
 INDEX, SAMPLER = "model_index.json", "scheduler"
+SAMPLER_NEEDS = "The library's sampler of this pipeline needs a package more: `pip install torchsde`."
 
 
 def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, family: Family, base: Path) -> Exported:
@@ -26,18 +27,10 @@ def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, 
         own_sampler(folder, base)
 
     made = leave(bundle, adaptation, run_dir, job, whole)
-    if made.model_path is not None:
-        _say(run_dir / made.model_path, "The library's sampler of this pipeline needs a package more: `pip install torchsde`.")
-    if made.adapter_path is not None:
-        how = "PeftModel.from_pretrained" if isinstance(bundle.trainee, PeftModel) else "attach"
-        where = f"It goes on the pipeline's {family.part}, which is changed in place: `{how}(pipe.{family.part}, folder)`."
-        _say(run_dir / made.adapter_path, where)
+    how = "PeftModel.from_pretrained" if isinstance(bundle.trainee, PeftModel) else "attach"
+    lines = [f"An adapter goes on the pipeline's {family.part}, which is changed in place: `{how}(pipe.{family.part}, folder)`."]
+    say(run_dir, made, "How it is used", [*lines, SAMPLER_NEEDS])
     return made
-
-
-def _say(folder: Path, line: str) -> None:
-    card = folder / "README.md"
-    card.write_text(f"{card.read_text(encoding='utf-8')}- {line}\n", encoding="utf-8")
 
 
 def own_sampler(folder: Path, base: Path) -> None:

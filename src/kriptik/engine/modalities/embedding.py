@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kriptik.engine.base import find_base
+from kriptik.engine.base import NOT_LOADABLE, find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality
 from kriptik.engine.media.library import library, versions
 from kriptik.engine.media.result import leave
@@ -160,7 +160,7 @@ class Embedding(Modality):
             return known.SentenceTransformer(
                 str(folder), device=device, trust_remote_code=False, local_files_only=True, model_kwargs={"dtype": dtype}
             )
-        except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+        except NOT_LOADABLE as error:
             raise WorkerError(
                 "model_not_loadable", f"{name} cannot be loaded as an embedding model: {error}"[:800],
                 "Choose an embedding model that the catalogue calls trainable.",

@@ -1,7 +1,8 @@
 """Music: MusicGen of transformers, a language model over the codes of a codec, taught by recordings with descriptions.
 
 Rows: {"audio": a path beside the rows' own file, "text": description}, or pairs, {"chosen_audio", "rejected_audio", "text"}, of
-which the better one is learnt where no preference is asked for. What is trained is the decoder; text encoder, its projection
+which the better one is learnt where no preference is asked for; a prompt is a description alone. An answer is so many frames of
+codes: at each step one of every codebook is drawn, together one token. What is trained is the decoder; text encoder, its projection
 and the codec stay as they are, so what they make of rows is kept on disk. Settings (`settings.objective`): `clip_seconds` (30), the
 longest part of a recording that is learnt; `caption_dropout`, the share of descriptions left out (0.1, for guidance when sampling);
 `sample_seconds` (8), `sample_guidance` (3), `sample_temperature` (1) for sounds on the way.
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kriptik.engine.base import find_base
+from kriptik.engine.base import NOT_LOADABLE, find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality
-from kriptik.engine.media import hearing, musicgen_result
+from kriptik.engine.media import hearing, musicgen_result, sounding
 from kriptik.engine.media.cache import Cache
 from kriptik.engine.media.library import library, versions
+from kriptik.engine.media.listener import Listener
 from kriptik.engine.media.recordings import opened, wav
+from kriptik.engine.media.sounding import SoundOutput
 from kriptik.engine.media.states import awake, bare, rest, states_of
 from kriptik.engine.rng import derive, reseed, row_generator
+from kriptik.engine.text.heads import value_head
 from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
 
@@ -39,6 +43,7 @@ class Music(Modality):
 
     provides: ClassVar[frozenset[str]] = frozenset({"codes", "tokens"})
     sample_suffix: ClassVar[str] = ".wav"
+    answer_tokens: ClassVar[int] = 400
 
     def load(self) -> Bundle:
         """See Modality. Raises WorkerError for a precision or a model that cannot be trained."""
@@ -52,7 +57,7 @@ class Music(Modality):
                 base.folder, dtype=DTYPES[self.job.precision], use_safetensors=True, local_files_only=True
             )
             processor = transformers.AutoProcessor.from_pretrained(base.folder, local_files_only=True)
-        except (ValueError, OSError, TypeError, KeyError, ImportError, AttributeError, RuntimeError) as error:
+        except NOT_LOADABLE as error:
             raise WorkerError(
                 "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as a music model: {error}"[:800],
                 "Choose a music model that the catalogue calls trainable.",
@@ -63,22 +68,33 @@ class Music(Modality):
         parts = {name: getattr(model, name) for name in PARTS if hasattr(model, name)}
         info = {"attention": str(model.decoder.config._attn_implementation), "base_sha256": base.sha256,
                 "base_source": base.source, "library": versions("soundfile", "scipy")}
-        return Bundle(model.decoder, processor.tokenizer, parts, info, pipeline=Kit(model, processor), targets=TARGETS)
+        kit = Kit(model, processor)
+        return Bundle(model.decoder, processor.tokenizer, parts, info, pipeline=kit, targets=TARGETS, scorer=Listener())
 
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: the recording's codes and the description's states go into the cache; the row keeps their names."""
-        if form == "preference":
+        if form == "prompt":
+            return self._prompt(bundle, row, index)
+        if form in ("preference", "ranked"):
             both = [self._encode(bundle, row, row.get(side), index, settings) for side in ("chosen_audio", "rejected_audio")]
-            fields = {"documents": [one.fields for one in both], "distinct": max(one.fields["distinct"] for one in both)}
+            fields = {"documents": [one.fields | {"ranked": form == "ranked"} for one in both],
+                      "distinct": max(one.fields["distinct"] for one in both)}
             return Encoded(index, sum(one.length for one in both), 1.0, fields)
         return self._encode(bundle, row, row.get("audio") or row.get("chosen_audio"), index, settings)
+
+    def _prompt(self, bundle: Bundle, row: dict[str, Any], index: int) -> Encoded:
+        """A description alone."""
+        said = _described(row)
+        if not said:
+            raise DataError("bad_row", f"Row {index + 1} describes no sound.", "Give every row a text.", fields={"row": index})
+        return Encoded(index, 1, 1.0, {"text": self._told(bundle, said), "said": said, "distinct": 0})
 
     def _encode(self, bundle: Bundle, row: dict[str, Any], file: Any, index: int, settings: StageSettings) -> Encoded:
         """One recording with the row's description."""
         if not isinstance(file, str) or not file:
             raise DataError("bad_row", f"Row {index + 1} names no recording.", "Give every row an audio.", fields={"row": index})
         codes, key = self._codes(bundle, file, index, settings)
-        said, frames = str(row.get("text") or "").strip(), codes.shape[1]
+        said, frames = _described(row), codes.shape[1]
         fields = {"codes": key, "distinct": len(codes.unique()), "text": self._told(bundle, said),
                   "silence": self._told(bundle, ""), "said": said, "audio": file}
         return Encoded(index, frames + len(codes) - 1, float(frames * len(codes)), fields)
@@ -91,37 +107,57 @@ class Music(Modality):
         rows = [row for one in bins for row in one]
         documents = [document for row in rows for document in row.fields.get("documents", [row.fields])]
         cache, device = self._cache(bundle), next(bundle.trainee.parameters()).device
-        config = bundle.pipeline.model.decoder.config
-        behind = _behind(config)
-        codes = [cache.read(one["codes"])["codes"].long() for one in documents]
+        behind, pad = sounding.behind(bundle.pipeline.config), int(bundle.pipeline.config.pad_token_id)
+        codes = [one["made"] if "made" in one else cache.read(one["codes"])["codes"].long() for one in documents]
         steps = max(one.shape[1] for one in codes) + max(behind)
         labels = torch.full((len(documents), len(behind), steps), IGNORED)
         for place, one in enumerate(codes):
             for book, late in enumerate(behind):
                 labels[place, book, late : late + one.shape[1]] = one[book]
-        first = torch.full((len(documents), len(behind), 1), int(config.pad_token_id))
-        given = torch.cat([first, labels[..., :-1].masked_fill(labels[..., :-1] == IGNORED, int(config.pad_token_id))], dim=2)
+        first = torch.full((len(documents), len(behind), 1), pad)
+        given = torch.cat([first, labels[..., :-1].masked_fill(labels[..., :-1] == IGNORED, pad)], dim=2)
         share = float(self.job.stages[0].settings.objective.get("caption_dropout", 0.1))  # type: ignore[arg-type]
         names = [one["text"] for one in documents]
-        if len(documents) == len(rows) and "documents" not in rows[0].fields:
+        if "codes" in rows[0].fields:
             names = [_said(row, share, seed, epoch) for row in rows]
-        text = states_of([cache.read(name) for name in names], device)
-        states = text["states"].to(next(bundle.trainee.parameters()).dtype)
-        inputs = {"input_ids": given.to(device), "encoder_hidden_states": states, "encoder_attention_mask": text["mask"],
-                  "use_cache": False}
+        inputs = {"input_ids": given.to(device), **self._states(bundle, names), "use_cache": False}
         rest(bundle)
         labels = labels.to(device)
-        extra = {"labels": labels, "targets": labels, "counts": [int((one != IGNORED).sum()) for one in labels]}
+        mask = (labels != IGNORED).any(1)
+        counts = mask.sum(1)
+        ranked = torch.arange(steps, device=device)[None] == counts[:, None] - 1  # what has heard all of it
+        extra = {"labels": labels, "targets": labels, "counts": counts.tolist(), "mask": mask,
+                 "valued": ranked if documents[0].get("ranked") else mask}
         return MicroBatch(
             inputs, extra, sum(row.weight for row in rows), [row.row for row in rows], sum(row.length for row in rows)
         )
 
-    def token_log_probs(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Tensor]:
-        """See Modality: one line per recording, its codebooks one after another."""
+    def forward(self, module: nn.Module, micro: MicroBatch) -> SoundOutput:
+        """See Modality. Hidden states are kept where a value head reads them."""
+        found = value_head(module)
+        output = module(**micro.inputs, output_hidden_states=found is not None)
+        hidden = output.hidden_states[-1][micro.extra["valued"]] if found else None
+        return SoundOutput(output.logits, hidden, found[1] if found else None)
+
+    def token_log_probs(self, output: SoundOutput, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """See Modality: a step's is the sum over its codebooks, which are drawn one by one from the same past."""
         labels = micro.extra["labels"]
-        logits = output.logits.float().view(*labels.shape, -1)
+        logits = output.logits.float().view(*labels.shape, -1) / micro.extra.get("temperature", 1.0)
         found = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        return found.flatten(1), (labels != IGNORED).flatten(1)
+        return (found * (labels != IGNORED)).sum(1), micro.extra["mask"]
+
+    def generate(self, bundle: Bundle, prompts: Sequence[Encoded], settings: dict[str, Any]) -> list[Encoded]:
+        """See Modality: `max_new_tokens` frames each, without guidance.
+
+        At temperature 0 they are drawn with one seed instead: the likeliest codes of all are a hum or nothing.
+        """
+        several = [row for row in prompts for _ in range(int(settings.get("count", 1)))]
+        temperature = float(settings.get("temperature", 1.0))
+        states, config = self._states(bundle, [row.fields["text"] for row in several]), bundle.pipeline.config
+        frames, seed = int(settings.get("max_new_tokens", 64)), SAMPLE_SEED if temperature == 0 else None
+        made = sounding.codes(bare(bundle.trainee), config, states, frames, temperature or 1.0, seed)
+        steps = frames + max(sounding.behind(config))
+        return [Encoded(row.row, steps, float(steps), row.fields | {"made": one}) for row, one in zip(several, made, strict=True)]
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> bytes:
         """See Modality."""
@@ -154,11 +190,12 @@ class Music(Modality):
 
     def preview(self, row: dict[str, Any]) -> str:
         """See Modality."""
-        return str(row.get("text") or row.get("audio"))[:2000]
+        return (_described(row) or str(row.get("audio")))[:2000]
 
     def thumbnail(self, row: dict[str, Any]) -> bytes | None:
         """See Modality: at most `SHOWN_S` seconds, 16 kHz."""
-        return wav(opened(self._root() / str(row.get("audio") or row.get("chosen_audio")), 0, 16_000, 1, SHOWN_S), 16_000)
+        file = row.get("audio") or row.get("chosen_audio")
+        return wav(opened(self._root() / file, 0, 16_000, 1, SHOWN_S), 16_000) if isinstance(file, str) and file else None
 
     def export(self, bundle: Bundle, adaptation: Adaptation, run_dir: Path) -> Exported:
         """See Modality."""
@@ -229,6 +266,12 @@ class Music(Modality):
 
         return cache.keep(cache.key("text", bundle.info["base_sha256"], self.job.precision, said), make)
 
+    def _states(self, bundle: Bundle, names: Sequence[str]) -> dict[str, Tensor]:
+        """What the decoder takes of descriptions, by their names in the cache."""
+        like, cache = next(bundle.trainee.parameters()), self._cache(bundle)
+        text = states_of([cache.read(name) for name in names], like.device)
+        return {"encoder_hidden_states": text["states"].to(like.dtype), "encoder_attention_mask": text["mask"]}
+
     def _cache(self, bundle: Bundle) -> Cache:
         return Cache(Path(self.job.cache_dir) / "encoded" / str(bundle.info["base_sha256"])[:16])
 
@@ -241,15 +284,15 @@ class Kit:
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
-        codec = model.audio_encoder.config
+        codec, self.config = model.audio_encoder.config, model.decoder.config
         self.rate, self.channels = int(codec.sampling_rate), int(model.decoder.config.audio_channels)
         self.frame_rate = float(codec.frame_rate)
 
 
-def _behind(config: Any) -> list[int]:
-    """Steps by which each codebook is late; in stereo left and right go together."""
-    count = int(config.num_codebooks)
-    return [book // 2 for book in range(count)] if config.audio_channels == 2 else list(range(count))
+def _described(row: dict[str, Any]) -> str:
+    """What a row says of the sound: its text, or the last turn of its prompt."""
+    turns = row.get("prompt")
+    return str((turns[-1].get("content") if isinstance(turns, list) and turns else row.get("text")) or "").strip()
 
 
 def _sample_seconds(settings: StageSettings) -> float:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kriptik.engine.base import find_base
+from kriptik.engine.base import NOT_LOADABLE, find_base
 from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, Session, UpdatePlan
 from kriptik.engine.rng import reseed
@@ -19,6 +19,7 @@ from kriptik.engine.text.forms import documents_of, encode_form, looked_at, pad_
 from kriptik.engine.text.heads import TextOutput, defer, log_probs, value_head
 from kriptik.engine.text.packing import pack, single_rows
 from kriptik.engine.text.result import write_result
+from kriptik.engine.text.scorer import Conversations
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import SamplePrompt, StageSettings
 
@@ -51,13 +52,13 @@ class Text(Modality):
         try:
             tokenizer = self._reads(base.folder)
             model = self._model(base.folder, dtype, quantised.options(dtype, device) if four_bits else {})
-        except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+        except NOT_LOADABLE as error:
             raise WorkerError(
                 "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as {self.kind}: {error}"[:800],
                 "Choose a base model that the catalogue calls trainable.",
             ) from error
         info = {"attention": documents.NAME, "base_sha256": base.sha256, "base_source": base.source}
-        bundle = Bundle(trainee=model, tokenizer=tokenizer, info=info)
+        bundle = Bundle(trainee=model, tokenizer=tokenizer, info=info, scorer=Conversations())
         if four_bits:
             names = quantised.settle(model)
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kriptik.engine.base import find_base
+from kriptik.engine.base import NOT_LOADABLE, find_base
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality
 from kriptik.engine.media import judges, speecht5_result, voices
 from kriptik.engine.media.cache import Cache
@@ -67,7 +67,7 @@ class Voice(Modality):
                 base.folder, dtype=DTYPES[self.job.precision], use_safetensors=True, local_files_only=True
             )
             processor = transformers.SpeechT5Processor.from_pretrained(base.folder, local_files_only=True)
-        except (ValueError, OSError, TypeError, KeyError, ImportError, AttributeError, RuntimeError) as error:
+        except NOT_LOADABLE as error:
             raise WorkerError(
                 "model_not_loadable", f"{self.job.base_model.id} cannot be loaded as a voice model: {error}"[:800],
                 "Choose a voice model that the catalogue calls trainable.",

@@ -8,7 +8,8 @@ Preferences" (KL reward, its controller); Ouyang et al. 2022, "InstructGPT".
 Settings (`settings.objective`): `reward` and its options (`text/rewards.py`; "reward_model"), `kl_coef` (0.05), `kl_target` (none:
 the coefficient stays; else it follows the KL per answer), `kl_horizon` (10000 answers), `ppo_epochs` over one set of answers (4),
 `minibatches` it is cut into (1), `clip` (0.2), `value_clip` (0.2), `value_coef` (0.1), `gamma` (1), `gae_lambda` (0.95), `whiten`
-advantages (true), `normalise` scores by mean and deviation of all so far (true), `temperature` (1), `max_new_tokens` (64).
+advantages (true), `normalise` scores by mean and deviation of all so far (true), `temperature` (1), `max_new_tokens` (64; of
+music 400, 8 seconds).
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
+from kriptik.engine.scorer import PART
 from kriptik.engine.text.heads import VALUE, TextOutput, add_value_head, take_value_head
 from kriptik.engine.text.preference import number
-from kriptik.engine.text.rewards import PART, answered, greedy_scores, rewards_of, rollouts_of
+from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of, rollouts_of
 from kriptik.engine.text.rollouts import trust
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
@@ -48,8 +50,8 @@ class Ppo(Objective):
         self.seen = [0.0, 0.0, 0.0]
         """Scores so far: how many, their sum, the sum of their squares."""
         self.temperature = number(settings, "temperature", 1.0)
-        self.longest = int(number(settings, "max_new_tokens", 64))
-        if min(self.turns, self.minibatches, self.longest) < 1 or self.temperature <= 0 or self.target == 0:
+        self.longest = int(number(settings, "max_new_tokens", 0))
+        if min(self.turns, self.minibatches) < 1 or self.longest < 0 or self.temperature <= 0 or self.target == 0:
             raise WorkerError("bad_ppo", "PPO's counts, temperature and KL target must be above 0.", "Change its settings.")
         options = {"reward": "reward_model", **settings.objective}
         self.rewards, self.rollouts = rewards_of(options), rollouts_of(options)
@@ -87,6 +89,7 @@ class Ppo(Objective):
                 "Choose LoRA or full fine-tuning.",
             )
         self._log_probs = session.modality.token_log_probs
+        self.longest = self.longest or session.modality.answer_tokens
 
     def refill(self, plan: UpdatePlan, session: Session) -> list[Update]:
         """See Objective: answers, scores, what policy, reference and value head say of every token, advantages, returns."""

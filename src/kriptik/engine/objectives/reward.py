@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from torch.nn import functional
 
 from kriptik.engine.interfaces import Bundle, MicroBatch
+from kriptik.engine.scorer import PART
 from kriptik.engine.text.heads import SCORE, add_value_head, take_value_head
 from kriptik.engine.text.preference import Preference, RowLosses, number, pairs, won
-from kriptik.engine.text.rewards import PART
 from kriptik.spec.job import StageSettings
 
 POLICY = "policy"

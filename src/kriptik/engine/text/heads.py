@@ -76,7 +76,8 @@ def defer(model: Any) -> DeferredHead:
 def add_value_head(bundle: Bundle, name: str, deviation: float) -> None:
     """Puts a trained value head beside the model's output layer, as the model's attribute `name`."""
     model = plain(bundle.trainee)
-    weight = model.get_output_embeddings().weight
+    head = model.get_output_embeddings()
+    weight = (head[0] if isinstance(head, nn.ModuleList) else head).weight  # one layer per codebook where sound is made
     setattr(model, name, ValueHead(model.config.get_text_config().hidden_size, weight, deviation))
 
 

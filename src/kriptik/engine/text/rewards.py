@@ -1,9 +1,9 @@
 """What an answer is worth, by name: a rule (`text/verifiers.py`), a reward model, or a judge (`text/judges.py`).
 
 Settings (`settings.objective`): `reward`: "verifier", "reward_model" or "judge". A reward model is the folder of a sequence
-classification model with one label (`reward_model`), which scores whole conversations as its own tokenizer and template write them;
-none is named where an earlier stage of the run has made it. A judge gives 1 to 10 by the principles of a constitution
-(`principles`, else the catalogue's; Lee et al. 2023, "RLAIF").
+classification model with one label (`reward_model`), which scores whole conversations as its own tokenizer and template write
+them, of music one that a run of reward_model left; none is named where an earlier stage of the run has made it. A judge gives 1 to
+10 by the principles of a constitution (`principles`, else the catalogue's; Lee et al. 2023, "RLAIF").
 """
 
 import re
@@ -11,23 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from kriptik.catalogue.constitution import constitution
 from kriptik.engine.base import weights_sha256
 from kriptik.engine.interfaces import Bundle, Encoded, RowScores, Session
-from kriptik.engine.text.chat import render
-from kriptik.engine.text.forms import asked_of, pad_id, scored
-from kriptik.engine.text.heads import plain, value_head
+from kriptik.engine.scorer import PART
+from kriptik.engine.text.forms import asked_of
 from kriptik.engine.text.judges import Judge
 from kriptik.engine.text.rollouts import Rollouts
 from kriptik.engine.text.verifiers import verifier
 from kriptik.engine.text.vllm import Vllm
 from kriptik.spec.errors import WorkerError
 
-PART = "reward"
-"""The reward model among the bundle's parts."""
-TOGETHER, LONGEST = 16, 4096
+TOGETHER = 16
 MARK = """Mark an answer by these questions:
 {rules}
 
@@ -82,16 +77,20 @@ class Scored(Rewards):
     """By a reward model."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.name = str(options["reward_model"]) if options.get("reward_model") else None
-        self.tokenizer: Any = None
+        self.folder = Path(str(options["reward_model"])) if options.get("reward_model") else None
         self.sha256 = ""
 
     def equip(self, bundle: Bundle) -> None:
         """See Rewards. Raises WorkerError where there is no reward model, or none that can be loaded."""
-        self.tokenizer = bundle.tokenizer
-        if self.name is not None:
-            bundle.parts[PART], self.tokenizer = _loaded(self.name, next(bundle.trainee.parameters()).device)
-            self.sha256 = weights_sha256(Path(self.name))
+        if bundle.scorer is None:
+            what = "Nothing scores what this kind of model makes."
+            raise WorkerError("no_reward_model", what, "Choose another method.")
+        if self.folder is not None:
+            if not self.folder.is_dir():
+                what = f"There is no folder {self.folder} with a reward model."
+                raise WorkerError("no_reward_model", what, "Train one, and name its folder.")
+            bundle.parts[PART] = bundle.scorer.load(self.folder, next(bundle.trainee.parameters()).device)
+            self.sha256 = weights_sha256(self.folder)
         elif PART not in bundle.parts:
             raise WorkerError(
                 "no_reward_model",
@@ -100,16 +99,8 @@ class Scored(Rewards):
             )
 
     def of(self, answers: Sequence[Encoded], session: Session) -> list[float]:
-        """See Rewards: the whole conversation, its answer as text, is scored."""
-        ids = []
-        for one in answers:
-            said = {"role": "assistant", "content": session.modality.decode(session.bundle, one)}
-            text = render(self.tokenizer, [*asked_of(one.fields.get("row") or {}), said], one.row, ask=False)
-            ids.append(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        found: list[float] = []
-        for start in range(0, len(ids), TOGETHER):
-            found += scores(session.bundle.parts[PART], self.tokenizer, ids[start : start + TOGETHER])
-        return found
+        """See Rewards."""
+        return session.bundle.scorer.of(answers, session)
 
     def state(self) -> dict[str, Any]:
         """See Rewards."""
@@ -156,23 +147,6 @@ class Judged(Rewards):
         return None if found is None else (min(10, max(1, int(found.group()))) - 1) / 9
 
 
-def scores(model: Any, tokenizer: Any, conversations: list[list[int]]) -> list[float]:
-    """The score of each, at its last token that is no padding; no gradients. What the model cannot hold goes at the start."""
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST)
-    made = [scored(tokenizer, ids, longest) for ids in conversations]
-    width = max(len(one["ids"]) for one in made)
-    device = next(model.parameters()).device
-    ids = torch.tensor([one["ids"] + [pad_id(tokenizer)] * (width - len(one["ids"])) for one in made], device=device)
-    mask = torch.tensor([[1] * len(one["ids"]) + [0] * (width - len(one["ids"])) for one in made], device=device)
-    found = value_head(model)
-    with torch.no_grad():
-        if found is None:
-            return model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
-        hidden = plain(model).get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        places = torch.tensor([one["at"][0] for one in made], device=device)
-        return found[1](hidden[torch.arange(len(made), device=device), places]).tolist()
-
-
 def answered(
     rollouts: Rollouts, prompts: Sequence[Encoded], session: Session, *, count: int, longest: int, temperature: float
 ) -> list[Encoded]:
@@ -208,25 +182,6 @@ def rewards_of(options: dict[str, Any]) -> Rewards:
     if name not in REWARDS:
         raise WorkerError("unknown_reward", f"There is no reward called '{name}'.", f"Known: {', '.join(sorted(REWARDS))}.")
     return REWARDS[name](options)
-
-
-def _loaded(name: str, device: torch.device) -> tuple[Any, Any]:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    if not Path(name).is_dir():
-        raise WorkerError("no_reward_model", f"There is no folder {name} with a reward model.", "Train one, and name its folder.")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
-    except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
-        raise WorkerError(
-            "reward_model_not_loadable",
-            f"{name} cannot be loaded as a reward model: {error}"[:600],
-            "Name the folder of a sequence classification model with one label.",
-        ) from error
-    if model.config.num_labels != 1:
-        raise WorkerError("no_reward_model", f"{name} has {model.config.num_labels} labels.", "A reward model has one.")
-    return model.to(device).requires_grad_(False).eval(), tokenizer
 
 
 REWARDS: dict[str, Callable[[dict[str, Any]], Rewards]] = {"verifier": Verified, "reward_model": Scored, "judge": Judged}

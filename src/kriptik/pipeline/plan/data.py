@@ -61,6 +61,7 @@ MEDIA_KINDS: dict[tuple[str, str], frozenset[str]] = {
     ("video", "captioned_media"): frozenset({"videos", "video_pairs"}),
     ("video", "preferences"): frozenset({"video_pairs"}),
     ("music", "preferences"): frozenset({"sound_pairs"}),
+    ("music", "prompts"): frozenset({"sounds", "sound_pairs", "prompts"}),
     ("vision_language", "supervised"): frozenset({"image_messages", "images"}),
     ("vision_language", "preferences"): frozenset({"image_preferences"}),
 }
