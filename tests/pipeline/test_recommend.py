@@ -4,6 +4,7 @@ import time
 from decimal import Decimal
 
 import pytest
+from clock import within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, NOW, intent, laptop, plan_of, statuses
@@ -151,7 +152,7 @@ def test_planning_stays_fast():
             began = time.process_time()
             plan_of(wish, CLOUD)
             taken.append(time.process_time() - began)
-    assert sorted(taken)[len(taken) // 2] < 0.1 and max(taken) < 1.0, taken
+    assert sorted(taken)[len(taken) // 2] < within(0.1) and max(taken) < within(1.0), taken
 
 
 def test_suno_quality_for_300_dollars_is_answered_honestly():

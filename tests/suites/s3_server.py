@@ -25,5 +25,5 @@ def new_bucket(url, monkeypatch):
     for name, value in named.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     bucket = f"b-{uuid.uuid4().hex[:12]}"
-    httpx.put(f"{url}/{bucket}", trust_env=False).raise_for_status()
+    httpx.put(f"{url}/{bucket}", trust_env=False, timeout=60).raise_for_status()
     return bucket

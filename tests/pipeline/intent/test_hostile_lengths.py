@@ -4,6 +4,7 @@ import random
 import time
 
 import pytest
+from clock import within
 
 from kriptik.pipeline.intent.parser import OfflineParser
 from kriptik.pipeline.intent.text import HEAD_CHARS
@@ -55,7 +56,7 @@ def test_it_is_read_in_a_fifth_of_a_second(name):
         began = time.process_time()
         parser.parse(text)
         best = min(best, time.process_time() - began)
-    assert best < MOST
+    assert best < within(MOST)
 
 
 def test_beginning_and_end_of_a_long_text_are_read():

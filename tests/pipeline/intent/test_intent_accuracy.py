@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clock import within
 
 from kriptik.pipeline.intent.parser import OfflineParser
 
@@ -13,7 +14,7 @@ from intent_rows import rows, score
 
 FLOORS = {
     "development.txt": {"no": 0.98, "refused": 0.97, "cap": 0.97, "tier": 0.93, "base": 0.95, "usd": 0.97, "dt": 0.90, "da": 0.95},
-    "development_fields.txt": {"no": 0.96, "cap": 0.79, "dt": 0.85, "da": 0.93, "ds": 0.90, "tier": 0.89, "usd": 0.90},
+    "development_fields.txt": {"no": 0.98, "cap": 0.91, "dt": 0.90, "da": 0.93, "ds": 0.95, "tier": 0.92, "base": 0.97, "m": 0.93},
     "validation.txt": {"no": 0.98, "refused": 0.97, "cap": 0.94, "tier": 0.83, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.87},
     "blind_a.txt": {"no": 0.95, "refused": 0.88, "cap": 0.84, "tier": 0.85, "base": 0.85, "usd": 0.97, "da": 0.80, "other": 0.90},
     "blind_b.txt": {"no": 0.92, "refused": 0.85, "cap": 0.79, "tier": 0.90, "base": 0.95, "usd": 0.95, "da": 0.77, "other": 0.88},
@@ -58,4 +59,4 @@ def test_a_request_is_read_in_milliseconds():
     began = time.process_time()
     for prompt in prompts:
         parser.parse(prompt)
-    assert (time.process_time() - began) / len(prompts) < 0.05
+    assert (time.process_time() - began) / len(prompts) < within(0.05)

@@ -61,7 +61,7 @@ def amount(reading: Reading, named: Named) -> Amount | None:
     for d in durations(reading.text, reading.language):
         if recorded(reading, d) and not re.search(r"\beach\s*$", reading.text[: d.start]):
             return Amount(d.amount, d.start, d.end, d.unit + "s", _heard(reading, d))
-    counted = _sized(reading) or _many(reading, named)
+    counted = _tokens(reading) or _sized(reading) or _many(reading, named)
     if counted is None and named.base_capability == "voice_cloning":
         spoken = [d for d in durations(reading.text, reading.language) if d.unit == "minute"]
         counted = Amount(spoken[0].amount, spoken[0].start, spoken[0].end, "minutes", "audio") if spoken else None
@@ -119,12 +119,37 @@ def _heard(reading: Reading, d: Duration) -> str | None:
     return max(hits)[1] if hits and alone and max(hits)[1] == "audio" else None
 
 
+_TOKENS = re.compile(
+    r"(?<![\w.,$€£])(\d+(?:[.,]\d+)?)\s?(b|bn|billion|t|trillion)\s+(tokens?|words)(?![a-z])(?:\s+of\s+([^,.;]{0,24}))?"
+)
+_SCALE = {"b": 1e9, "bn": 1e9, "billion": 1e9, "t": 1e12, "trillion": 1e12}
+
+
+def _tokens(reading: Reading) -> Amount | None:
+    """ "15B tokens of R code": of tokens a B counts billions, whatever it says of models."""
+    found = _TOKENS.search(reading.text)
+    if not found:
+        return None
+    of = found[4] or ""
+    kind = "code" if reading.words.rx("data.type.code").search(of) or re.search(r"\bcode\b", of) else "text"
+    value = float(found[1].replace(",", ".")) * _SCALE[found[2]]
+    return Amount(value, found.start(), found.end(3), found[3] if found[3].endswith("s") else f"{found[3]}s", kind)
+
+
+_HEAPED = re.compile(
+    r"(?:material|footage|data|archive|contracts|recordings|videos?|photos|texts?|files|dumps?|scrape|crawl)\b[^.;]{0,40}[,:(-]\s*"
+    r"(?:about |some |roughly )?$"
+)
+_HEAP_ENDS = re.compile(r"\s*(?:should do|after|in (?:all|total)|or so|is plenty|is enough|altogether|[,.;)]|$)")
+"""Data, then its size in a clause of its own."""
+
+
 def _sized(reading: Reading) -> Amount | None:
     """ "40 GB of code"; of what kind it is not always said."""
     for size in sizes(reading.text, reading.language):
         rest = reading.text[size.end : size.end + 40]
         of = re.match(r"\s*(?:of|von|de|d'|的|の|worth)(?! (?:v?ram|memory|gpu))", rest)
-        if not of:
+        if not of and not (_HEAPED.search(reading.text[: size.start]) and _HEAP_ENDS.match(rest)):
             continue
         kind = next((t for t in TYPES if reading.words.rx(f"data.type.{t}").search(rest)), None)
         if size.gb >= 1:
@@ -176,6 +201,8 @@ _NO = re.compile(r"(?:[?,.;]\s*(?:no|nein|nee|non|nao|not)[,:]?\s*)$")
 ENOUGH = 2.0
 """Strength from which a number counts as an amount of data."""
 KNOWN, LARGE, LARGER, OPENS, OWNED, TOLD, FED, MADE = 3.0, 1.0, 0.7, 0.7, 1.5, 1.5, 1.0, 1.0
+OWNED_WITHIN = 24
+"""Characters behind a number in which "of ours" speaks of it."""
 EACH, BOUND, MEANT_FOR, NOT_DATA = 2.0, 3.0, 1.5, 4.0
 _OPENS = re.compile(r"(?:^|[,.;:(!?\n、，。；])\W*(?:about |around |roughly |some |over |ca |etwa |rund )?$")
 _BOUND = re.compile(
@@ -222,7 +249,7 @@ def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
     found = (KNOWN if known else 0.5 + LARGE * (n.value >= 50) + LARGER * (n.value >= 1000)) - 1.5 * (n.value < 5)
     found += MADE * bool(not known and _made(reading, n.start))
     found += OPENS * bool(_OPENS.search(lead))
-    found += OWNED * bool(_held_by(reading, n.start) or reading.words.rx("data.owned_after").search(clause))
+    found += OWNED * bool(_held_by(reading, n.start) or reading.words.rx("data.source.owned_after").search(clause[:OWNED_WITHIN]))
     found += TOLD * bool(_LABELLED.match(rest) or _HEAP.search(lead))
     found += FED * bool(_FED.search(lead))
     found -= EACH * bool(_EACH.match(rest)) + BOUND * bool(_BOUND.search(lead) or (not known and _INSIDE.search(lead)))

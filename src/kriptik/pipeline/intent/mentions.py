@@ -30,9 +30,21 @@ def data(reading: Reading, named: Named) -> DataMention | None:
     if form := _format(reading):
         found["format"] = form
         kind = next((t for t, forms in FORMS.items() if form in forms), kind)
+    if kind == "text" and amount and _spoken(reading, amount):
+        kind = "audio"
     if kind:
         found["type"] = kind
     return DataMention.model_validate(found) if found else None
+
+
+_RECORDED = re.compile(r"\b(?:record(?:ed|s|ings?)?|read (?:out|aloud)|spoken|said aloud|dictated)\b")
+
+
+def _spoken(reading: Reading, amount: Amount) -> bool:
+    """ "She recorded 500 sentences": what is counted is text, what there is of it is sound."""
+    start, end = reading.sentence_at(amount.start)
+    lead, rest = reading.text[max(start, amount.start - 24) : amount.start], reading.text[amount.end : min(end, amount.end + 40)]
+    return bool(_RECORDED.search(lead) or _RECORDED.search(re.split(r"[,;:(]", rest)[0]))
 
 
 def _loose_type(reading: Reading) -> str | None:
@@ -101,7 +113,7 @@ def _source(reading: Reading, named: Named, counted: Amount | None) -> str | Non
             "://" not in named.dataset and named.dataset.count("/") == 1 and not named.dataset.startswith((".", "/", "~"))
         )
         found.append("huggingface" if remote else "user_upload")
-    if _own(reading, None if found else counted):
+    if _own(reading, None if found else counted) or (found and counted and _ours_behind(reading, counted)):
         found.append("user_upload")
     kinds = list(dict.fromkeys(found))
     if len(kinds) > 1:
@@ -125,7 +137,7 @@ _GIVEN_BEFORE = re.compile(
 """What is given stands behind such a word; "find songs in our library", "dub our videos" give nothing to learn from."""
 
 
-_PLACE = re.compile(r"\w+ (?:own )?(?:servers?|machines?|hardware|cluster|gpus?|laptop|pc|network|budget|cards?|rack)(?![a-z])")
+_PLACE = re.compile(r"\w+ (?:own )?(?:servers?|machines?|hardware|cluster|gpus?|laptop|pc|network|budget|cards?|rack)(?![a-z']|'s)")
 """What is ours to train on is no data."""
 _SPEAKER = re.compile(
     r"(?<![a-z])(?:i|we)(?:'ve)?(?![a-z'])"
@@ -133,6 +145,18 @@ _SPEAKER = re.compile(
     r"(?![a-z]))"
 )
 """Who counts data and speaks of what he does, not of what he wants, has it."""
+
+
+_OURS_BEFORE = re.compile(r"\b(?:my|our)(?: own)? (?:about |roughly |some )?$")
+_HALF_OURS = re.compile(r"\bhalf\b[^.;]{0,30}\b(?:is|are|comes?) (?:from )?(?:mine|ours|us|me|my own|our own)\b")
+
+
+def _ours_behind(reading: Reading, counted: Amount) -> bool:
+    """"40 songs of ours, plus …": what is counted is said to be the person's, whatever else there is."""
+    clause = re.split(r"[.;!?\n,]|\b(?:plus|and|und|et|y|e|sowie|on top)\b", reading.text[counted.end :])[0]
+    before = reading.text[max(0, counted.start - 24) : counted.start]
+    behind = reading.words.rx("data.source.owned_after").search(clause)
+    return bool(behind or _OURS_BEFORE.search(before) or _HALF_OURS.search(reading.text))
 
 
 def _own(reading: Reading, counted: Amount | None) -> bool:
@@ -162,14 +186,18 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
     return False
 
 
+_OUT = re.compile(
+    r"(?<!ised )(?<!ized )(?<!converted )(?<!ripped )(?<!them )"
+    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export)\w* (?:\w+ )?$"
+)
+"""What stands before a form is what comes out; "digitised to wav" is what there is."""
+
+
 def _format(reading: Reading) -> str | None:
     for key in (k for k in reading.words.lists if k.startswith("data.format.")):
         for match in reading.words.rx(key).finditer(reading.folded if key.endswith(("csv", "jsonl")) else reading.text):
             if (
-                not re.search(
-                    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export)\w* (?:\w+ )?$",
-                    reading.text[max(0, match.start() - 24) : match.start()],
-                )
+                not _OUT.search(reading.text[max(0, match.start() - 24) : match.start()])
                 and reading.text[match.start()] != "·"
                 and not re.match(r"\s*(?:に|へ|出力|output)", reading.text[match.end() :])
             ):

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -19,11 +19,33 @@ _URL = re.compile(
 _HUB = re.compile(r"(?<![\w/:.@-])[A-Za-z][\w\-]{1,38}/[A-Za-z][\w.\-]{2,}\w(?![\w/])")
 _DATA_PATH = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|txt|zip|wav|mp3|mp4|pdf|xlsx?|tar(?:\.gz)?|md|arrow|flac|png|jpe?g)\b", re.I)
 _NOT_HUB = re.compile(
-    r"^(?:and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio"
+    r"^(?:thumbs?[\w-]*|up|good|better|chosen|like|likes|start|stop|and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio"
     r"|video|q|yes|no|pros|w|either|before|on|train|client|server|http|ci|tcp|lora"
     r"|qlora|sft|dpo|lyrics|month|km|gb|usd|speech|\w{1,2})/",
     re.I,
 )
+
+
+_NO_PART = (
+    r"(?:beating|crushing|rivall?ing|sounding|looking|level|quality|like|style|grade|class|based?|killer|tuned|sized?|ish|powered|type|compatible|trained|finetuned|fine|esque"
+    r"|ready|only|free|generated|made|written|driven|family|models?|niveau|qualitat|stil|kwaliteit)(?![a-z])"
+)
+_GROWN = re.compile(rf"(?:v?\d[a-z0-9]*)?(?:[\-_.](?!{_NO_PART})[a-z0-9]+)*")
+"""What is joined to a name without a space is part of it: wav2vec2-large-xlsr-53."""
+_LEAD = re.compile(r"(?<![\w/.-])(?:(?!(?:non|pre|post|fine|tuned|ex|anti|sub|re|un|our|my|the|a|an)-)[a-z0-9]+-){1,3}\Z")
+_IN_WORDS = r"(?:(?:one|two|three|four|five|six|seven|eight|nine|ten|thirteen|fourteen|thirty|forty|seventy)[\s-])+b(?![a-z])"
+_NO_MODEL = re.compile(r"opus[\s-]?100(?!\d)")
+"""Data that is named as a model is."""
+_SURE = re.compile(r"[\s\-_.](?:dev|schnell|instruct|klein|kontext)(?![a-z])")
+"""What makes a name even of an everyday word."""
+_SIZED = re.compile(
+    r"(?<![\w/.-])(?P<joined>[A-Za-z][A-Za-z]+(?:[-.][A-Za-z0-9]+)*?-\d+(?:\.\d+)?[bB](?:-[A-Za-z0-9.]*\w)*)(?![\w-])"
+    r"|(?:(?:\A|[,;:(])\s*|\b(?:on|with|using|base|from|auf|mit|na|met|con|sur|avec|su|sobre|com|op|av)\s+)"
+    r"(?P<apart>(?!(?i:a|an|the|about|around|roughly|only|just|max|maximum|under|below|over|up|to|at|least|most|than|tiny|small|llm|ca|circa"
+    r"|model|modelle?|modello|modelo|params?|parameters|dense|size|ein|eine|een|un|une|uma?|some|any|max\.)\b)[A-Za-z][A-Za-z]{2,}(?:-[A-Za-z]+)?"
+    r"\s\d+(?:\.\d+)?\s?[bB])(?=\s*(?:[,.;:)]|\Z))"
+)
+"""A name that nobody here knows, with a size in billions: Bielik-7B; "saiga 8b" where it stands alone."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +85,9 @@ def _families() -> tuple[re.Pattern[str], re.Pattern[str], list[tuple[re.Pattern
     ]
     spelled.sort(key=lambda s: -len(s[0]))
     suffix = "|".join(table["suffix"]["words"])
-    tail = rf"(?:[\s\-_:.]?(?:v?\d+(?:\.\d+)*(?:[bmok](?![a-z]))?(?:x\d+b)?|a\d+b|e\d+b|(?:{suffix})){RIGHT})*"
-    any_family = rf"{LEFT}(?:{'|'.join(s for s, _, _ in spelled)})(?:{RIGHT}|(?=\d))"
+    parts = rf"{_IN_WORDS}|vit[\s-]?[a-z]{{1,2}}[\s/-]?\d\d"
+    tail = rf"(?:[\s\-_:.]?(?:{parts}|v?\d+(?:\.\d+)*(?:[bmok](?![a-z]))?(?:x\d+b)?|a\d+b|e\d+b|(?:{suffix})){RIGHT})*"
+    any_family = rf"{LEFT}(?:{'|'.join(s for s, _, _ in spelled)})(?:{RIGHT}|(?=v?\d))"
     return re.compile(any_family), re.compile(tail), [(re.compile(s), c, closed) for s, c, closed in spelled]
 
 
@@ -85,16 +108,25 @@ def names(reading: Reading) -> list[Name]:
     found: list[Name] = []
     for match in family_pattern.finditer(reading.text):
         family = match[0].strip()
-        tail = tail_pattern.match(reading.text, match.end())
-        end = tail.end() if tail else match.end()
+        start, end = _whole(reading, match, tail_pattern)
         capability, closed = _known(family)
-        versioned = bool(re.search(r"\d", reading.text[match.start() : end]))
-        name = Name(reading.typed[match.start() : end].strip(), match.start(), end, capability, closed, family, versioned)
-        if (not found or name.start >= found[-1].end) and (
-            versioned or family not in _everyday() or _stands_as_name(reading, name)
-        ):
+        versioned = bool(re.search(r"\d", reading.text[start:end]) or _SURE.search(reading.text[match.end() : end]))
+        name = Name(reading.typed[start:end].strip(), start, end, capability, closed, family, versioned)
+        if (found and name.start < found[-1].end) or _NO_MODEL.match(reading.text, start):
+            continue
+        if found and reading.text[found[-1].end : start] == " " and (found[-1].capability, found[-1].closed) == (capability, False):
+            found[-1] = replace(found[-1], typed=reading.typed[found[-1].start : end].strip(), end=end)  # "coqui xtts"
+        elif versioned or family not in _everyday() or _stands_as_name(reading, name):
             found.append(name)
     return found
+
+
+def _whole(reading: Reading, family: re.Match[str], tail: re.Pattern[str]) -> tuple[int, int]:
+    """Where the whole name begins and ends: version and size behind the family, and whatever is joined to it."""
+    text, behind = reading.text, tail.match(reading.text, family.end())
+    grown = _GROWN.match(text, behind.end() if behind else family.end())
+    lead = _LEAD.search(text[: family.start()])
+    return (lead.start() if lead else family.start()), (grown.end() if grown else family.end())
 
 
 def _stands_as_name(reading: Reading, name: Name) -> bool:
@@ -105,7 +137,7 @@ def _stands_as_name(reading: Reading, name: Name) -> bool:
     shouted = first and typed[:3].isupper() and len(typed) > 2 and not reading.typed[name.end :].isupper()
     longer = typed[:1].isupper() and len(typed) > len(name.family) + 1
     after = re.match(
-        rf"[\s-]*(?:model|ai|quality|level|api|class|style|killer|lora|like|grade|checkpoint|{'tts'}){RIGHT}",
+        rf"[\s-]*(?:as (?:the |a )?base|model|ai|quality|level|api|class|style|killer|lora|like|grade|checkpoint|{'tts'}){RIGHT}",
         reading.text[name.end :],
     )
     return (
@@ -147,14 +179,24 @@ def resolve(reading: Reading) -> Named:
             dataset,
             tuple(spans + path_spans),
         )
+    unknown = None if base else _unknown(reading, spans)
     return Named(
-        base.typed if base else None,
+        base.typed if base else unknown,
         base.capability if base else None,
         _key(bar),
         bar.capability if bar else None,
         dataset,
         tuple(spans + path_spans),
     )
+
+
+def _unknown(reading: Reading, spans: list[tuple[int, int]]) -> str | None:
+    """A model to start from that is told by its size alone."""
+    for match in _SIZED.finditer(reading.typed):
+        start, end = match.span("joined" if match["joined"] else "apart")
+        if not any(a < end and start < b for a, b in spans) and not negated(reading, start, end):
+            return reading.typed[start:end]
+    return None
 
 
 def _key(bar: Name | None) -> str | None:
@@ -194,7 +236,8 @@ def _paths(reading: Reading) -> tuple[str | None, str | None, list[tuple[int, in
     spans = []
     for match in [*_URL.finditer(reading.typed), *_HUB.finditer(reading.typed)]:
         start, end, value = match.start(), match.end(), match[0].rstrip(".,;:)")
-        if reading.text[start] == "·" or any(a <= start < b for a, b in spans) or _NOT_HUB.match(value):
+        pairs = re.match(r"\s+(?:pairs?|paare|pares|paires|coppie)\b", reading.text[end:])
+        if reading.text[start] == "·" or any(a <= start < b for a, b in spans) or _NOT_HUB.match(value) or pairs:
             continue
         spans.append((start, end))
         before = reading.text[max(0, start - 40) : start]

@@ -34,14 +34,20 @@ def is_specific(intent: TrainingIntent) -> bool:
     return bool(intent.methods or intent.budget_max_usd is not None or intent.data or intent.hardware)
 
 
-def _kind(capability: str | None, data: DataMention, reading: Reading) -> str | None:
+_HEARS = re.compile(r"wav2vec|whisper|hubert|wavlm|demucs|parakeet|conformer|yamnet|clap\b", re.I)
+"""Models to start from that take sound."""
+
+
+def _kind(capability: str | None, data: DataMention, reading: Reading, base: str | None = None) -> str | None:
     """The kind of data, where what the model is for settles it: songs to write words from, episodes to learn a voice from."""
     if data.amount and data.type is None and capability == "custom":
         return "audio" if (data.unit or "") in ("minutes", "hours") else mentions.sensed(reading)
     if capability == "code_generation" and data.type == "text" and re.match(r"line|zeile|row|行", data.unit or ""):
         return "code"
-    if capability in ("voice_cloning", "music_generation") and data.type == "video":
+    if data.type == "video" and (capability in ("voice_cloning", "music_generation") or _HEARS.search(base or "")):
         return "audio"
+    if capability == "multimodal" and data.type == "text" and "page" in (data.unit or "") and re.search(r"\bscann", reading.text):
+        return "image"
     if capability == "text_generation" and data.type == "audio" and "song" in (data.unit or ""):
         return "text"
     return data.type or (KIND.get(capability or "") if data.amount else None)
@@ -102,7 +108,7 @@ class OfflineParser:
             intent.needs_clarification = True
             intent.question = question(reading, named, intent.data)
         if intent.data:
-            intent.data.type = _kind(intent.capability, intent.data, reading)  # type: ignore[assignment]
+            intent.data.type = _kind(intent.capability, intent.data, reading, intent.base_model)  # type: ignore[assignment]
         intent.quality_tier = tier(reading, intent, named)  # type: ignore[assignment]
         intent.conflict = contradicts(reading, intent)
         return intent
