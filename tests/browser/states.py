@@ -183,7 +183,7 @@ def plan_past_limit(visitor, world):
 def plan_unsure(visitor, world):
     """What it is for is a guess: the first question asks after it."""
     open_plan(visitor, world, "unsure")
-    visitor.page.get_by_role("button", name="It makes pictures").wait_for()
+    visitor.page.get_by_role("button", name="It makes music").wait_for()
 
 
 def plan_picked(visitor, world):
