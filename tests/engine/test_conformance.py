@@ -177,9 +177,8 @@ def better(point, before, after):
         return False
     if objective == "codec_lm" and not (after["custom"]["code_accuracy"] > before["custom"]["code_accuracy"] + 0.05 > 0.05):
         return False
-    if objective == "speech":
-        nearer = after["custom"]["spectrum_similarity"] > before["custom"]["spectrum_similarity"] + 0.05
-        return nearer and after["loss"] < 0.97 * before["loss"]
+    if objective == "speech" and after["custom"]["spectrum_similarity"] <= before["custom"]["spectrum_similarity"] + 0.05:
+        return False
     return after["loss"] < ENOUGH.get(point.adaptation, 0.95) * before["loss"]
 
 
