@@ -12,6 +12,7 @@ export function ClipRow({ dataId, clip, onKept }: { dataId: string; clip: Clip; 
   const player = useRef<HTMLAudioElement>(null);
   const sent = useRef<string | null>(null);
   const [draft, setDraft] = useState<string | null>(null);
+  const [asked, setAsked] = useState<boolean | null>(null); // shown at once, taken back where it is not kept
   const save = useMutation({
     scope: { id: `words-${clip.clip}` },
     mutationFn: (edit: Edit) => keepWords(dataId, clip.clip, edit),
@@ -19,15 +20,19 @@ export function ClipRow({ dataId, clip, onKept }: { dataId: string; clip: Clip; 
       setDraft((now) => (now === edit.text ? null : now));
       onKept(clip.clip, kept);
     },
+    onSettled: (_kept, _problem, edit) => setAsked((now) => (now === edit.checked ? null : now)),
   });
   const place = placeOf(clip);
   const changed = draft !== null && draft !== clip.text;
+  const send = (edit: Edit) => {
+    if (edit.checked !== null) setAsked(edit.checked);
+    save.mutate(edit);
+  };
   const keep = (checked: boolean | null) => {
     if (!changed && (checked === null || checked === clip.checked)) return;
     if (changed) sent.current = draft;
-    save.mutate({ text: changed ? draft : null, checked });
+    send({ text: changed ? draft : null, checked });
   };
-  const asked = save.isPending ? save.variables.checked : null; // shown at once, taken back where it is not kept
   const checked = asked ?? (clip.checked || clip.edited);
   const leave = () => {
     if (draft !== sent.current) keep(null); // what Enter sent already is not sent again
@@ -61,7 +66,7 @@ export function ClipRow({ dataId, clip, onKept }: { dataId: string; clip: Clip; 
         {save.isError && (
           <div role="alert" className="flex flex-wrap items-center gap-x-3 gap-y-1 text-sm text-fault">
             <span className="min-w-0 break-words">Not kept: {toProblem(save.error).detail}</span>
-            <Button look="link" icon="retry" onClick={() => save.mutate(changed ? { ...save.variables, text: draft } : save.variables)}>Try again<span className="visually-hidden">: {place}</span></Button>
+            <Button look="link" icon="retry" onClick={() => send(changed ? { ...save.variables, text: draft } : save.variables)}>Try again<span className="visually-hidden">: {place}</span></Button>
           </div>
         )}
       </div>
