@@ -13,8 +13,8 @@ from typing import Any
 SEED = 1
 DEVELOPMENT = 2
 """For looking at constants."""
-MOST_WORK = 1.5e12
-"""Parameters × tokens of an update that a run may have: more would be two or three updates a minute here."""
+MOST_WORK = 3e11
+"""Parameters × tokens of an update that a run may have: more would be one or two updates a minute on two slow cores."""
 
 SMOL, SMOL_360, QWEN2, QWEN3 = (
     "HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen3-0.6B",
@@ -41,7 +41,7 @@ RANKS = (4, 8, 16, 32, 64)
 RANKED = frozenset({"lora", "dora", "mora", "relora", "adalora", "dpo", "orpo", "simpo", "kto", "reward_model", "rlvr", "grpo"})
 BATCHES = {
     "pairs": (16, 32, 64), "checked": (1, 2), "pictures": (1, 2, 4),
-    "preferences": (2, 4, 8), "feedback": (4, 8),
+    "preferences": (1, 2, 4), "feedback": (2, 4),
 }  # fmt: skip
 PACKED_BATCHES = (1, 2, 4, 8)
 RESOLUTIONS = (64, 96, 128)

@@ -33,4 +33,10 @@ def negated(reading: Reading, start: int, end: int) -> bool:
         between = gap[match.end() :]
         if len(between.split()) <= 3 and not words.rx("negation.stop").search(between):
             return True
-    return bool(words.rx("negation.after").match(text[end:].lstrip(" ,-")))
+    tail = text[end:]
+    after = words.rx("negation.after").match(tail.lstrip(" ,-"))
+    return bool(after) and not (_BARE.fullmatch(after[0]) and re.match(r"\s*,", tail) and re.match(r"\s*\w", after.string[after.end() :]))
+
+
+_BARE = re.compile(r"(?:no|nao|nicht|not|pas|nein|non)\s*")
+"""Such a word behind a comma speaks of what follows it: "Wan 2.1, no LoRA"."""

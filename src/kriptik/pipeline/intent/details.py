@@ -24,18 +24,28 @@ _VRAM = re.compile(
     r"(?P<gb>\d+) ?-?(?:gb|gigs?|go)(?: ?(?P<word>(?:of )?(?:vram|v-ram|video ?memory"
     r"|gpu(?: memory)?s?|graphics? (?:card|memory)|cards?|grafik\w*|de vram|显存))| ?(?=[a-z]*\)))"
     r"|(?P<gb2>\d+) ?-?(?:gb|gigs?|g) ?(?:的)?(?P<zh>显存|显卡|vram|のgpu|のvram)|vram[^\d.]{0,12}(?P<gb3>\d+)"
+    r"|(?:gpus?|cards?)(?: with| of| has)? (?P<gb4>\d+) ?-?(?:gb|gigs?)(?: each)?(?! ?(?:of )?(?:data|ram|audio|video|text|disk))"
 )
 _COUNT_BEFORE = re.compile(
     r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my))? ?(?:-? ?(?:nvidia"
     r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
 )
-_COUNT_AFTER = re.compile(r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])")
+_COUNT_AFTER = re.compile(
+    r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])"
+    r"|,? ?(?:just |only )?(?P<one>one|1枚|一枚|が1枚|が一枚)(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
+)
+_OF_THEM = re.compile(r"[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b")
+_WORDED = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "twelve": 12, "sixteen": 16}
+_ONE_CARD = re.compile(
+    r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card|gpu), (?:just |only )?one\b|\bone card\b"
+)
+_TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
     r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une"
-    r"|ek|1台の|一(?:块|张|個の|台の))(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
+    r"|ek|एक|1台の|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
     r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )
-_MEMORY_AFTER = re.compile(r"[ \-(]*(?P<gb>\d{1,3}) ?-?(?:gb|g)(?![a-z0-9])")
+_MEMORY_AFTER = re.compile(r"[ \-(]*(?:(?:with|has|mit|con|com|avec) )?(?P<gb>\d{1,3}) ?-?(?:gb|gigs?|g)(?![a-z0-9])")
 _NODES = re.compile(
     r"(?P<n>\d{1,3}) (?:nodes|knoten|nodos|noeuds|servers|machines)\b[^.;]{0,12}?"
     r"(?:(?:of|with|a|x|,)\s*(?P<each>\d{1,2})\b|each|(?=[^.;]{0,24}each))"
@@ -105,15 +115,18 @@ def _longest(hits: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
 def provider(reading: Reading) -> str | None:
     """Where to train; the last one that is not ruled out, where there are several."""
     found = []
-    for start, end, name in _longest(_hits(reading, "provider")):
-        if name != "local" and negated(reading, start, end):
+    hits = _longest(_hits(reading, "provider"))
+    out = {name for start, end, name in hits if name != "local" and negated(reading, start, end)}
+    for start, end, name in hits:
+        if name in out:
             continue
         if name == "lambda" and re.search(r"lambda (?:functions?|calculus|expressions?)", reading.text):
             continue
         if name == "azure" and re.match(r" (?:blue|sky|sea)", reading.text[end:]):
             continue
         served = re.search(r"serv|prem|cluster|rack|cent(?:er|re)|hardware", reading.text[start:end])
-        if name == "local" and ((on_run_side(reading, start) and not served) or _only_data(reading, start, end)):
+        trained = reading.words.rx("hardware.train_side").search(reading.text[end : end + 24])
+        if name == "local" and ((on_run_side(reading, start) and not served and not trained) or _only_data(reading, start, end)):
             continue
         found.append(name)
     clouds = [n for n in found if n != "local"]
@@ -125,7 +138,7 @@ def _only_data(reading: Reading, start: int, end: int) -> bool:
     return bool(
         re.match(
             r" (?:science|vision|security|engineering|traffic|manual|logs?|games?|shop|store"
-            r"|repair|data|support|monitoring|operators?|parts|news|business|museum|library)",
+            r"|repair|data|support|players?|members?|mods|admins?|bot|community|chat|humou?r|jokes|emotes|monitoring|operators?|parts|news|business|museum|library)",
             reading.text[end:],
         )
     )
@@ -171,9 +184,9 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         limit["count"] = int(nodes["n"]) * int(nodes["each"] or limit.get("count") or 1)  # type: ignore[call-overload]
     vram = _VRAM.search(reading.text)
     if vram and not on_run_side(reading, vram.start()):
-        limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"])
-    gpus = _TOTAL_GPUS.search(reading.text)
-    if gpus and "count" not in limit and int(gpus["n"]) > 0 and not on_run_side(reading, gpus.start()):
+        limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"] or vram["gb4"])
+    gpus = _TIMES_GPUS.search(reading.text) or _TOTAL_GPUS.search(reading.text)
+    if gpus and "count" not in limit and 0 < int(gpus["n"]) <= (512 if "gpu" in gpus[0] or "gra" in gpus[0] else 16) and not on_run_side(reading, gpus.start()):
         limit["count"] = int(gpus["n"])
     if not limit.get("count"):
         worded = next(
@@ -186,6 +199,8 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         )
         if worded and worded.value >= 1:
             limit["count"] = int(worded.value)
+        elif (one := _ONE_CARD.search(reading.text)) and not on_run_side(reading, one.start()):
+            limit["count"] = 1
     cpu = next(
         (m for m in reading.words.rx("hardware.cpu_only").finditer(reading.text) if not on_run_side(reading, m.start())), None
     )
@@ -212,7 +227,12 @@ def _gpu_id(name: str, memory: str | None) -> str:
 
 def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
     lead = reading.text[max(0, start - 36) : start]
-    if match := (_COUNT_AFTER.match(reading.text, end) or _COUNT_BEFORE.search(lead)):
+    if them := _OF_THEM.match(reading.text, end):
+        return {"count": _WORDED.get(them["n"]) or int(them["n"])}
+    after = _COUNT_AFTER.match(reading.text, end)
+    if after and after["one"]:
+        return {"count": 1}
+    if match := (after or _COUNT_BEFORE.search(lead)):
         return {"count": int(match["n"])} if 0 < int(match["n"]) <= 4096 else {}
     for n in numbers(lead, reading.language):
         if (

@@ -188,7 +188,7 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
 
 _OUT = re.compile(
     r"(?<!ised )(?<!ized )(?<!converted )(?<!ripped )(?<!them )"
-    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export)\w* (?:\w+ )?$"
+    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export(?!ed))\w* (?:\w+ )?$|\b(?:in it|as|says?\b[^.;]*),? as $"
 )
 """What stands before a form is what comes out; "digitised to wav" is what there is."""
 

@@ -19,7 +19,7 @@ _URL = re.compile(
 _HUB = re.compile(r"(?<![\w/:.@-])[A-Za-z][\w\-]{1,38}/[A-Za-z][\w.\-]{2,}\w(?![\w/])")
 _DATA_PATH = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|txt|zip|wav|mp3|mp4|pdf|xlsx?|tar(?:\.gz)?|md|arrow|flac|png|jpe?g)\b", re.I)
 _NOT_HUB = re.compile(
-    r"^(?:thumbs?[\w-]*|up|good|better|chosen|like|likes|start|stop|and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio"
+    r"^(?:sir|dear|thumbs?[\w-]*|up|good|better|chosen|like|likes|start|stop|and|or|he|she|his|input|output|question|answer|prompt|chosen|image|text|audio"
     r"|video|q|yes|no|pros|w|either|before|on|train|client|server|http|ci|tcp|lora"
     r"|qlora|sft|dpo|lyrics|month|km|gb|usd|speech|\w{1,2})/",
     re.I,

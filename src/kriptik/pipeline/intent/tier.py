@@ -53,7 +53,7 @@ def _by_means(reading: Reading, intent: TrainingIntent) -> str | None:
         return "research"
     if many and usd is not None and 100 <= usd <= 1000:
         return "professional"
-    if (CONSUMER_CARDS.match(gpu) and not many) or (intent.hardware and intent.hardware.cpu_only):
+    if CONSUMER_CARDS.match(gpu) and not many:
         return "consumer"
     if set(intent.methods) & {"lora", "qlora"} or _said(reading, "tier.cheap"):
         return "consumer"
