@@ -28,6 +28,7 @@ FREE = (
     "free_en_9.txt",
     "free_en_10.txt",
     "free_en_11.txt",
+    "free_en_12.txt",
     "free_no.txt",
     "free_no_2.txt",
     "free_other_1.txt",
@@ -37,6 +38,7 @@ FREE = (
     "free_other_5.txt",
     "free_other_6.txt",
     "free_other_7.txt",
+    "free_other_8.txt",
 )
 PHRASES = ("phrases_en.txt", "phrases_other.txt")
 PER_TEMPLATE = 5
