@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from kriptik.pipeline.intent.cues import before
-from kriptik.pipeline.intent.details import cards
+from kriptik.pipeline.intent.details import cards, of_them
 from kriptik.pipeline.intent.names import Named
-from kriptik.pipeline.intent.quantities import Duration, Number, durations, money, numbers, params, sizes
+from kriptik.pipeline.intent.quantities import Duration, Money, Number, durations, money, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
 
 TYPES = ("preferences", "pairs", "audio", "video", "image", "code", "text")
@@ -71,10 +71,15 @@ def amount(reading: Reading, named: Named) -> Amount | None:
 def recorded(reading: Reading, d: Duration) -> bool:
     """Whether a span of time is a length of recordings rather than a time to work in."""
     rest = reading.text[d.end :]
-    if d.unit not in ("second", "minute", "hour", "day") or _LIMITED.match(rest):
+    if d.unit not in ("second", "minute", "hour", "day", "month", "year") or _LIMITED.match(rest):
         return False
-    if d.unit == "second" and "-" in reading.text[d.start : d.end]:
+    if d.unit == "second" and ("-" in reading.text[d.start : d.end] or _LENGTH.match(rest)):
         return False
+    if d.unit in ("month", "year"):
+        kept = re.match(r"\s+(?:worth )?(?:of|von|de|d')\s+((?:[\w-]+ ){0,2}[\w-]+)", rest)
+        return bool(kept) and any(reading.words.rx(f"data.type.{t}").search(kept[1]) for t in TYPES)
+    if d.unit in ("minute", "hour") and _OURS.match(rest):
+        return True
     lead = reading.text[max(0, d.start - NEAR) : d.start]
     kept = _KEPT.search(lead) or (reading.language in ("de", "nl") and re.match(r"\s+[a-z]{6,}", rest))
     if d.unit in ("minute", "hour") and not _DEADLINE.search(lead) and (d.hours >= LONG or (kept and _NAMED.match(rest))):
@@ -84,6 +89,15 @@ def recorded(reading: Reading, d: Duration) -> bool:
     return _heard(reading, d) is not None
 
 
+_LENGTH = re.compile(
+    r"\s*(?:long )?(?:\w+ )?(?:clips?|loops?|shots|videos?|spots?|animations?|stings?|gifs?|cuts?|snippets?|bumpers?|jingles?|teasers?)\b"
+)
+"""What is made, or each of what there is, is so long: "4 second clips"."""
+_OURS = re.compile(
+    r"[\s,(]*(?:(?:is|are|of it|of them) )?(?:ours|mine|recorded|taped|filmed|(?:in|from) (?:our|my) \w+|by (?:us|me)"
+    r"|(?:which |that )?(?:i|we)(?:'ve| have)? (?:recorded|taped|filmed|played|sang|spoke|read|made|kept|shot|collected|digiti[sz]ed|own)"
+    r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?|of (?:myself|me|him|her|us))\b"
+)
 LONG = 500.0
 """Nobody sets a time to train in this many hours."""
 _KEPT = re.compile(
@@ -181,16 +195,23 @@ def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
     text, language = reading.text, reading.language
     sums = money(text, language)
     spans = [*named.spans, *((m.start, m.end) for m in sums), *((d.start, d.end) for d in durations(text, language))]
-    spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in cards(reading)]
+    named_cards = cards(reading)
+    spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in named_cards]
+    spans += [them.span() for m in named_cards if (them := of_them(text, m.end()))]
     told = False
     for n in numbers(text, language)[:MANY]:
         led = reading.words.rx("money.bare_budget").finditer(text[max(0, n.start - NEAR) : n.start])
         bare = not re.match(r"\s*[^\W\d_]", text[n.end :]) and (told or any(m.end < n.start for m in sums))
-        again = bare and before(reading, n.start, "correction.marks", 30)
+        again = bare and (before(reading, n.start, "correction.marks", 30) or corrected_sum(text, n.start, sums))
         if again or any(not text[max(0, n.start - NEAR) + m.end() : n.start].strip(" :=~,-") for m in led):
             spans.append((n.start, n.end))
             told = True
     return spans
+
+
+def corrected_sum(text: str, at: int, sums: list[Money]) -> bool:
+    """Whether the figure at `at` takes back a sum right before it: "300 reais at most, no, 250"."""
+    return bool(_NO.search(text[:at])) and any(0 <= at - m.end <= CORRECTS_WITHIN for m in sums)
 
 
 def _corrects(reading: Reading, at: int) -> bool:
@@ -198,10 +219,12 @@ def _corrects(reading: Reading, at: int) -> bool:
 
 
 _NO = re.compile(r"(?:[?,.;]\s*(?:no|nein|nee|non|nao|not)[,:]?\s*)$")
+CORRECTS_WITHIN = 40
+"""Characters behind a sum in which a figure takes it back."""
 ENOUGH = 2.0
 """Strength from which a number counts as an amount of data."""
 KNOWN, LARGE, LARGER, OPENS, OWNED, TOLD, FED, MADE = 3.0, 1.0, 0.7, 0.7, 1.5, 1.5, 1.0, 1.0
-OWNED_WITHIN = 24
+OWNED_WITHIN = 36
 """Characters behind a number in which "of ours" speaks of it."""
 EACH, BOUND, MEANT_FOR, NOT_DATA = 2.0, 3.0, 1.5, 4.0
 _OPENS = re.compile(r"(?:^|[,.;:(!?\n、，。；])\W*(?:about |around |roughly |some |over |ca |etwa |rund )?$")
@@ -224,6 +247,11 @@ def _made(reading: Reading, at: int) -> str | None:
     return next((kind for kind in ("image", "video", "audio") if reading.words.rx(f"data.made.{kind}").search(near)), None)
 
 
+def _stored(reading: Reading, clause: str) -> bool:
+    """Whether what is counted is said to lie in files of some format: "34 old labels as png"."""
+    return any(reading.words.rx(key).search(clause[:40]) for key in reading.words.lists if key.startswith("data.format."))
+
+
 def _held_by(reading: Reading, at: int) -> bool:
     """Whether a word of having or making stands right before."""
     lead = reading.text[max(0, at - NEAR) : at]
@@ -242,6 +270,7 @@ def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
     clause = re.split(r"[,.;:!?\n]", rest)[0]
     if (
         _UNITS.match(rest)
+        or _COMES_OUT.match(rest)
         or _is_resolution(reading, n)
         or (not known and not re.match(r"\s*-?\s*(?:$|[^\W\d_]|[,.;:)、，。])", rest))
     ):
@@ -250,11 +279,15 @@ def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
     found += MADE * bool(not known and _made(reading, n.start))
     found += OPENS * bool(_OPENS.search(lead))
     found += OWNED * bool(_held_by(reading, n.start) or reading.words.rx("data.source.owned_after").search(clause[:OWNED_WITHIN]))
-    found += TOLD * bool(_LABELLED.match(rest) or _HEAP.search(lead))
+    found += TOLD * bool(_LABELLED.match(rest) or _HEAP.search(lead) or (not known and _stored(reading, clause)))
     found += FED * bool(_FED.search(lead))
     found -= EACH * bool(_EACH.match(rest)) + BOUND * bool(_BOUND.search(lead) or (not known and _INSIDE.search(lead)))
     found -= (MEANT_FOR if not known else 0.0) * bool(re.search(r"\b(?:for|fur|para|pour)\s*$", lead))
     return found - NOT_DATA * bool(_no_data(reading, rest) and not _made(reading, n.start))
+
+
+_COMES_OUT = re.compile(r"\s*(?:\w+ ){1,3}(?:comes?|pops?) out\b")
+"""What the result is, not what it is made from."""
 
 
 def _is_resolution(reading: Reading, n: Number) -> bool:

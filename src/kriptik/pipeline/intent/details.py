@@ -20,6 +20,7 @@ _REAL = re.compile(
     r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*"
     r"|m\d (?:max|pro|ultra)|dgx.*"
 )
+_MEMORY_BEFORE = re.compile(r"\b(?P<gb>\d{1,3}) ?gb (?:nvidia |geforce )?$")
 _VRAM = re.compile(
     r"(?P<gb>\d+) ?-?(?:gb|gigs?|go)(?: ?(?P<word>(?:of )?(?:vram|v-ram|video ?memory"
     r"|gpu(?: memory)?s?|graphics? (?:card|memory)|cards?|grafik\w*|de vram|显存))| ?(?=[a-z]*\)))"
@@ -27,23 +28,24 @@ _VRAM = re.compile(
     r"|(?:gpus?|cards?)(?: with| of| has)? (?P<gb4>\d+) ?-?(?:gb|gigs?)(?: each)?(?! ?(?:of )?(?:data|ram|audio|video|text|disk))"
 )
 _COUNT_BEFORE = re.compile(
-    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my))? ?(?:-? ?(?:nvidia"
+    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my)|pcs?|pieces|stuck|units)? ?(?:-? ?(?:nvidia"
     r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
 )
 _COUNT_AFTER = re.compile(
     r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])"
     r"|,? ?(?:just |only )?(?P<one>one|1枚|一枚|が1枚|が一枚)(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
 )
-_OF_THEM = re.compile(r"[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b")
+_OF_THEM = re.compile(r"(?: ?\d{2,3} ?gb)?[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b")
 _WORDED = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "twelve": 12, "sixteen": 16}
 _ONE_CARD = re.compile(
     r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card|gpu), (?:just |only )?one\b|\bone card\b"
 )
+_ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
     r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une"
     r"|ek|एक|1台の|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
-    r"|24 ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
+    r"|24 ?gb|\d{1,3} ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )
 _MEMORY_AFTER = re.compile(r"[ \-(]*(?:(?:with|has|mit|con|com|avec) )?(?P<gb>\d{1,3}) ?-?(?:gb|gigs?|g)(?![a-z0-9])")
 _NODES = re.compile(
@@ -176,6 +178,7 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
             continue
         memory = _MEMORY_AFTER.match(reading.text, match.end())
         limit["gpu"] = _gpu_id(name, memory["gb"] if memory else None)
+        memory = memory or _MEMORY_BEFORE.search(reading.text[: match.start()])
         if memory:
             limit["vram_gb"] = float(memory["gb"])
         limit.update(_count(reading, match.start(), match.end()))
@@ -202,7 +205,12 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         elif (one := _ONE_CARD.search(reading.text)) and not on_run_side(reading, one.start()):
             limit["count"] = 1
     cpu = next(
-        (m for m in reading.words.rx("hardware.cpu_only").finditer(reading.text) if not on_run_side(reading, m.start())), None
+        (
+            m
+            for m in reading.words.rx("hardware.cpu_only").finditer(reading.text)
+            if not on_run_side(reading, m.start()) and not _ON_TARGET.match(reading.text[m.end() :])
+        ),
+        None,
     )
     if cpu and not limit.get("gpu") and not cloud:
         return HardwareLimit.model_validate({"cpu_only": True})
@@ -225,9 +233,14 @@ def _gpu_id(name: str, memory: str | None) -> str:
     return entry.id
 
 
+def of_them(text: str, at: int) -> re.Match[str] | None:
+    """How many there are of the card whose name ends at `at`: "V100, we have four of them"."""
+    return _OF_THEM.match(text, at)
+
+
 def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
     lead = reading.text[max(0, start - 36) : start]
-    if them := _OF_THEM.match(reading.text, end):
+    if them := of_them(reading.text, end):
         return {"count": _WORDED.get(them["n"]) or int(them["n"])}
     after = _COUNT_AFTER.match(reading.text, end)
     if after and after["one"]:

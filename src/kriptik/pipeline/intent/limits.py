@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from kriptik.pipeline.intent.amounts import recorded
+from kriptik.pipeline.intent.amounts import corrected_sum, recorded
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.quantities import Duration, Money, durations, money, numbers
@@ -54,7 +54,7 @@ def _corrects(reading: Reading, at: int) -> bool:
 
 def _near(reading: Reading, start: int, end: int, key: str) -> bool:
     """Whether a cue stands in the same clause before the figure, or right after it."""
-    lead = re.split(r"[.;!?·\n]", reading.text[max(0, start - REACH) : start])[-1]
+    lead = re.split(r"(?<!\.)\.(?!\.)|[;!?·\n]", reading.text[max(0, start - REACH) : start])[-1]
     tail = re.split(r"[.;!?·\n,]", reading.text[end : end + 18])[0]
     return bool(reading.words.rx(key).search(lead) or reading.words.rx(key).search(tail))
 
@@ -94,7 +94,7 @@ def _bare(reading: Reading) -> Money | None:
 
 def _corrects_here(reading: Reading, at: int) -> bool:
     """ "actually 700": the figure follows the words of correction at once."""
-    return before(reading, at, "correction.marks", 24)
+    return before(reading, at, "correction.marks", 24) or corrected_sum(reading.text, at, money(reading.text, reading.language))
 
 
 _ALONE_BEFORE = re.compile(r"(?:^|[,.;、，。])\s*(?:and |max |maximal |maximum |under |at most |only )?$")

@@ -13,7 +13,11 @@ from kriptik.pipeline.intent.text import Reading
 from kriptik.spec.intent import DataMention, OutputMention
 
 MEDIA = ("audio", "video", "image")
-FORMS = {"audio": ("wav", "mp3", "flac", "midi"), "video": ("mp4", "webm"), "image": ("png", "jpg")}
+FORMS = {
+    "audio": ("wav", "mp3", "flac", "midi", "ogg", "m4a", "aac", "opus"),
+    "video": ("mp4", "webm", "mov", "mkv", "avi"),
+    "image": ("png", "jpg", "tif", "geotiff", "dicom", "svg", "heic", "webp", "raw", "gif", "psd"),
+}
 """File formats that hold one kind of data."""
 
 
@@ -77,9 +81,8 @@ _SENSES = {
 GIVEN_WORDS = 3
 _ONWARD = re.compile(r"(?:to|in|into|so|that|and|or|an?|one|single|each|every)\b")
 _GIVEN = re.compile(
-    r"(?:from|aus|a partir de|a partir d'|desde|(?:train|learn|tun)\w* (?:it )?(?:on|from)|trained on"
-    r"|scratch on|em cima de|(?:turn|animat|verwandel|anim)\w*"
-    r"|(?:detect|recogni[sz]e|separat|count|spot|segment|classif|erkenn|detect)\w*[^.;]{0,40}? (?:in|on|from|auf|en))"
+    r"(?:(?:train|learn|tun|teach|taught|build|built|clone|entren|trein|trainier|lern)\w* (?:\w+ ){0,3}?(?:on|from|aus|mit|con|com|a partir de|desde)|trained on"
+    r"|scratch on|em cima de)"
     r"(?:\s+|\s*d'|(?<='))"
 )
 
@@ -113,7 +116,8 @@ def _source(reading: Reading, named: Named, counted: Amount | None) -> str | Non
             "://" not in named.dataset and named.dataset.count("/") == 1 and not named.dataset.startswith((".", "/", "~"))
         )
         found.append("huggingface" if remote else "user_upload")
-    if _own(reading, None if found else counted) or (found and counted and _ours_behind(reading, counted)):
+    ours = _own(reading, None if found else counted) or (found and _HALF_OURS.search(text))
+    if ours or (found and counted and _ours_behind(reading, counted)):
         found.append("user_upload")
     kinds = list(dict.fromkeys(found))
     if len(kinds) > 1:
@@ -123,7 +127,7 @@ def _source(reading: Reading, named: Named, counted: Amount | None) -> str | Non
 
 _AWAY = re.compile(r"\b(?:from|for|to|so|in|with|that|reading|who|which|and|on|about|would|wants?|needs?)\b")
 _DATA_WORD = re.compile(
-    r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|archive|catalogue?|history|export|folder|collection"
+    r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|csvs?|jsonl|wavs?|mp3s?|pdfs?|docx|xlsx|logs|archive|catalogue?|history|export|folder|collection"
 )
 
 
@@ -140,7 +144,7 @@ _GIVEN_BEFORE = re.compile(
 _PLACE = re.compile(r"\w+ (?:own )?(?:servers?|machines?|hardware|cluster|gpus?|laptop|pc|network|budget|cards?|rack)(?![a-z']|'s)")
 """What is ours to train on is no data."""
 _SPEAKER = re.compile(
-    r"(?<![a-z])(?:i|we)(?:'ve)?(?![a-z'])"
+    r"(?<![a-z])(?:i|we)(?:'ve|(?:'re|'m| are| am) an?(?= ))?(?![a-z'])"
     r"(?! (?:\w+ly )?(?:want|need|would|like|wish|seek|could|can|should|do not|hope|am|are looking|require|look|must|type)"
     r"(?![a-z]))"
 )
@@ -148,7 +152,7 @@ _SPEAKER = re.compile(
 
 
 _OURS_BEFORE = re.compile(r"\b(?:my|our)(?: own)? (?:about |roughly |some )?$")
-_HALF_OURS = re.compile(r"\bhalf\b[^.;]{0,30}\b(?:is|are|comes?) (?:from )?(?:mine|ours|us|me|my own|our own)\b")
+_HALF_OURS = re.compile(r"\bhalf\b[^.;]{0,30}\b(?:mine|ours|us|me|my own|our own)\b")
 
 
 def _ours_behind(reading: Reading, counted: Amount) -> bool:
@@ -159,9 +163,14 @@ def _ours_behind(reading: Reading, counted: Amount) -> bool:
     return bool(behind or _OURS_BEFORE.search(before) or _HALF_OURS.search(reading.text))
 
 
+_USED = re.compile(r"(?:i|you|we|they|users?|people) (?:upload|send|snap|give|type|drop|show|paste)s? (?:in )?(?:an?|one|the|some) \w+,? (?:and )?(?:it|then|the|you|out)\b")
+"""How the finished model is used gives nothing to learn from."""
+_STYLE_OF = re.compile(r"\b(?:style|look|tone|manner) of $")
+
+
 def _own(reading: Reading, counted: Amount | None) -> bool:
     """Counted data beside words of owning; else a possessive or "I have" with a kind of data within a few words."""
-    if counted and _SPEAKER.search(reading.text):
+    if counted and (_SPEAKER.search(reading.text) or _ours_behind(reading, counted)):
         return True
     for match in reading.words.rx("data.source.user_upload").finditer(reading.text):
         if re.match(r"(?:\w+ )?(?:no|none|nothing|keine?|pas|nada)\b", reading.text[match.start() :].partition(" ")[2]):
@@ -171,6 +180,8 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
             continue
         if counted:
             return True
+        if _USED.match(reading.text[max(0, match.start() - 3) :].lstrip()) or _STYLE_OF.search(reading.text[: match.start()]):
+            continue
         if possessive and not _GIVEN_BEFORE.search(reading.text[: match.start()]):
             continue
         tail = re.split(r"[.;!?\n,(]", reading.text[match.start() : match.end() + 34])[0]
@@ -188,7 +199,7 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
 
 _OUT = re.compile(
     r"(?<!ised )(?<!ized )(?<!converted )(?<!ripped )(?<!them )"
-    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export(?!ed))\w* (?:\w+ )?$|\b(?:in it|as|says?\b[^.;]*),? as $"
+    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export(?!ed))\w* (?:\w+ )?$|\b(?:in it|as|says?\b[^.;]*),? as $|(?:->|→|=>) ?$"
 )
 """What stands before a form is what comes out; "digitised to wav" is what there is."""
 
@@ -245,7 +256,8 @@ def _language(reading: Reading) -> str | None:
     hits = []
     for key in (k for k in reading.words.lists if k.startswith("lang.")):
         for match in reading.words.rx(key).finditer(reading.text):
-            if not negated(reading, match.start(), match.end()) and not _NO_LANGUAGE.match(reading.text[match.end() :]):
+            mine = re.search(r"\b(?:bad|poor|broken|my|little) $", reading.text[: match.start()])
+            if not mine and not negated(reading, match.start(), match.end()) and not _NO_LANGUAGE.match(reading.text[match.end() :]):
                 hits.append((match.start(), match.end(), key.removeprefix("lang.")))
     if not hits:
         return None
@@ -263,28 +275,62 @@ def _language(reading: Reading) -> str | None:
     return hits[-1][2] if _TRANSLATES.search(reading.text) else hits[0][2]
 
 
-_ONLY_TARGETS = ("jetson", "raspberry pi", "microcontroller", "iphone", "android", "smartwatch")
+_ONLY_TARGETS = ("jetson", "raspberry pi", "microcontroller", "iphone", "android", "smartwatch", "phone", "browser", "tablet")
 """Nobody trains on these: as a clause by itself such a name says where the result runs."""
+_BOARDS = ("jetson", "raspberry pi", "microcontroller")
+"""Nothing is recorded with these either: wherever one is named the result runs on it."""
+_MADE_WITH = re.compile(
+    r"(?:voices?|talk\w*|speak\w*|call\w*|record|photograph|shot|shoot|taken|took|take|film|snap|typ|made|from|with|via|off|of|my|over)\w*(?: (?:on|with|by|from))?"
+    r"(?: (?:my|our|an?|the|his|her|their|old))* ?$"
+)
+_RUNS_THERE = re.compile(
+    r"\s*(?:apps?|demo|version|yes|must|has to|have to|speaks?|aboard|only|afterwards|later|after(?: training)?)\b"
+    r"|\s*(?:で|上で|上)(?:動|使|走|実行|运行|跑|用|部署)|\s*(?:pe|par|पर) (?:\w+ )?(?:chal|चल)"
+)
+_THERE = re.compile(r"(?:\b(?:offline(?: on)?|result on|into|in|on)(?: (?:an?|the|his|her|their|any|every|old|cheap|ordinary|plain))*|no|en el|sur|auf dem|auf) $")
+_MEANT = re.compile(r"\s*(?:calls?|numbers?|conversations?|recordings?|photos?|pictures?|pics?|clips?|videos?|support|shops?|stores?|footage|memos?|lines?|camera|cases?|repair|bills?|messages?|extension)\b")
+"""What is behind "phone" where no phone is meant to run anything."""
 
 
 _STARTS, _ENDS = re.compile(r"(?:^|[,;.(])\s*$"), re.compile(r"\s*(?:$|[,;.)])")
 
 
 def _device(reading: Reading) -> str | None:
-    for key in (k for k in reading.words.lists if k.startswith("device.")):
-        for match in reading.words.rx(key).finditer(reading.text):
-            name = key.removeprefix("device.")
-            alone = _STARTS.search(reading.text[: match.start()]) and _ENDS.match(reading.text[match.end() :])
-            if (
-                (on_run_side(reading, match.start()) or (alone and name in _ONLY_TARGETS))
-                and not negated(reading, match.start(), match.end())
-                and not re.search(
-                    r"train\w*\s+(?:it\s+)?on\s+(?:\w+\s+)?$", reading.text[max(0, match.start() - 24) : match.start()]
-                )
-            ):
-                return name
+    """What the text says it runs on; else a device that is only ever a target."""
+    hits = [
+        (match, key.removeprefix("device."))
+        for key in reading.words.lists
+        if key.startswith("device.")
+        for match in reading.words.rx(key).finditer(reading.text)
+        if not negated(reading, match.start(), match.end())
+        and not re.search(r"train\w*\s+(?:it\s+)?on\s+(?:\w+\s+)?$", reading.text[max(0, match.start() - 24) : match.start()])
+    ]
+    for match, name in hits:
+        alone = _STARTS.search(reading.text[: match.start()]) and _ENDS.match(reading.text[match.end() :])
+        if on_run_side(reading, match.start()) or (alone and name in _ONLY_TARGETS):
+            return name
+    for match, name in hits:
+        if _runs_there(reading, match, name):
+            return name
     gpu = re.search(r"(?:rtx ?)?[345]0[5-9]0(?: ?ti)?|\d+ ?gb (?:of )?(?:v?ram|gpu|card)", reading.text)
     return gpu[0] if gpu and on_run_side(reading, gpu.start()) else None
+
+
+def _runs_there(reading: Reading, match: re.Match[str], name: str) -> bool:
+    """ "Offline phone", "a browser demo", "on an ordinary laptop afterwards", "ラズパイで動かしたい"."""
+    lead, rest = reading.text[max(0, match.start() - 40) : match.start()], reading.text[match.end() :]
+    if name in _BOARDS:
+        return not re.match(r"\s*(?:sketch(?:es)?|code|projects?|programs?|firmware)\b", rest)
+    if name in ("laptop", "macbook"):
+        return bool(re.match(r"\s*(?:afterwards|later|after(?: training)?)\b", rest))
+    if name == "cpu":
+        return bool(re.match(r" (?:on the target|inference|at inference|afterwards|later)", rest) or re.search(r"\d ?ms on (?:an? |the )?$", lead))
+    if name not in _ONLY_TARGETS or _MEANT.match(rest) or _MADE_WITH.search(lead):
+        return False
+    return bool(_RUNS_THERE.match(rest) or _THERE.search(lead))
+
+
+_PARAMETERS = re.compile(r"^ ?(?:de |of )?(?:parameters?|params|parametres|parametros|parameter[n]?|参数|パラメータ)")
 
 
 def _limits(reading: Reading, named: Named) -> dict[str, object]:
@@ -293,7 +339,8 @@ def _limits(reading: Reading, named: Named) -> dict[str, object]:
     for p in params(text, reading.language):
         if any(a <= p.start < b for a, b in named.spans):
             continue
-        if before(reading, p.start, "output.limit_before", 30) or words.rx("output.limit_after").match(text[p.end :].lstrip(" ")):
+        tail = _PARAMETERS.sub("", text[p.end :]).lstrip(" ")
+        if before(reading, p.start, "output.limit_before", 30) or words.rx("output.limit_after").match(tail):
             found["max_params_b"] = p.billions
     for s in sizes(text, reading.language):
         lead, tail = text[max(0, s.start - 50) : s.start], text[s.end : s.end + 20]

@@ -48,9 +48,21 @@ def _kind(capability: str | None, data: DataMention, reading: Reading, base: str
         return "audio"
     if capability == "multimodal" and data.type == "text" and "page" in (data.unit or "") and re.search(r"\bscann", reading.text):
         return "image"
-    if capability == "text_generation" and data.type == "audio" and "song" in (data.unit or ""):
+    if capability == "text_generation" and data.type == "audio" and re.search(r"song|首", data.unit or ""):
         return "text"
+    if capability == "voice_cloning" and data.type == "text" and data.amount:
+        return "audio"
+    if capability == "code_generation" and data.type == "text" and re.match(r"example|sample|snippet", data.unit or ""):
+        return "code"
+    if data.type == "video" and re.match(r"clip", data.unit or "") and _SOUNDS.search(reading.text) and not _SEEN.search(reading.text):
+        return "audio"
+    if data.type == "audio" and re.match(r"aufnahme", data.unit or "") and re.search(r"foto|bild|kamera", reading.text):
+        return "image"
     return data.type or (KIND.get(capability or "") if data.amount else None)
+
+
+_SOUNDS = re.compile(r"\b(?:songs?|audio|sounds?|music|tracks?|voices?)\b")
+_SEEN = re.compile(r"\b(?:videos?|films?|filmed|footage|camera|cam|mp4|mov|frames?)\b")
 
 
 class IntentParser(Protocol):
