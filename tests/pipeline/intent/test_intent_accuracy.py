@@ -19,6 +19,10 @@ FLOORS = {
     "blind_a.txt": {"no": 0.95, "refused": 0.88, "cap": 0.84, "tier": 0.85, "base": 0.85, "usd": 0.97, "da": 0.80, "other": 0.90},
     "blind_b.txt": {"no": 0.92, "refused": 0.85, "cap": 0.79, "tier": 0.90, "base": 0.95, "usd": 0.95, "da": 0.77, "other": 0.88},
     "blind_c.txt": {"no": 0.90, "refused": 0.81, "cap": 0.72, "da": 0.70, "other": 0.70},
+    "blind_m.txt": {
+        "no": 0.97, "refused": 0.90, "cap": 0.92, "tier": 0.90, "base": 0.84, "usd": 0.92, "m": 0.92, "dt": 0.85,
+        "da": 0.93, "ds": 0.89, "prov": 0.86, "n": 0.90, "h": 0.88, "other": 0.86,
+    },
     "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
 }
 
@@ -33,6 +37,7 @@ FLOORS = {
         "blind_b.txt",
         "blind_c.txt",
         "blind_d.txt",
+        "blind_m.txt",
     ],
 )
 def test_fields_are_read(name, capsys):

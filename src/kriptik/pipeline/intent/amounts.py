@@ -90,12 +90,15 @@ def recorded(reading: Reading, d: Duration) -> bool:
 
 
 _LENGTH = re.compile(
-    r"\s*(?:long )?(?:\w+ )?(?:clips?|loops?|shots|videos?|spots?|animations?|stings?|gifs?|cuts?|snippets?|bumpers?|jingles?|teasers?)\b"
+    r"\s*(?:long )?(?:\w+ )?(?:clips?|loops?|shots|videos?|spots?|animations?|stings?|gifs?|cuts?|snippets?|bumpers?|jingles?"
+    r"|teasers?)\b"
 )
 """What is made, or each of what there is, is so long: "4 second clips"."""
 _OURS = re.compile(
-    r"[\s,(]*(?:(?:is|are|of it|of them) )?(?:ours|mine|recorded|taped|filmed|(?:in|from) (?:our|my) \w+|by (?:us|me)"
-    r"|(?:which |that )?(?:i|we)(?:'ve| have)? (?:recorded|taped|filmed|played|sang|spoke|read|made|kept|shot|collected|digiti[sz]ed|own)"
+    r"[\s,(]*(?:(?:is|are|of it|of them) )?(?:ours|mine|our own|my own|our archive|recorded|taped|filmed|(?:in|from) (?:our"
+    r"|my) \w+|by (?:us|me)"
+    r"|(?:which |that )?(?:i|we)(?:'ve| have)? (?:recorded|taped|filmed|played|sang|spoke|read|made|kept|shot|collected"
+    r"|digiti[sz]ed|own)"
     r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?|of (?:myself|me|him|her|us))\b"
 )
 LONG = 500.0
@@ -197,6 +200,7 @@ def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
     spans = [*named.spans, *((m.start, m.end) for m in sums), *((d.start, d.end) for d in durations(text, language))]
     named_cards = cards(reading)
     spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in named_cards]
+    spans += [(m.start() - len(count[0]), m.start()) for m in named_cards if (count := _OF_CARDS.search(text[: m.start()]))]
     spans += [them.span() for m in named_cards if (them := of_them(text, m.end()))]
     told = False
     for n in numbers(text, language)[:MANY]:
@@ -219,6 +223,7 @@ def _corrects(reading: Reading, at: int) -> bool:
 
 
 _NO = re.compile(r"(?:[?,.;]\s*(?:no|nein|nee|non|nao|not)[,:]?\s*)$")
+_OF_CARDS = re.compile(r"\d{1,4} ?(?:x|×|\*)? ?$")
 CORRECTS_WITHIN = 40
 """Characters behind a sum in which a figure takes it back."""
 ENOUGH = 2.0
@@ -229,7 +234,7 @@ OWNED_WITHIN = 36
 EACH, BOUND, MEANT_FOR, NOT_DATA = 2.0, 3.0, 1.5, 4.0
 _OPENS = re.compile(r"(?:^|[,.;:(!?\n、，。；])\W*(?:about |around |roughly |some |over |ca |etwa |rund )?$")
 _BOUND = re.compile(
-    r"\b(?:into|under|within|at (?:most|least)|max\w*|up to|per|each|every|next|first|last|than|rank|alpha|beta|epochs?"
+    r"\b(?:into|under|within|at (?:most|least)|max\w*|up to|per|each|every|the same|next|first|last|than|rank|alpha|beta|epochs?"
     r"|batch|steps?|job|run|version|level|grade|chapter|top|page|number|room|floor|stage|zero|below|above"
     r"|bis|unter)\s*[#=:]?\s*$"
 )
@@ -334,7 +339,8 @@ def _held(reading: Reading, n: Number) -> Amount | None:
     hits = [(m.end(), len(m[0]), t) for t in TYPES for m in reading.words.rx(f"data.type.{t}").finditer(near)]
     close = [h for h in hits if re.fullmatch(r"\W*(?:(?:about|around|roughly|some|of|circa|ca|~)\W*)?", near[h[0] :])]
     if close or (hits and _LABELLED.match(rest)):
-        return Amount(n.value, n.start, n.end, None, max(close or hits)[2])
+        kind = max(close or hits)[2]
+        return Amount(n.value, n.start, n.end, None, _made(reading, n.start) or kind if kind == "text" else kind)
     return None
 
 

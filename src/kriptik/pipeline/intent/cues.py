@@ -28,14 +28,16 @@ def negated(reading: Reading, start: int, end: int) -> bool:
     """Whether the words right before or right after rule the thing out: "not LoRA", "LoRA is out"."""
     text, words = reading.text, reading.words
     lead = re.search(r"[^,.;:!?·\n—]*\Z", text[max(0, start - _NEAR) : start])
-    gap = lead[0] if lead else ""
+    gap = re.split(r" [-–—]+ ", lead[0])[-1] if lead else ""
     for match in words.rx("negation.before").finditer(gap):
         between = gap[match.end() :]
         if len(between.split()) <= 3 and not words.rx("negation.stop").search(between):
             return True
     tail = text[end:]
     after = words.rx("negation.after").match(tail.lstrip(" ,-"))
-    return bool(after) and not (_BARE.fullmatch(after[0]) and re.match(r"\s*,", tail) and re.match(r"\s*\w", after.string[after.end() :]))
+    return bool(after) and not (
+        _BARE.fullmatch(after[0]) and re.match(r"\s*,", tail) and re.match(r"\s*\w", after.string[after.end() :])
+    )
 
 
 _BARE = re.compile(r"(?:no|nao|nicht|not|pas|nein|non)\s*")

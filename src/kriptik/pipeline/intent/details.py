@@ -32,13 +32,18 @@ _COUNT_BEFORE = re.compile(
     r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
 )
 _COUNT_AFTER = re.compile(
-    r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?![\w.])"
+    r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?!\w|\.\d)|(?:を"
+    r"|が)? ?(?P<counter>\d{1,3}) ?(?:台|枚|基|块|张)"
     r"|,? ?(?:just |only )?(?P<one>one|1枚|一枚|が1枚|が一枚)(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
 )
-_OF_THEM = re.compile(r"(?: ?\d{2,3} ?gb)?[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b")
+_OF_THEM = re.compile(
+    r"(?: ?\d{2,3} ?gb)?[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five"
+    r"|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b"
+)
 _WORDED = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "twelve": 12, "sixteen": 16}
 _ONE_CARD = re.compile(
-    r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card|gpu), (?:just |only )?one\b|\bone card\b"
+    r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card"
+    r"|gpu), (?:just |only )?one\b|\bone card\b"
 )
 _ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
@@ -163,8 +168,9 @@ def cards(reading: Reading) -> list[re.Match[str]]:
     """Every GPU named; "3090 photos" are none."""
     found = []
     for match in _GPU.finditer(reading.text):
-        counts = re.fullmatch(r"\d0\d0", match["name"].strip()) and _COUNTED.match(reading.text[match.end() :])
-        if _REAL.fullmatch(match["name"].strip()) and not counts:
+        name = re.sub(r" ?-?(?:sxm\d?|pcie|nvl)$", "", match["name"].strip())
+        counts = re.fullmatch(r"\d0\d0", name) and _COUNTED.match(reading.text[match.end() :])
+        if _REAL.fullmatch(name) and not counts:
             found.append(match)
     return found
 
@@ -189,14 +195,19 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     if vram and not on_run_side(reading, vram.start()):
         limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"] or vram["gb4"])
     gpus = _TIMES_GPUS.search(reading.text) or _TOTAL_GPUS.search(reading.text)
-    if gpus and "count" not in limit and 0 < int(gpus["n"]) <= (512 if "gpu" in gpus[0] or "gra" in gpus[0] else 16) and not on_run_side(reading, gpus.start()):
+    if (
+        gpus
+        and "count" not in limit
+        and 0 < int(gpus["n"]) <= (512 if "gpu" in gpus[0] or "gra" in gpus[0] else 16)
+        and not on_run_side(reading, gpus.start())
+    ):
         limit["count"] = int(gpus["n"])
     if not limit.get("count"):
         worded = next(
             (
                 n
                 for n in numbers(reading.text, reading.language)
-                if n.worded and re.match(r"\s*(?:\w+ )?(?:gpus?|graphics cards)\b", reading.text[n.end :])
+                if n.worded and re.match(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ ?gb)\b", reading.text[n.end :])
             ),
             None,
         )
@@ -246,7 +257,8 @@ def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
     if after and after["one"]:
         return {"count": 1}
     if match := (after or _COUNT_BEFORE.search(lead)):
-        return {"count": int(match["n"])} if 0 < int(match["n"]) <= 4096 else {}
+        count = int(match["n"] or match.groupdict()["counter"])
+        return {"count": count} if 0 < count <= 4096 else {}
     for n in numbers(lead, reading.language):
         if (
             n.worded

@@ -6,7 +6,7 @@ from itertools import pairwise
 from kriptik.pipeline.intent import amounts
 from kriptik.pipeline.intent.amounts import TYPES, Amount
 from kriptik.pipeline.intent.cues import before, negated
-from kriptik.pipeline.intent.details import on_run_side
+from kriptik.pipeline.intent.devices import device
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.quantities import durations, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
@@ -81,7 +81,8 @@ _SENSES = {
 GIVEN_WORDS = 3
 _ONWARD = re.compile(r"(?:to|in|into|so|that|and|or|an?|one|single|each|every)\b")
 _GIVEN = re.compile(
-    r"(?:(?:train|learn|tun|teach|taught|build|built|clone|entren|trein|trainier|lern)\w* (?:\w+ ){0,3}?(?:on|from|aus|mit|con|com|a partir de|desde)|trained on"
+    r"(?:(?:train|learn|tun|teach|taught|build|built|clone|entren|trein|trainier|lern)\w* (?:\w+ ){0,3}?(?:on|from|aus|mit|con"
+    r"|com|a partir de|desde)|trained on"
     r"|scratch on|em cima de)"
     r"(?:\s+|\s*d'|(?<='))"
 )
@@ -127,7 +128,7 @@ def _source(reading: Reading, named: Named, counted: Amount | None) -> str | Non
 
 _AWAY = re.compile(r"\b(?:from|for|to|so|in|with|that|reading|who|which|and|on|about|would|wants?|needs?)\b")
 _DATA_WORD = re.compile(
-    r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|csvs?|jsonl|wavs?|mp3s?|pdfs?|docx|xlsx|logs|archive|catalogue?|history|export|folder|collection"
+    r"\bdata\b|datasets?|daten|datos|dados|donnees|数据|データ|डेटा|examples|corpus|files?|stuff|csvs?|jsonl|wavs?|mp3s?|pdfs?|docx|xlsx|logs|archive|catalogue?|history|export|folder|collection"
 )
 
 
@@ -156,16 +157,19 @@ _HALF_OURS = re.compile(r"\bhalf\b[^.;]{0,30}\b(?:mine|ours|us|me|my own|our own
 
 
 def _ours_behind(reading: Reading, counted: Amount) -> bool:
-    """"40 songs of ours, plus …": what is counted is said to be the person's, whatever else there is."""
+    """ "40 songs of ours, plus …": what is counted is said to be the person's, whatever else there is."""
     clause = re.split(r"[.;!?\n,]|\b(?:plus|and|und|et|y|e|sowie|on top)\b", reading.text[counted.end :])[0]
     before = reading.text[max(0, counted.start - 24) : counted.start]
     behind = reading.words.rx("data.source.owned_after").search(clause)
     return bool(behind or _OURS_BEFORE.search(before) or _HALF_OURS.search(reading.text))
 
 
-_USED = re.compile(r"(?:i|you|we|they|users?|people) (?:upload|send|snap|give|type|drop|show|paste)s? (?:in )?(?:an?|one|the|some) \w+,? (?:and )?(?:it|then|the|you|out)\b")
+_USED = re.compile(
+    r"(?:i|you|we|they|users?|people) (?:upload|send|snap|give|type|drop|show|paste)s? (?:in )?(?:an?|one|the"
+    r"|some) \w+,? (?:and )?(?:it|then|the|you|out)\b"
+)
 """How the finished model is used gives nothing to learn from."""
-_STYLE_OF = re.compile(r"\b(?:style|look|tone|manner) of $")
+_STYLE_OF = re.compile(r"\b(?:(?:style|look|tone|manner) of|by) $")
 
 
 def _own(reading: Reading, counted: Amount | None) -> bool:
@@ -192,14 +196,26 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
         tail = _AWAY.split(tail[len(match[0].split()[0]) :])[0]
         if _DATA_WORD.search(tail):
             return True
-        if any(reading.words.rx(f"data.type.{t}").search(tail) for t in TYPES):
+        if any(_is_head(tail, m.end()) for t in TYPES for m in reading.words.rx(f"data.type.{t}").finditer(tail)):
             return True
     return False
 
 
+_OTHER_HEAD = re.compile(
+    r" (?:co-?)?(?:hosts?|cohosts?|customers?|clients?|fans?|listeners?|readers?|app|shop|store|website|site|business|company"
+    r"|team|channel|club|studio|agency|series|show|series)\b"
+)
+
+
+def _is_head(tail: str, end: int) -> bool:
+    """Whether the kind of data is what is owned, not what describes it: "my podcast", not "my podcast cohost"."""
+    return not _OTHER_HEAD.match(tail[end:])
+
+
 _OUT = re.compile(
     r"(?<!ised )(?<!ized )(?<!converted )(?<!ripped )(?<!them )"
-    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export(?!ed))\w* (?:\w+ )?$|\b(?:in it|as|says?\b[^.;]*),? as $|(?:->|→|=>) ?$"
+    r"(?:output|to|into|return|produce|emit|spit|valid|generate|export(?!ed))\w* (?:\w+ )?$|\b(?:in it|as|says?\b[^.;]*),? as $"
+    r"|(?:->|→|=>) ?$"
 )
 """What stands before a form is what comes out; "digitised to wav" is what there is."""
 
@@ -223,8 +239,8 @@ def output(reading: Reading, named: Named) -> OutputMention | None:
         found["export"] = export
     if language := _language(reading):
         found["language"] = language
-    if device := _device(reading):
-        found["target_device"] = device
+    if target := device(reading):
+        found["target_device"] = target
     found.update(_limits(reading, named))
     advert = re.search(r"(?:generate|make|write|create|voice) (?:\w+ )?commercials?\b", reading.text)
     if reading.finds("output.commercial") and not reading.finds("output.not_commercial") and not advert:
@@ -257,7 +273,11 @@ def _language(reading: Reading) -> str | None:
     for key in (k for k in reading.words.lists if k.startswith("lang.")):
         for match in reading.words.rx(key).finditer(reading.text):
             mine = re.search(r"\b(?:bad|poor|broken|my|little) $", reading.text[: match.start()])
-            if not mine and not negated(reading, match.start(), match.end()) and not _NO_LANGUAGE.match(reading.text[match.end() :]):
+            if (
+                not mine
+                and not negated(reading, match.start(), match.end())
+                and not _NO_LANGUAGE.match(reading.text[match.end() :])
+            ):
                 hits.append((match.start(), match.end(), key.removeprefix("lang.")))
     if not hits:
         return None
@@ -273,61 +293,6 @@ def _language(reading: Reading) -> str | None:
             if re.search(r"(?:to|into|ins|al|nach|vers)\s*$", reading.text[max(0, start - 8) : start]):
                 return target
     return hits[-1][2] if _TRANSLATES.search(reading.text) else hits[0][2]
-
-
-_ONLY_TARGETS = ("jetson", "raspberry pi", "microcontroller", "iphone", "android", "smartwatch", "phone", "browser", "tablet")
-"""Nobody trains on these: as a clause by itself such a name says where the result runs."""
-_BOARDS = ("jetson", "raspberry pi", "microcontroller")
-"""Nothing is recorded with these either: wherever one is named the result runs on it."""
-_MADE_WITH = re.compile(
-    r"(?:voices?|talk\w*|speak\w*|call\w*|record|photograph|shot|shoot|taken|took|take|film|snap|typ|made|from|with|via|off|of|my|over)\w*(?: (?:on|with|by|from))?"
-    r"(?: (?:my|our|an?|the|his|her|their|old))* ?$"
-)
-_RUNS_THERE = re.compile(
-    r"\s*(?:apps?|demo|version|yes|must|has to|have to|speaks?|aboard|only|afterwards|later|after(?: training)?)\b"
-    r"|\s*(?:で|上で|上)(?:動|使|走|実行|运行|跑|用|部署)|\s*(?:pe|par|पर) (?:\w+ )?(?:chal|चल)"
-)
-_THERE = re.compile(r"(?:\b(?:offline(?: on)?|result on|into|in|on)(?: (?:an?|the|his|her|their|any|every|old|cheap|ordinary|plain))*|no|en el|sur|auf dem|auf) $")
-_MEANT = re.compile(r"\s*(?:calls?|numbers?|conversations?|recordings?|photos?|pictures?|pics?|clips?|videos?|support|shops?|stores?|footage|memos?|lines?|camera|cases?|repair|bills?|messages?|extension)\b")
-"""What is behind "phone" where no phone is meant to run anything."""
-
-
-_STARTS, _ENDS = re.compile(r"(?:^|[,;.(])\s*$"), re.compile(r"\s*(?:$|[,;.)])")
-
-
-def _device(reading: Reading) -> str | None:
-    """What the text says it runs on; else a device that is only ever a target."""
-    hits = [
-        (match, key.removeprefix("device."))
-        for key in reading.words.lists
-        if key.startswith("device.")
-        for match in reading.words.rx(key).finditer(reading.text)
-        if not negated(reading, match.start(), match.end())
-        and not re.search(r"train\w*\s+(?:it\s+)?on\s+(?:\w+\s+)?$", reading.text[max(0, match.start() - 24) : match.start()])
-    ]
-    for match, name in hits:
-        alone = _STARTS.search(reading.text[: match.start()]) and _ENDS.match(reading.text[match.end() :])
-        if on_run_side(reading, match.start()) or (alone and name in _ONLY_TARGETS):
-            return name
-    for match, name in hits:
-        if _runs_there(reading, match, name):
-            return name
-    gpu = re.search(r"(?:rtx ?)?[345]0[5-9]0(?: ?ti)?|\d+ ?gb (?:of )?(?:v?ram|gpu|card)", reading.text)
-    return gpu[0] if gpu and on_run_side(reading, gpu.start()) else None
-
-
-def _runs_there(reading: Reading, match: re.Match[str], name: str) -> bool:
-    """ "Offline phone", "a browser demo", "on an ordinary laptop afterwards", "ラズパイで動かしたい"."""
-    lead, rest = reading.text[max(0, match.start() - 40) : match.start()], reading.text[match.end() :]
-    if name in _BOARDS:
-        return not re.match(r"\s*(?:sketch(?:es)?|code|projects?|programs?|firmware)\b", rest)
-    if name in ("laptop", "macbook"):
-        return bool(re.match(r"\s*(?:afterwards|later|after(?: training)?)\b", rest))
-    if name == "cpu":
-        return bool(re.match(r" (?:on the target|inference|at inference|afterwards|later)", rest) or re.search(r"\d ?ms on (?:an? |the )?$", lead))
-    if name not in _ONLY_TARGETS or _MEANT.match(rest) or _MADE_WITH.search(lead):
-        return False
-    return bool(_RUNS_THERE.match(rest) or _THERE.search(lead))
 
 
 _PARAMETERS = re.compile(r"^ ?(?:de |of )?(?:parameters?|params|parametres|parametros|parameter[n]?|参数|パラメータ)")

@@ -50,11 +50,18 @@ def _kind(capability: str | None, data: DataMention, reading: Reading, base: str
         return "image"
     if capability == "text_generation" and data.type == "audio" and re.search(r"song|首", data.unit or ""):
         return "text"
+    if capability == "text_generation" and data.type == "code" and "script" in (data.unit or "script"):
+        return "text"
     if capability == "voice_cloning" and data.type == "text" and data.amount:
         return "audio"
     if capability == "code_generation" and data.type == "text" and re.match(r"example|sample|snippet", data.unit or ""):
         return "code"
-    if data.type == "video" and re.match(r"clip", data.unit or "") and _SOUNDS.search(reading.text) and not _SEEN.search(reading.text):
+    if (
+        data.type == "video"
+        and re.match(r"clip", data.unit or "")
+        and _SOUNDS.search(reading.text)
+        and not _SEEN.search(reading.text)
+    ):
         return "audio"
     if data.type == "audio" and re.match(r"aufnahme", data.unit or "") and re.search(r"foto|bild|kamera", reading.text):
         return "image"
