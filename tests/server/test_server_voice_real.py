@@ -17,7 +17,7 @@ from kriptik.server import planning
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 import tiny_sound
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 SAID = {"speaker": "A Buzz", "statement": "I agree that a model learns my voice for this test."}
 
 
