@@ -169,3 +169,16 @@ def test_any_text_is_read_and_the_same_twice(text):
 )
 def test_hostile_length_is_harmless(text):
     assert "is_training_request" in read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "capability"),
+    [
+        ("Train a video model on my clips", "video_generation"),
+        ("A video model for commercial use in Germany, budget $200", "video_generation"),
+        ("a code model for our company", "code_generation"),
+        ("image model, permissive licences only", "image_generation"),
+    ],
+)
+def test_a_plain_name_of_a_kind_of_model_is_enough(text, capability):
+    assert OfflineParser().parse(text).capability == capability

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.learned import Judgement
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
@@ -200,3 +201,25 @@ def _negated(reading: Reading, text: str) -> list[tuple[int, int]]:
             stop = reading.words.rx("negation.stop").search(rest[0])
             found.append((match.start(), match.end() + 1 + (stop.start() if stop else len(rest[0]))))
     return found
+
+
+_PLAIN = {
+    "video_generation": re.compile(r"\bvideo models?\b"),
+    "image_generation": re.compile(r"\b(?:image|picture) models?\b"),
+    "music_generation": re.compile(r"\bmusic models?\b"),
+    "voice_cloning": re.compile(r"\bvoice models?\b"),
+    "code_generation": re.compile(r"\b(?:code|coding) models?\b"),
+    "text_generation": re.compile(r"\btext models?\b"),
+    "chat": re.compile(r"\bchat models?\b"),
+    "embeddings": re.compile(r"\bembeddings? models?\b"),
+}
+
+
+def plainly(reading: Reading) -> str | None:
+    """The one kind of model that is asked for by its plain name ("a video model"), where nothing else tells the capability."""
+    said = [
+        name
+        for name, pattern in _PLAIN.items()
+        if any(not negated(reading, m.start(), m.end()) for m in pattern.finditer(reading.text))
+    ]
+    return said[0] if len(said) == 1 else None

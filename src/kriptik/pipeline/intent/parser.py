@@ -4,7 +4,7 @@ import re
 from typing import Protocol
 
 from kriptik.pipeline.intent import details, limits, mentions, names
-from kriptik.pipeline.intent.capability import weigh
+from kriptik.pipeline.intent.capability import plainly, weigh
 from kriptik.pipeline.intent.decide import best, chances, either, guesses
 from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.questions import question
@@ -92,6 +92,8 @@ class OfflineParser:
         intent = self.means(reading, named, methods, excluded)
         found = chances(evidence, signs(reading, named, evidence, is_specific(intent)))
         verdict = best(found)
+        if verdict == "ask":
+            verdict = plainly(reading) or verdict
         if verdict == "no":
             return _NOT_A_REQUEST.model_copy()
         specific = is_specific(intent) or named.base is not None
