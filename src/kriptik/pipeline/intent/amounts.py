@@ -215,15 +215,17 @@ def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
 
 def corrected_sum(text: str, at: int, sums: list[Money]) -> bool:
     """Whether the figure at `at` takes back a sum right before it: "300 reais at most, no, 250"."""
-    return bool(_NO.search(text[:at])) and any(0 <= at - m.end <= CORRECTS_WITHIN for m in sums)
+    return bool(_NO.search(text[max(0, at - REACH) : at])) and any(0 <= at - m.end <= CORRECTS_WITHIN for m in sums)
 
 
 def _corrects(reading: Reading, at: int) -> bool:
-    return before(reading, at, "correction.marks", 30) or bool(_NO.search(reading.text[:at]))
+    return before(reading, at, "correction.marks", 30) or bool(_NO.search(reading.text[max(0, at - REACH) : at]))
 
 
 _NO = re.compile(r"(?:[?,.;]\s*(?:no|nein|nee|non|nao|not)[,:]?\s*)$")
 _OF_CARDS = re.compile(r"\d{1,4} ?(?:x|×|\*)? ?$")
+REACH = 30
+"""Characters before a figure in which a "no" takes back what was said."""
 CORRECTS_WITHIN = 40
 """Characters behind a sum in which a figure takes it back."""
 ENOUGH = 2.0

@@ -87,14 +87,14 @@ def _bare(reading: Reading) -> Money | None:
         lead = text[max(0, n.start - 44) : n.start]
         if any(not lead[m.end() :].strip(" :=~,-$") for m in reading.words.rx("money.bare_budget").finditer(lead)):
             last = Money(n.value, None, n.start, n.end, n.low)
-        elif (last or sums) and _corrects_here(reading, n.start):
+        elif (last or sums) and _corrects_here(reading, n.start, sums):
             last = Money(n.value, sums[-1].currency if sums else None, n.start, n.end, n.low)
     return last
 
 
-def _corrects_here(reading: Reading, at: int) -> bool:
+def _corrects_here(reading: Reading, at: int, sums: list[Money]) -> bool:
     """ "actually 700": the figure follows the words of correction at once."""
-    return before(reading, at, "correction.marks", 24) or corrected_sum(reading.text, at, money(reading.text, reading.language))
+    return before(reading, at, "correction.marks", 24) or corrected_sum(reading.text, at, sums)
 
 
 _ALONE_BEFORE = re.compile(r"(?:^|[,.;、，。])\s*(?:and |max |maximal |maximum |under |at most |only )?$")
