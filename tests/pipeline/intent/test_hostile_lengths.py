@@ -10,8 +10,8 @@ from kriptik.pipeline.intent.parser import OfflineParser
 from kriptik.pipeline.intent.text import HEAD_CHARS
 
 LONG = 8000
-MOST = 0.4
-"""Seconds of CPU: a fifth to a third on an idle machine (sums and slashes take longest), some more on a busy one."""
+MOST = 0.3
+"""Seconds of CPU: a fifth on an idle machine, half as much again on a busy one."""
 
 
 def _random_words(seed):
@@ -47,7 +47,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", list(HOSTILE))
-def test_it_is_read_in_well_under_half_a_second(name):
+def test_it_is_read_in_a_fifth_of_a_second(name):
     parser, text = OfflineParser(), HOSTILE[name][:LONG]
     parser.parse(text[: HEAD_CHARS // 4])
     best = 1.0

@@ -184,7 +184,7 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
             continue
         memory = _MEMORY_AFTER.match(reading.text, match.end())
         limit["gpu"] = _gpu_id(name, memory["gb"] if memory else None)
-        memory = memory or _MEMORY_BEFORE.search(reading.text[: match.start()])
+        memory = memory or _MEMORY_BEFORE.search(reading.text[max(0, match.start() - 24) : match.start()])
         if memory:
             limit["vram_gb"] = float(memory["gb"])
         limit.update(_count(reading, match.start(), match.end()))

@@ -184,7 +184,7 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
             continue
         if counted:
             return True
-        if _USED.match(reading.text[max(0, match.start() - 3) :].lstrip()) or _STYLE_OF.search(reading.text[: match.start()]):
+        if _USED.match(reading.text[max(0, match.start() - 3) :].lstrip()) or _STYLE_OF.search(reading.text[max(0, match.start() - 12) : match.start()]):
             continue
         if possessive and not _GIVEN_BEFORE.search(reading.text[: match.start()]):
             continue
@@ -203,7 +203,7 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
 
 _OTHER_HEAD = re.compile(
     r" (?:co-?)?(?:hosts?|cohosts?|customers?|clients?|fans?|listeners?|readers?|app|shop|store|website|site|business|company"
-    r"|team|channel|club|studio|agency|series|show|series)\b"
+    r"|team|channel|club|studio|agency|series|show)\b"
 )
 
 
@@ -272,7 +272,7 @@ def _language(reading: Reading) -> str | None:
     hits = []
     for key in (k for k in reading.words.lists if k.startswith("lang.")):
         for match in reading.words.rx(key).finditer(reading.text):
-            mine = re.search(r"\b(?:bad|poor|broken|my|little) $", reading.text[: match.start()])
+            mine = re.search(r"\b(?:bad|poor|broken|my|little) $", reading.text[max(0, match.start() - 8) : match.start()])
             if (
                 not mine
                 and not negated(reading, match.start(), match.end())
