@@ -200,7 +200,11 @@ def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
     spans = [*named.spans, *((m.start, m.end) for m in sums), *((d.start, d.end) for d in durations(text, language))]
     named_cards = cards(reading)
     spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in named_cards]
-    spans += [(m.start() - len(count[0]), m.start()) for m in named_cards if (count := _OF_CARDS.search(text[max(0, m.start() - 8) : m.start()]))]
+    spans += [
+        (m.start() - len(count[0]), m.start())
+        for m in named_cards
+        if (count := _OF_CARDS.search(text[max(0, m.start() - 8) : m.start()]))
+    ]
     spans += [them.span() for m in named_cards if (them := of_them(text, m.end()))]
     told = False
     for n in numbers(text, language)[:MANY]:

@@ -184,7 +184,9 @@ def _own(reading: Reading, counted: Amount | None) -> bool:
             continue
         if counted:
             return True
-        if _USED.match(reading.text[max(0, match.start() - 3) :].lstrip()) or _STYLE_OF.search(reading.text[max(0, match.start() - 12) : match.start()]):
+        if _USED.match(reading.text[max(0, match.start() - 3) :].lstrip()) or _STYLE_OF.search(
+            reading.text[max(0, match.start() - 12) : match.start()]
+        ):
             continue
         if possessive and not _GIVEN_BEFORE.search(reading.text[: match.start()]):
             continue
