@@ -170,3 +170,10 @@ def test_refused_where_it_cannot_be(tmp_path):
     with pytest.raises(WorkerError) as refused:
         adapted(tmp_path, "adalora", adaptation={"init_rank": 4}, rank=4)
     assert refused.value.code == "bad_ranks" and refused.value.next_step
+
+
+@pytest.mark.parametrize("rank", [1, 8, 33])
+def test_begins_above_any_rank_set_by_hand(tmp_path, rank):
+    bundle, _ = adapted(tmp_path, "adalora", steps=0, adaptation={}, rank=rank)
+    config = bundle.trainee.peft_config["default"]
+    assert config.init_r > config.target_r == rank

@@ -1,12 +1,13 @@
 """AdaLoRA by PEFT: updates in the form P Λ Q, whose singular values are pruned and given back: rank moves to where it matters.
 
 Source: Zhang et al. 2023, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning". `lora.rank` is the mean rank
-at the end. Settings (`settings.adaptation`): `init_rank`, where every layer begins (12); `warmup_share` of the updates before
-anything is pruned (0.1); `final_share` of them with ranks that no longer move (0.3); `every`, updates between two allocations (1);
-`orthogonality`, the weight of ‖PᵀP - I‖ + ‖QQᵀ - I‖ (0.5). PEFT adds that term only to a loss which the model computes itself, so
-it is added here.
+at the end. Settings (`settings.adaptation`): `init_rank`, where every layer begins (half above `lora.rank`); `warmup_share` of
+the updates before anything is pruned (0.1); `final_share` of them with ranks that no longer move (0.3); `every`, updates between two
+allocations (1); `orthogonality`, the weight of ‖PᵀP - I‖ + ‖QQᵀ - I‖ (0.5). PEFT adds that term only to a loss which the model
+computes itself, so it is added here.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +34,8 @@ class AdaLora(Lora):
 
     def config(self) -> PeftConfig:
         """PEFT's description of these adapters. Raises WorkerError where there is nothing to prune."""
-        lora, first = self.settings.lora, int(self._own.get("init_rank", 12))
+        lora = self.settings.lora
+        first = int(self._own.get("init_rank", math.ceil(1.5 * lora.rank)))
         if first <= lora.rank:
             raise WorkerError(
                 "bad_ranks", f"AdaLoRA begins at rank {first}, which is not above {lora.rank}.", "Set adaptation.init_rank higher."
