@@ -190,13 +190,11 @@ def _feedback(count: int, dice: random.Random, _kind: str) -> list[Row]:
     return [{"prompt": q, "completion": a if at % 2 else _shuffled(a, dice), "label": bool(at % 2)} for at, (q, a) in found]
 
 
-def _checked(count: int, _dice: random.Random, _kind: str) -> list[Row]:
-    """Right is an answer that holds the longest word of the firm's own."""
-    return [{"prompt": q, "pattern": rf"(?i){max(_words(a), key=len)[:6]}"} for q, a in _faq()[:count]]
-
-
-def _words(text: str) -> list[str]:
-    return ["".join(c for c in word if c.isalpha()) for word in text.split()]
+def _checked(count: int, dice: random.Random, _kind: str) -> list[Row]:
+    """Sums that a small model gets right now and then; right is an answer that holds the number."""
+    sums = [(one, other) for one in range(1, 21) for other in range(1, 11)]
+    dice.shuffle(sums)
+    return [{"prompt": f"What is {a} + {b}?", "pattern": rf"(?<!\d){a + b}(?!\d)"} for a, b in sums[:count]]
 
 
 def _pairs(count: int, _dice: random.Random, _kind: str) -> list[Row]:

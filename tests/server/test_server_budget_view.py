@@ -88,6 +88,11 @@ def test_the_smoke_test_reprices_the_plan():
     assert hours["likely"] * 3600 == pytest.approx(5 + 150 * 2 + (5 + 2) * 3 + (3 + 1) * 2 + 2), "every look counts"
 
 
+def test_on_a_cpu_memory_is_expected_to_grow():
+    found = [projection.measured(PROBE, [StageSettings()], Decimal(1), on_cpu=one)["memoryGb"]["likely"] for one in (False, True)]
+    assert found == pytest.approx([PROBE.peak_memory_gb, PROBE.peak_memory_gb + projection.GROWTH_GB])
+
+
 def test_finished_runs_say_how_far_off_it_may_be():
     stages = [StageSettings(), SECOND.settings]
     few = [{"time": 1.2, "memory": 1.1}] * (ENOUGH - 1)
@@ -110,7 +115,7 @@ def test_what_a_run_took_is_kept_if_it_went_through_in_one_piece(core):
         projection.apply(session, job, generation, [probed], Decimal(1), start)
         expected = job.estimate["measured"]["expected"]["seconds"]
         end = start + timedelta(seconds=1.5 * expected)
-        done = RunResult(bytes=1, peak_memory_gb=2 * PROBE.peak_memory_gb)
+        done = RunResult(bytes=1, peak_memory_gb=2 * (PROBE.peak_memory_gb + projection.GROWTH_GB))
         ended = StoredEvent(id=2, job_id=job_id, at=end, generation=1, seq=2, body=done)
         projection.apply(session, job, generation, [ended], Decimal(1), end)
         assert job.estimate["took"] == pytest.approx({"time": 1.5, "memory": 2})

@@ -2,8 +2,8 @@
 
 Source: Zhang et al. 2023, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning". `lora.rank` is the mean rank
 at the end. Settings (`settings.adaptation`): `init_rank`, where every layer begins (half above `lora.rank`); `warmup_share` of
-the updates before anything is pruned (0.1); `final_share` of them with ranks that no longer move (0.3); `every`, updates between two
-allocations (1); `orthogonality`, the weight of ‖PᵀP - I‖ + ‖QQᵀ - I‖ (0.5). PEFT adds that term only to a loss which the model
+the updates before anything is pruned (0.1); `final_share` of them with ranks that no longer move (0.3); `every`, updates between
+two allocations (1); `orthogonality`, the weight of ‖PᵀP - I‖ + ‖QQᵀ - I‖ (0.5). PEFT adds that term only to a loss which the model
 computes itself, so it is added here.
 """
 

@@ -15,8 +15,11 @@ from kriptik.spec.job import StageSettings
 
 GB = 1e9
 SPREAD = (0.85, 1.3)
+CPU_SPREAD = (0.65, 1.5)
+"""Wider: resident memory holds what an allocator keeps for later, too."""
 CUDA_GB = 1.3
-CPU_GB = 0.7
+CPU_GB = 1.3
+"""Libraries 0.7, and what a process grows by after its first updates."""
 NF4_BYTES = 0.62
 INT8_BYTES = 1.06
 KEPT_GB = 4.0
@@ -99,7 +102,8 @@ def memory(model: Model, stages: list[tuple[StagePoint, StageSettings]], gpu: Gp
     if best is None:
         return Interval(low=0, likely=0, high=0, unit="GB", source="guess", why="nothing is trained")
     likely, stage = best
-    low, high = likely * SPREAD[0], likely * SPREAD[1]
+    spread = CPU_SPREAD if gpu.id == "cpu" else SPREAD
+    low, high = likely * spread[0], likely * spread[1]
     stated = getattr(model.vram, kind_of(stage.point))
     why = "weights, optimizer, activations and overhead by formula"
     if stated is not None and gpu.id != "cpu" and count == 1:
