@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, laptop
 
 from kriptik.engine.media import making
-from kriptik.pipeline.plan.cost import LOOKS, MADE, estimate, gpu_of, look_seconds, price, stage_seconds
+from kriptik.pipeline.plan.cost import LOOKS, MADE, estimate, gpu_of, look_seconds, looks, price, stage_seconds
 from kriptik.pipeline.plan.known import capability_of, model_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.place import Place, at
@@ -153,10 +153,17 @@ def test_pictures_made_on_the_way_are_counted():
     picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 4000}
     model, gpu, usual = model_of(picture["model"]), gpu_of("A100-80GB"), stage_points("lora", "image_generation")[0]
 
-    def looks(held_out, count=1):
-        return look_seconds(choices(**picture, count=count), model, gpu, Volume(100, 4096, 4096, held_out=held_out), CLOUD) / LOOKS
+    def look(held_out, count=1):
+        return look_seconds(choices(**picture, count=count), model, gpu, Volume(100, 4096, 4096, held_out=held_out), CLOUD)
 
     row = stage_seconds(choices(**picture), model, gpu, usual, StageSettings(epochs=1), Volume(1, 4096, 4096), CLOUD)
     file = 20 * 2 * 2 / (4 * 1.33) * row
-    assert looks(7) == pytest.approx(7 * file, rel=0.02) and looks(2) == pytest.approx(4 * file, rel=0.02) and looks(0) == 0
-    assert looks(7, count=2) == pytest.approx(7 * file, rel=0.02)
+    assert look(7) == pytest.approx(7 * file, rel=0.02) and look(2) == pytest.approx(4 * file, rel=0.02) and look(0) == 0
+    assert look(7, count=2) == pytest.approx(7 * file, rel=0.02)
+
+
+@pytest.mark.parametrize(("epochs", "times"), [(1, LOOKS - 1), (100, LOOKS)])
+def test_a_look_half_way_must_not_take_more_than_a_quarter_of_the_training(epochs, times):
+    picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 100}
+    stage = stage_points("lora", "image_generation")[0]
+    assert looks(choices(**picture), [(stage, StageSettings(epochs=epochs))], Volume(100, 4096, 4096, held_out=7)) == times

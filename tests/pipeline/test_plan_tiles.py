@@ -1,5 +1,6 @@
 """The six tiles, the whole options, the contract and the job behind a plan."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,8 @@ def test_stages_have_every_axis_and_look_at_held_out_rows_on_the_way():
     (stage,) = plan_stages(plan, FAQ)
     assert (stage.point.adaptation, stage.point.objective, stage.point.strategy) == ("lora", "causal_lm", "single")
     assert stage.settings.eval_every and stage.settings.sample_every and stage.settings.checkpoint_every_s <= 300
+    steps = plan.estimate.total_steps
+    assert stage.settings.eval_every == stage.settings.sample_every == math.ceil(steps / 2), "half way once, whether odd or even"
     assert plan_modality(plan) == "text" and plan_precision(plan, Site()) == "fp32"
     assert plan_name(plan) == "a request"
 

@@ -1,9 +1,10 @@
 """A plan → what its run is made of: stages with every axis and setting fixed, modality, precision, a name."""
 
+import math
 import re
 from collections.abc import Mapping
 
-from kriptik.pipeline.plan.cost import card_of, gpu_of, stages_of
+from kriptik.pipeline.plan.cost import LOOKS, card_of, gpu_of, looks, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of, other_way
 from kriptik.pipeline.plan.memory import recomputes
@@ -12,8 +13,6 @@ from kriptik.pipeline.plan.site import Rows, Site
 from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
 from kriptik.spec.plan import TrainingImplementationPlan
 
-LOOKS = 1
-"""How often a run looks at the held-out rows on the way; it does so at its start and end besides."""
 SHORT_RUN_H = 0.5
 LONGEST_NAME = 80
 CAPTION_PROMPT = "<image>\nDescribe the picture."
@@ -24,8 +23,9 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
     """The stages in order. With `rows`, what is looked at on the way is spread over the steps that these rows make."""
     choices = plan.choices
     volume = volume_of(choices, rows)
-    found = []
-    for index, (stage, settings) in enumerate(stages_of(choices, volume)):
+    stages, found = stages_of(choices, volume), []
+    halfway = looks(choices, stages, volume) == LOOKS
+    for index, (stage, settings) in enumerate(stages):
         steps = steps_of(settings, volume, choices.gpu_count)
         again = recomputes(model_of(choices.base_model), stage, settings, gpu_of(choices.gpu))
         settings = settings.model_copy(update={"recompute": settings.recompute or again})
@@ -35,7 +35,7 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
                 name=stage.name,
                 method=stage.method,
                 point=stage.point,
-                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, plan),
+                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, plan, halfway=halfway),
                 requires_approval=stage.requires_approval,
             )
         )
@@ -131,14 +131,13 @@ def _sized(settings: StageSettings, plan: TrainingImplementationPlan) -> StageSe
     return settings.model_copy(update={"objective": {"resolution": plan.choices.resolution, **settings.objective}})
 
 
-def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan) -> StageSettings:
-    """Looks at held-out rows, answers and checkpoints at even distances, unless set by hand."""
-    every = max(1, steps // (LOOKS + 1))
+def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan, *, halfway: bool) -> StageSettings:
+    """A look at held-out rows and answers half way, where it is not too dear, and checkpoints, unless set by hand."""
     update: dict[str, object] = {}
-    if settings.eval_every is None and steps > LOOKS + 1:
-        update["eval_every"] = every
-    if settings.sample_every is None and steps > LOOKS + 1:
-        update["sample_every"] = max(1, steps // 2)
+    if halfway and steps > 2:
+        for name in ("eval_every", "sample_every"):
+            if getattr(settings, name) is None:
+                update[name] = math.ceil(steps / 2)
     if plan.estimate.time_hours.likely < SHORT_RUN_H and "checkpoint_every_s" not in plan.choices.custom_settings:
         update["checkpoint_every_s"] = 60.0
     return settings.model_copy(update=update)

@@ -38,6 +38,8 @@ SIDE_WORK = 1.05
 """Checkpoints, logging and waiting along the way."""
 LOOKS = 3
 """Times the held-out rows are measured and the sample prompts answered: before, half way, after."""
+DEAR = 0.25
+"""Share of the training from which on a look is dear: that half way is left out then."""
 PROMPTS = 3
 SAMPLE_TOKENS = PROMPTS * 80
 MADE = {"image_generation": 4, "video_generation": 1}
@@ -176,7 +178,7 @@ def hours(
         return _interval(likely, SPREAD, "guess", why), "guess"
     seconds = sum(stage_seconds(choices, model, gpu, stage, settings, volume, site) for stage, settings in stages)
     setup = LOCAL_SETUP_H if choices.provider == "local" else CLOUD_SETUP_H + _load_gb(model) / DOWNLOAD_GB_S / 3600
-    seconds += look_seconds(choices, model, gpu, volume, site)
+    seconds += looks(choices, stages, volume) * look_seconds(choices, model, gpu, volume, site)
     likely = seconds * SIDE_WORK / 3600 + setup
     sure = volume.known and not model.guessed
     why = "work per token over the hardware's usual speed, plus set-up, evaluations and checkpoints"
@@ -210,8 +212,15 @@ def stage_seconds(
     return flops / power
 
 
+def looks(choices: Choices, stages: list[tuple[StagePoint, StageSettings]], volume: Volume) -> int:
+    """How often a run looks at what it has learnt. The same for every machine, so that plan and run agree."""
+    model, gpu, anywhere = model_of(choices.base_model), gpu_of(choices.gpu), Site()
+    training = sum(stage_seconds(choices, model, gpu, stage, settings, volume, anywhere) for stage, settings in stages)
+    return LOOKS if look_seconds(choices, model, gpu, volume, anywhere) <= DEAR * training else LOOKS - 1
+
+
 def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, site: Site) -> float:
-    """Seconds of looking: forward passes over the held-out rows, and answers, whose speed is that of reading the weights.
+    """Seconds of one look: forward passes over the held-out rows, and answers, whose speed is that of reading the weights.
 
     What pictures and clips take is forward passes too: those of the prompts, and those that are measured.
     """
@@ -222,9 +231,9 @@ def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, 
     if choices.capability in MADE:
         files = min(MADE[choices.capability], volume.held_out) + min(PROMPTS, volume.held_out)
         alone = choices.gpu_count * share / (CPU_SHARE if gpu.id == "cpu" else MEDIA_SHARE)  # one rank makes them
-        return LOOKS * (measure + files * MADE_PASSES * forward * alone)
+        return measure + files * MADE_PASSES * forward * alone
     reading = 2.0 * SAMPLE_TOKENS * model.active_b * 4.0 / gpu.bandwidth_gb_s
-    return LOOKS * (measure + reading)
+    return measure + reading
 
 
 def peak(gpu: GpuEntry, machine: Machine | None) -> float:
