@@ -99,7 +99,7 @@ _OURS = re.compile(
     r"|my) \w+|by (?:us|me)"
     r"|(?:which |that )?(?:i|we)(?:'ve| have)? (?:recorded|taped|filmed|played|sang|spoke|read|made|kept|shot|collected"
     r"|digiti[sz]ed|own)"
-    r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?|of (?:myself|me|him|her|us))\b"
+    r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?|of (?:myself|me|him|her|us|ours|mine)|for (?:us|me))\b"
 )
 LONG = 500.0
 """Nobody sets a time to train in this many hours."""
@@ -240,7 +240,8 @@ OWNED_WITHIN = 36
 EACH, BOUND, MEANT_FOR, NOT_DATA = 2.0, 3.0, 1.5, 4.0
 _OPENS = re.compile(r"(?:^|[,.;:(!?\n、，。；])\W*(?:about |around |roughly |some |over |ca |etwa |rund )?$")
 _BOUND = re.compile(
-    r"\b(?:into|under|within|at (?:most|least)|max\w*|up to|per|each|every|the same|next|first|last|than|rank|alpha|beta|epochs?"
+    r"\b(?:(?:staff|team|crew|family|band|panel|group|committee|choir) of"
+    r"|into|under|within|at (?:most|least)|max\w*|up to|per|each|every|the same|next|first|last|than|rank|alpha|beta|epochs?"
     r"|batch|steps?|job|run|version|level|grade|chapter|top|page|number|room|floor|stage|zero|below|above"
     r"|bis|unter)\s*[#=:]?\s*$"
 )
@@ -248,7 +249,7 @@ _BOUND = re.compile(
 _INSIDE = re.compile(r"\b(?:in|to|en|dans|em|para)\s*$")
 """So does this, unless things are counted that are data by their name."""
 _FED = re.compile(r"\b(?:from|with|on|using|have|has|got|these|those|mit|aus|von|auf|con|avec|com|de)\s+(?:\w+ )?$")
-_EACH = re.compile(r"\s*\S+(?: \S+)? (?:each|per|every|a (?:day|week|month|year)|pro|je|por|par)\b")
+_EACH = re.compile(r"\s*[^\s,;.]+(?: [^\s,;.]+)? (?:each|per|every|a (?:day|week|month|year)|pro|je|por|par)\b")
 
 
 def _made(reading: Reading, at: int) -> str | None:
@@ -309,6 +310,8 @@ def _is_resolution(reading: Reading, n: Number) -> bool:
     )
 
 
+JUDGED = ("dpo", "orpo", "simpo", "kto", "reward_model")
+"""Methods that learn from what was preferred: texts that were judged are their data."""
 _PLAIN = re.compile(
     r"sentences?|entries|questions?|answers?|responses?|replies|rows|lines|examples?|samples?|items?|texts?|satze|frases|phrases"
 )
@@ -321,6 +324,9 @@ def _told(reading: Reading, at: int, unit: str) -> str | None:
         return "image"
     start, end = reading.sentence_at(at)
     sentence = reading.text[start:end]
+    judged = any(reading.words.rx(f"method.{name}").search(reading.text) for name in JUDGED)
+    if judged and reading.words.rx("data.type.preferences").search(sentence):
+        return "preferences"
     if not _PLAIN.fullmatch(unit.strip()):
         return None
     return next((t for t in ("preferences", "pairs") if reading.words.rx(f"data.type.{t}").search(sentence)), None)

@@ -36,8 +36,12 @@ _LEAD = re.compile(r"(?<![\w/.-])(?:(?!(?:non|pre|post|fine|tuned|ex|anti|sub|re
 _IN_WORDS = r"(?:(?:one|two|three|four|five|six|seven|eight|nine|ten|thirteen|fourteen|thirty|forty|seventy)[\s-])+b(?![a-z])"
 _NO_MODEL = re.compile(r"opus[\s-]?100(?!\d)")
 """Data that is named as a model is."""
+_OPENS, _ENDS = re.compile(r"[,.;:]\s*$"), re.compile(r"\s*(?:$|[,.;])")
+"""A clause by itself."""
 _SURE = re.compile(r"[\s\-_.](?:dev|schnell|instruct|klein|kontext)(?![a-z])")
 """What makes a name even of an everyday word."""
+_WEIGHTS = re.compile(r"\d ?b(?![a-z])")
+"""Who knows how many weights a model has can have them."""
 _SIZED = re.compile(
     r"(?<![\w/.-])(?P<joined>[A-Za-z][A-Za-z]+(?:[-.][A-Za-z0-9]+)*?-\d+(?:\.\d+)?[bB](?:-[A-Za-z0-9.]*\w)*)(?![\w-])"
     r"|(?:(?:\A|[,;:(])\s*|\b(?:on|with|using|base|from|auf|mit|na|met|con|sur|avec|su|sobre|com|op|av)\s+)"
@@ -85,7 +89,7 @@ def _families() -> tuple[re.Pattern[str], re.Pattern[str], list[tuple[re.Pattern
     ]
     spelled.sort(key=lambda s: -len(s[0]))
     suffix = "|".join(table["suffix"]["words"])
-    parts = rf"{_IN_WORDS}|vit[\s-]?[a-z]{{1,2}}[\s/-]?\d\d"
+    parts = rf"{_IN_WORDS}|\d+b\d|vit[\s-]?[a-z]{{1,2}}[\s/-]?\d\d"
     tail = rf"(?:[\s\-_:.]?(?:{parts}|v?\d+(?:\.\d+)*(?:[bmok](?![a-z]))?(?:x\d+b)?|a\d+b|e\d+b|(?:{suffix})){RIGHT})*"
     any_family = rf"{LEFT}(?:{'|'.join(s for s, _, _ in spelled)})(?:{RIGHT}|(?=v?\d))"
     return re.compile(any_family), re.compile(tail), [(re.compile(s), c, closed) for s, c, closed in spelled]
@@ -110,6 +114,7 @@ def names(reading: Reading) -> list[Name]:
         family = match[0].strip()
         start, end = _whole(reading, match, tail_pattern)
         capability, closed = _known(family)
+        closed = closed and not _WEIGHTS.search(reading.text[start:end])
         versioned = bool(re.search(r"\d", reading.text[start:end]) or _SURE.search(reading.text[match.end() : end]))
         name = Name(reading.typed[start:end].strip(), start, end, capability, closed, family, versioned)
         if (found and name.start < found[-1].end) or _NO_MODEL.match(reading.text, start):
@@ -136,6 +141,7 @@ def _stands_as_name(reading: Reading, name: Name) -> bool:
     capital = typed[:1].isupper() and not first
     shouted = first and typed[:3].isupper() and len(typed) > 2 and not reading.typed[name.end :].isupper()
     longer = typed[:1].isupper() and len(typed) > len(name.family) + 1
+    alone = not name.closed and not first and _OPENS.search(reading.text[: name.start]) and _ENDS.match(reading.text[name.end :])
     after = re.match(
         rf"[\s-]*(?:as (?:the |a )?base|model|ai|quality|level|api|class|style|killer|lora|like|grade|checkpoint|{'tts'}){RIGHT}",
         reading.text[name.end :],
@@ -144,7 +150,7 @@ def _stands_as_name(reading: Reading, name: Name) -> bool:
         capital
         or shouted
         or longer
-        or bool(after)
+        or bool(alone or after)
         or (before(reading, name.start, "tier.bar_before") and name.closed)
         or (before(reading, name.start, "tier.base_before") and not name.closed and len(name.family) > 2)
     )
