@@ -99,7 +99,8 @@ _OURS = re.compile(
     r"|my) \w+|by (?:us|me)"
     r"|(?:which |that )?(?:i|we)(?:'ve| have)? (?:recorded|taped|filmed|played|sang|spoke|read|made|kept|shot|collected"
     r"|digiti[sz]ed|own)"
-    r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?|of (?:myself|me|him|her|us|ours|mine)|for (?:us|me))\b"
+    r"|(?:as |in |of )?(?:wav|mp3|ogg|flac|m4a|mp4|mov|mkv)s?"
+    r"|of (?:myself|me|him|her|us|ours|mine)|for (?:us|me)|transcribed|with (?:\w+ )?(?:transcripts?|captions?|subtitles|lyrics))\b"
 )
 LONG = 500.0
 """Nobody sets a time to train in this many hours."""
@@ -284,7 +285,7 @@ def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
         _UNITS.match(rest)
         or _COMES_OUT.match(rest)
         or _is_resolution(reading, n)
-        or (not known and not re.match(r"\s*-?\s*(?:$|[^\W\d_]|[,.;:)、，。])", rest))
+        or (not known and not re.match(r"\s*-?\s*(?:$|[^\W\d_]|[,.;:()、，。])", rest))
     ):
         return 0.0
     found = (KNOWN if known else 0.5 + LARGE * (n.value >= 50) + LARGER * (n.value >= 1000)) - 1.5 * (n.value < 5)

@@ -263,6 +263,8 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
     for n in numbers(text, language):
         ahead = before.search(text, max(0, n.start - 24), n.start)
         behind = after.match(text, n.end)
+        if ahead and ahead[0].strip() == "won":  # "we won 86 of 210"
+            ahead = None
         if behind and ((ahead and codes[behind[0].strip()] in (None,)) or _PIECES.match(text, behind.start())):
             behind = None
         mark = (
