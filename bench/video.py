@@ -75,14 +75,15 @@ def untaught(folder: Path, out: Path, steps: int) -> None:
     files = [json.loads(line)["video"] for line in (folder / "base.jsonl").read_text().splitlines()]
     files += [json.loads(line)["video"] for line in (folder / "new.jsonl").read_text().splitlines()]
     data = torch.stack([_numbers(list(reel.at_rate(folder / file, 0.0, FPS, FRAMES))) for file in files])
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for step in range(steps):
         batch = data[torch.randint(len(data), (8,))]
         latent = vae.encode(batch).latent_dist
         loss = (vae.decode(latent.sample()).sample - batch).square().mean() + 1e-6 * latent.kl().mean()
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)  # without it, or faster, it settles on the mean picture
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
@@ -154,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/video"))
     parser.add_argument("--clips", type=int, default=400)
-    parser.add_argument("--vae-steps", type=int, default=400)
+    parser.add_argument("--vae-steps", type=int, default=800)
     parser.add_argument("--base-steps", type=int, default=2500)
     parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()

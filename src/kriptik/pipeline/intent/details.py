@@ -45,6 +45,7 @@ _ONE_CARD = re.compile(
     r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card"
     r"|gpu), (?:just |only )?one\b|\bone card\b"
 )
+_CARDS = re.compile(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ ?gb)\b")
 _ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
@@ -194,27 +195,8 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     vram = _VRAM.search(reading.text)
     if vram and not on_run_side(reading, vram.start()):
         limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"] or vram["gb4"])
-    gpus = _TIMES_GPUS.search(reading.text) or _TOTAL_GPUS.search(reading.text)
-    if (
-        gpus
-        and "count" not in limit
-        and 0 < int(gpus["n"]) <= (512 if "gpu" in gpus[0] or "gra" in gpus[0] else 16)
-        and not on_run_side(reading, gpus.start())
-    ):
-        limit["count"] = int(gpus["n"])
-    if not limit.get("count"):
-        worded = next(
-            (
-                n
-                for n in numbers(reading.text, reading.language)
-                if n.worded and re.match(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ ?gb)\b", reading.text[n.end :])
-            ),
-            None,
-        )
-        if worded and worded.value >= 1:
-            limit["count"] = int(worded.value)
-        elif (one := _ONE_CARD.search(reading.text)) and not on_run_side(reading, one.start()):
-            limit["count"] = 1
+    if "count" not in limit and (count := _total(reading)):
+        limit["count"] = count
     cpu = next(
         (
             m
@@ -228,6 +210,19 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     if cpu and limit.get("gpu") and "only" in cpu[0]:
         limit["cpu_only"] = True
     return HardwareLimit.model_validate(limit) if limit else None
+
+
+def _total(reading: Reading) -> int | None:
+    """How many cards there are, where it is said beside no name: "8 GPUs", "two cards", "one 24 GB card"."""
+    gpus = _TIMES_GPUS.search(reading.text) or _TOTAL_GPUS.search(reading.text)
+    most = 512 if gpus and ("gpu" in gpus[0] or "gra" in gpus[0]) else 16
+    if gpus and 0 < int(gpus["n"]) <= most and not on_run_side(reading, gpus.start()):
+        return int(gpus["n"])
+    worded = next((n for n in numbers(reading.text, reading.language) if n.worded and _CARDS.match(reading.text[n.end :])), None)
+    if worded:
+        return int(worded.value) if worded.value >= 1 else None
+    one = _ONE_CARD.search(reading.text)
+    return 1 if one and not on_run_side(reading, one.start()) else None
 
 
 def _gpu_id(name: str, memory: str | None) -> str:
