@@ -1,7 +1,7 @@
 """How many injected defects the data doctor finds, and how often it is wrong about clean rows.
 
     python bench/data_doctor.py --tune            seeds 1–5, the phrases of tuning
-    python bench/data_doctor.py                   the published run: seeds 9101–9105, phrases unseen while tuning
+    python bench/data_doctor.py                   the published run: seeds 9301–9305, phrases unseen while tuning
     python bench/data_doctor.py --small           one seed, one set (a minute; what CI runs)
     python bench/data_doctor.py --rows 1000000    time and memory of a large file
 
@@ -30,7 +30,7 @@ from kriptik.data.prepare import PrepareSettings, check
 
 TOGETHER = 8
 SHARE, FEWEST = 0.01, 4
-TUNING, PUBLISHED = range(1, 6), range(9101, 9106)
+TUNING, PUBLISHED = range(1, 6), range(9301, 9306)
 RECALL, FALSE_ALARMS = 0.95, 0.02
 NOT_ALARMS = frozenset(
     {"duplicates", "labels", "few_rows", "conflicting_answers", "joined_turns", "too_long", "answer_cut_away", "near_duplicates"}

@@ -72,10 +72,14 @@ def control(text: str) -> Span | None:
 
 
 def html(text: str) -> Span | None:
-    """Tags and entities left in running text; texts about markup and code are let pass."""
-    if ("<" in text or "&" in text) and (found := _TAG.search(text)) and not (_CODE.search(text) or _MARKUP_TALK.search(text)):
-        return found.span()
-    return None
+    """Tags and entities left in running text, also beside code between marks; what is code, or talks of markup, is let pass."""
+    if "<" not in text and "&" not in text:
+        return None
+    prose = _without_code(text)
+    found = _TAG.search(prose)
+    if found is None or _MARKUP_TALK.search(prose) or _CODE.search(prose):
+        return None
+    return found.span()
 
 
 def markup(text: str) -> Span | None:
