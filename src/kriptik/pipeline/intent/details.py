@@ -162,7 +162,7 @@ def on_run_side(reading: Reading, start: int) -> bool:
         if m.start() < len(lead)
     ]
     train = [m.end() for m in reading.words.rx("hardware.train_side").finditer(lead)]
-    return bool(run) and max(run) > max(train, default=-1)
+    return bool(run) and max(run) > max(train, default=-1) and lead.count(",", max(run)) < 2
 
 
 def cards(reading: Reading) -> list[re.Match[str]]:
