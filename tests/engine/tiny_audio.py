@@ -109,21 +109,22 @@ def audioldm2():
     unet = AudioLDM2UNet2DConditionModel(
         sample_size=FRAMES // 2, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
         attention_head_dim=4, cross_attention_dim=([None, 24, 32], [None, 24, 32]),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
     )
     vae = diffusers.AutoencoderKL(
         in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=1, norm_num_groups=4, scaling_factor=0.5,
+        up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=1, norm_num_groups=4, scaling_factor=6.0,
     )
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(
         model_in_dim=16, sampling_rate=16_000, upsample_initial_channel=16, upsample_rates=[10, 16], upsample_kernel_sizes=[20, 32],
         resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3]], normalize_before=False,
     ))  # fmt: skip
     with torch.no_grad():  # latents say what was heard, the denoiser hears its text, the vocoder can be heard
-        vae.quant_conv.bias[4:] = -4.0
+        vae.quant_conv.bias[4:] = -8.0
         for name, one in unet.named_parameters():
             if "attn2.to_v" in name or "attn2.to_out.0.weight" in name:
                 one.mul_(6)
+        unet.conv_out.weight.mul_(4)
         for name, one in vocoder.named_parameters():
             if name.endswith("weight"):
                 one.mul_(12)
