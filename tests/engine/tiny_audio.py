@@ -14,8 +14,8 @@ import soundfile
 import tiny_sound
 import torch
 from diffusers.pipelines.ace_step import AceStepConditionEncoder
-from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
 from diffusers.pipelines.audioldm2 import AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel
+from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
 from tiny_diffusion import LETTERS, ddim, flow, qwen3, qwen_tokenizer, t5
 from transformers import (
     ClapAudioConfig,
@@ -112,8 +112,8 @@ def audioldm2():
         down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
     )
     vae = diffusers.AutoencoderKL(
-        in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=1, norm_num_groups=4, scaling_factor=6.0,
+        in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8, 8), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, scaling_factor=6.0,
     )
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(
         model_in_dim=16, sampling_rate=16_000, upsample_initial_channel=16, upsample_rates=[10, 16], upsample_kernel_sizes=[20, 32],

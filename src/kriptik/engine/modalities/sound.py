@@ -67,7 +67,8 @@ class Sound(Diffusion):
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
         """See Diffusion. All times weigh alike, as in the makers' own training (Evans et al. 2024, "Stable Audio Open").
 
-        Where the folder's own sampler has steps of its own, they are asked. Of flows the times are drawn as their makers drew them, logit-normal about a mean that need not be 0.
+        Of flows the times are drawn as their makers drew them, logit-normal about a mean that need not be 0. Models with discrete
+        steps have the steps and levels of the folder's own sampler.
         """
         family = self._sound(bundle)
         if family.flow:
