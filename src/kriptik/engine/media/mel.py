@@ -1,9 +1,9 @@
 """Log-mel spectrograms as the makers of AudioLDM took them, which a vocoder of HiFi-GAN's kind turns back into sound.
 
 Source of the figures: the makers' own training, github.com/haoheliu/AudioLDM-training-finetuning. Magnitudes of windows of 1024
-samples (Hann), the sound mirrored at both ends by half of what a window is longer than a step; filters as librosa has them (scale and
-areas of Slaney) up to 8000 Hz; the natural logarithm, nothing below 1e-5; recordings around 0, their peak at 0.5. At 16 kHz a step is
-160 samples and there are 64 filters: these three the pipeline's vocoder says.
+samples (Hann), the sound mirrored at both ends by half of what a window is longer than a step; filters as librosa has them (scale
+and areas of Slaney) up to 8000 Hz; the natural logarithm, nothing below 1e-5; recordings around 0, their peak at 0.5. At 16 kHz a
+step is 160 samples and there are 64 filters: these three the pipeline's vocoder says.
 """
 
 from functools import cache
