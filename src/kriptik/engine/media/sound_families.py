@@ -29,6 +29,8 @@ class SoundFamily(Family):
     """(description, row, seconds) → what the model is told of a sound, as one text."""
     silent: Callable[[Any, Text], Text] = lambda pipe, told: told
     """(pipeline, states) → states of as many tokens that tell nothing, which guidance leads away from."""
+    masked: bool = False
+    """Whether it is told which states of a text are padding: texts of any lengths then meet in a micro-batch."""
     asks: str = "audio_duration"
     """The pipeline's name for the seconds of a sound."""
     dropout: float = 0.1
@@ -179,6 +181,7 @@ def _ldm_mended(pipe: Any) -> None:
 
     Source: github.com/huggingface/diffusers/issues/12630.
     """
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
     from transformers import GPT2LMHeadModel
 
     if not isinstance(pipe.language_model, GPT2LMHeadModel):
@@ -186,6 +189,17 @@ def _ldm_mended(pipe: Any) -> None:
         whole.transformer = pipe.language_model
         whole.tie_weights()
         pipe.register_modules(language_model=whole.eval())
+    for one in pipe.unet.modules():
+        if isinstance(one, Transformer2DModel):
+            one.register_forward_pre_hook(_ldm_ordered, with_kwargs=True)
+
+
+def _ldm_ordered(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Where activations are computed again, this UNet leaves out one argument of seven by position: masks then are others'."""
+    if len(given) != 7:
+        return None
+    sample, states, _, _, options, mask, states_mask = given
+    return (sample, states), {"cross_attention_kwargs": options, "attention_mask": mask, "encoder_attention_mask": states_mask}
 
 
 def _frames_first(sample: Tensor) -> Tensor:
@@ -200,8 +214,8 @@ SOUND_FAMILIES: dict[str, SoundFamily] = {
     ),
     "AudioLDM2Pipeline": SoundFamily(
         "unet", False, _ldm_text, _ldm_call, UNET, time_scale=1000, longest_s=_ldm_longest, filled=True, silent=_ldm_silent,
-        asks="audio_length_in_s", rate=lambda pipe: int(pipe.vocoder.config.sampling_rate), channels=lambda pipe: 1, hop=_ldm_hop,
-        levelled=mel.levelled, seen=_ldm_seen, parts=("language_model", "vocoder"), mended=_ldm_mended,
+        masked=True, asks="audio_length_in_s", rate=lambda pipe: int(pipe.vocoder.config.sampling_rate), channels=lambda pipe: 1,
+        hop=_ldm_hop, levelled=mel.levelled, seen=_ldm_seen, parts=("language_model", "vocoder"), mended=_ldm_mended,
     ),
     "StableAudioPipeline": SoundFamily(
         "transformer", False, _stable_text, _stable_call,

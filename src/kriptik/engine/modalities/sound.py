@@ -49,8 +49,8 @@ class Sound(Diffusion):
     def encode(self, bundle: Bundle, row: dict[str, Any], index: int, form: str, settings: StageSettings) -> Encoded:
         """See Modality: the recording's latent and the description's states go into the cache; the row keeps their names.
 
-        Of a pair, both recordings are cut to the length of the shorter one. Rows meet in a micro-batch only where latents and
-        states are of the same lengths: not every family can be told what is padding.
+        Of a pair, both recordings are cut to the length of the shorter one. Rows meet in a micro-batch only where latents are of
+        the same length, and states too, unless the family can be told what is padding.
         """
         several = [self._heard(bundle, file, index, settings) for file in self._files(row, "audio", index, form)]
         shortest = min(samples.shape[1] for samples in several)
@@ -58,7 +58,8 @@ class Sound(Diffusion):
         family, caption = self._sound(bundle), str(row.get("text") or settings.objective.get("instance_prompt") or "").strip()
         fields = self._caption(bundle, {"caption": family.said(caption, row, sides[0]["sizes"][1])}, settings)
         cache = self._cache(bundle)
-        lengths = [cache.read(sides[0]["latent"])["mean"].shape[1], len(cache.read(fields["text"])["states"])]
+        words = 0 if family.masked else len(cache.read(fields["text"])["states"])
+        lengths = [cache.read(sides[0]["latent"])["mean"].shape[1], words]
         fields |= {"bucket": lengths, "sides": sides, "caption": caption, "audio": str(row.get("audio") or row.get("chosen_audio"))}
         return Encoded(index, len(sides), 1.0, fields)
 
