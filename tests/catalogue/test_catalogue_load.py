@@ -202,7 +202,7 @@ TRAINABLE = {
     "image": {"sd15", "sdxl", "sd3", "flux1", "flux2", "qwen_image", "z_image"},
     "video": {"wan", "ltx", "cogvideox", "hunyuan_video"},
     "music": {"musicgen"},
-    "sound": {"stable_audio", "ace_step15"},
+    "sound": {"stable_audio", "ace_step15", "audioldm2"},
     "voice": {"speecht5"},
     "vision_language": {"llava", "llava_next"},
 }

@@ -306,7 +306,7 @@ class Music:
 
 
 class Sound:
-    """Stable Audio, unless an adaptation is proved on another family."""
+    """Stable Audio, unless an adaptation or a method is proved on another family."""
 
     modality = "sound"
     precisions = frozenset({None, "fp32"})
@@ -317,7 +317,7 @@ class Sound:
     rates = {"lora": 2e-2, "dora": 2e-2, "moe": 2e-2}
     told = {"sample_steps": 2, "heard_clips": 2, "heard_seconds": 0.4}
     changes = {}
-    families = {"dora": "AceStepPipeline"}
+    families = {"dora": "AceStepPipeline", "full_finetune": "AudioLDM2Pipeline"}
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -325,20 +325,22 @@ class Sound:
 
     def trained(self, run, job):
         """A sound by the trained model."""
-        run.bundle.pipeline.transformer = bare(run.bundle.trainee).eval()
-        return self._heard(run.bundle.pipeline)
+        pipe, family = run.bundle.pipeline, SOUND_FAMILIES[run.bundle.info["family"]]
+        setattr(pipe, family.part, bare(run.bundle.trainee).eval())
+        return self._heard(pipe)
 
     def adapter(self, job, folder):
         """A sound by the library's pipeline with the adapter on its denoiser by PEFT; experts of ours by `attach`."""
         pipe = tiny_audio.library_pipeline(job.base_model.path)
+        part = SOUND_FAMILIES[type(pipe).__name__].part
         if (folder / "pytorch_lora_weights.safetensors").is_file():
             pipe.load_lora_weights(str(folder), weight_name="pytorch_lora_weights.safetensors")
         elif (folder / "adapter_config.json").is_file():
-            PeftModel.from_pretrained(pipe.transformer, folder)
+            PeftModel.from_pretrained(getattr(pipe, part), folder)
         elif (folder / moe.CONFIG).is_file():
-            moe.attach(pipe.transformer, folder).eval()
+            moe.attach(getattr(pipe, part), folder).eval()
         else:
-            pipe.transformer = attach(pipe.transformer, folder).eval()
+            setattr(pipe, part, attach(getattr(pipe, part), folder).eval())
         return self._heard(pipe)
 
     def whole(self, job, folder):
@@ -346,8 +348,8 @@ class Sound:
         return self._heard(tiny_audio.library_pipeline(folder))
 
     def _heard(self, pipe):
-        seconds = {SOUND_FAMILIES[type(pipe).__name__].asks: 0.4}
-        made = pipe("a pulsing high tone", num_inference_steps=3, generator=torch.Generator().manual_seed(3), **seconds)
+        asked = {SOUND_FAMILIES[type(pipe).__name__].asks: 0.4, "output_type": "pt"}
+        made = pipe("a pulsing high tone", num_inference_steps=3, generator=torch.Generator().manual_seed(3), **asked)
         return made.audios.float()
 
 

@@ -16,8 +16,10 @@ import tiny_sound
 import torch
 import toy
 from peft import PeftModel
+from transformers.audio_utils import hertz_to_mel, mel_filter_bank
 
 from kriptik.engine import stage, testing
+from kriptik.engine.media import mel
 from kriptik.engine.media.cosine_solver import USUAL, CosineSolver
 from kriptik.engine.media.sound_families import SOUND_FAMILIES
 from kriptik.engine.media.states import states_of
@@ -28,7 +30,7 @@ from kriptik.spec.errors import DataError, WorkerError
 from kriptik.spec.job import LoraSettings, SamplePrompt, StageSettings
 from kriptik.spec.testing import TestRequest
 
-STABLE, ACE = "StableAudioPipeline", "AceStepPipeline"
+STABLE, ACE, LDM = "StableAudioPipeline", "AceStepPipeline", "AudioLDM2Pipeline"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 SECONDS = tiny_audio.FRAMES * tiny_audio.HOP / tiny_audio.RATE
 
@@ -55,7 +57,7 @@ def of_newest(job):
     return job.model_copy(update={"resume_from": lives.newest(job.run_dir), "generation": 2})
 
 
-@pytest.mark.parametrize(("family", "halves"), [(STABLE, (1, 0)), (ACE, (0, 1))])
+@pytest.mark.parametrize(("family", "halves"), [(STABLE, (1, 0)), (ACE, (0, 1)), (LDM, (1, 0))])
 def test_the_denoiser_is_called_as_the_pipeline_calls_it(tmp_path, family, halves):
     """Both halves of the guided call: the one that is told what to make, and the one that is told nothing."""
     rows = tiny_sound.tone_rows(tmp_path, 2, seconds=0.3)
@@ -64,17 +66,19 @@ def test_the_denoiser_is_called_as_the_pipeline_calls_it(tmp_path, family, halve
     pipe, found = bundle.pipeline, SOUND_FAMILIES[family]
     denoiser = bundle.trainee.get_base_model()
     hook = denoiser.register_forward_hook(lambda *call: seen.append(call[1:]), with_kwargs=True)
-    pipe.transformer = denoiser.eval()
+    setattr(pipe, found.part, denoiser.eval())
     pipe(row.fields["caption"], num_inference_steps=1, generator=torch.Generator().manual_seed(1), **{found.asks: 0.3})
     hook.remove()
     args, kwargs, (theirs,) = seen[0]
     sample = args[0] if args else kwargs["hidden_states"].transpose(1, 2)
     time = (args[1] if args else kwargs["timestep"]).reshape(-1)[:1]
+    assert any(isinstance(one, torch.Tensor) for one in kwargs.values())
     for half, name in zip(halves, ("text", "silence"), strict=True):
         states = states_of([session.modality._cache(bundle).read(row.fields[name])], torch.device("cpu"))
         mine = found.call(pipe, sample[half : half + 1], time, states, [row.fields["sides"][0]["sizes"]])
         for told in set(mine) & set(kwargs):
             if isinstance(kwargs[told], torch.Tensor):
+                assert mine[told].shape == kwargs[told][half : half + 1].shape
                 assert torch.allclose(mine[told], kwargs[told][half : half + 1], atol=1e-6), told
         with torch.no_grad():
             assert torch.allclose(denoiser(**mine)[0], theirs[half : half + 1], atol=1e-5)
@@ -98,6 +102,58 @@ def test_what_is_predicted_is_what_the_sampler_takes_it_for(tmp_path):
     assert "snr" not in noised.extra and modality.noise_times(bundle) == "uniform"
 
 
+def test_steps_are_those_of_the_folders_own_sampler(tmp_path):
+    session = opened(job_in(tmp_path, LDM, count=3, told={"caption_dropout": 0}))
+    pipe, modality, bundle = session.bundle.pipeline, session.modality, session.bundle
+    micro = modality.collate(bundle, [[row] for row in session.rows.encoded], 0, 0)
+    clean, dice = micro.extra["clean"], torch.Generator().manual_seed(0)
+    assert clean.shape == (3, 4, tiny_audio.FRAMES // 2, 4) and not micro.extra["text"]["mask"].all()
+    assert len({str(row.fields["bucket"]) for row in session.rows.encoded}) == 1, "texts of several lengths meet"
+    noise, times = torch.randn(clean.shape, generator=dice), torch.tensor([0.0, 0.5, 0.999])
+    noised = modality.add_noise(bundle, micro, noise, times)
+    steps = torch.tensor([0, 500, 999])
+    assert torch.equal(noised.inputs["timestep"], steps) and torch.equal(noised.extra["target"], noise)
+    assert torch.allclose(noised.inputs["sample"], pipe.scheduler.add_noise(clean, noise, steps), atol=1e-6)
+    unet = bundle.trainee.get_base_model().eval()
+    with torch.no_grad():
+        mine = modality.forward(unet, noised)
+        for row, encoded in enumerate(session.rows.encoded):
+            states, mask, made = pipe.encode_prompt(encoded.fields["caption"], "cpu", 1, False)
+            sample = pipe.scheduler.add_noise(clean, noise, steps)[row : row + 1]
+            told = {"encoder_hidden_states": made, "encoder_hidden_states_1": states, "encoder_attention_mask_1": mask}
+            assert torch.allclose(mine[row : row + 1], unet(sample, steps[row], **told).sample, atol=1e-5)
+    pipe.scheduler.set_timesteps(1000)
+    assert torch.allclose(pipe.scheduler.step(noise[1], 500, noised.inputs["sample"][1]).pred_original_sample, clean[1], atol=1e-4)
+    assert modality.noise_times(bundle) == "uniform" and noised.extra["predicts"] == "epsilon"
+
+
+def test_a_spectrogram_is_that_which_the_vocoder_reads(tmp_path):
+    """As librosa's way of the makers has it; the rest of a short recording is silence, the part that is heard at their loudness."""
+    rows = [{"audio": "tone.wav", "text": "a tone"}]
+    tone = 0.1 * np.sin(2 * np.pi * 1000 * np.arange(4800) / 16_000) + 0.02
+    soundfile.write(tmp_path / "tone.wav", tone, 16_000, subtype="FLOAT")
+    session = opened(job_in(tmp_path, LDM, rows=rows))
+    (row,), pipe = session.rows.encoded, session.bundle.pipeline
+    whole = np.zeros(7680)
+    whole[:4800] = 0.5 * (tone - tone.mean()) / np.abs(tone - tone.mean()).max()
+    mirrored, window = np.pad(whole, 432, mode="reflect"), np.hanning(1025)[:-1]
+    loud = np.stack([np.abs(np.fft.rfft(window * mirrored[at : at + 1024])) for at in range(0, 7680, 160)])
+    for bands in (16, 64):
+        found = mel.spectrogram(torch.from_numpy(whole[None]), 16_000, 160, bands)
+        filters = mel_filter_bank(513, bands, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        assert found.shape == (1, 48, bands)
+        assert np.allclose(found[0].numpy(), np.log(np.maximum(loud @ filters, 1e-5)), atol=1e-3)
+        heard = hertz_to_mel(1000.0, "slaney") / hertz_to_mel(8000.0, "slaney") * (bands + 1) - 1
+        assert abs(int(found[0, 10].argmax()) - heard) <= 1 and np.allclose(found[0, -4:].numpy(), np.log(1e-5), atol=1e-3)
+    mine = session.modality._cache(session.bundle).read(row.fields["sides"][0]["latent"])
+    with torch.no_grad():
+        theirs = pipe.vae.encode(mel.spectrogram(torch.from_numpy(whole[None]), 16_000, 160, 16)[None]).latent_dist
+    scale = pipe.vae.config.scaling_factor
+    assert torch.allclose(mine["mean"], scale * theirs.mean[0], atol=1e-4) and row.fields["sides"][0]["sizes"] == [0.0, 0.3]
+    with torch.no_grad():
+        assert pipe.vocoder(mel.spectrogram(torch.from_numpy(whole[None]), 16_000, 160, 16)).shape == (1, 7680)
+
+
 def test_the_sampler_solves_the_equation_it_is_for():
     """Of numbers that are normal with deviation s, a perfect model takes x at σ to x · s ÷ √(s² + σ²)."""
     solver, deviation = CosineSolver(**USUAL), 0.5
@@ -117,7 +173,9 @@ def test_the_sampler_solves_the_equation_it_is_for():
     assert float((x / exact - 1).abs().max()) > 0
 
 
-@pytest.mark.parametrize(("family", "adaptation"), [(STABLE, "lora"), (STABLE, "full"), (ACE, "lora"), (ACE, "full")])
+@pytest.mark.parametrize(("family", "adaptation"), [
+    (STABLE, "lora"), (STABLE, "full"), (ACE, "lora"), (ACE, "full"), (LDM, "lora"), (LDM, "full"),
+])  # fmt: skip
 def test_the_result_makes_the_same_sound_in_the_librarys_own_class(tmp_path, family, adaptation):
     job = job_in(tmp_path, family, adaptation=adaptation, epochs=2, learning_rate=1e-2)
     train(job, lambda body: None, toy.running)
@@ -131,9 +189,10 @@ def test_the_result_makes_the_same_sound_in_the_librarys_own_class(tmp_path, fam
         kept, made = (json.loads((folder / part).read_text()) for folder in (Path(job.base_model.path), result / "model"))
         assert {**made, "_diffusers_version": ""} == {**kept, "_diffusers_version": ""}, "the base's own sampler"
     assert np.abs(made_by(tiny_audio.library_pipeline(result / "model")) - mine).max() < 1e-3
-    if adaptation == "lora" and family == STABLE:
-        PeftModel.from_pretrained(base.transformer, result / "adapter")
-        assert "`PeftModel.from_pretrained(pipe.transformer, folder)`" in (result / "adapter" / "README.md").read_text()
+    if adaptation == "lora" and family != ACE:
+        part, card = SOUND_FAMILIES[family].part, (result / "adapter" / "README.md").read_text()
+        PeftModel.from_pretrained(getattr(base, part), result / "adapter")
+        assert f"`PeftModel.from_pretrained(pipe.{part}, folder)`" in card and ("torchsde" in card) == (family == STABLE)
     elif adaptation == "lora":
         base.load_lora_weights(str(result / "adapter"), weight_name="pytorch_lora_weights.safetensors")
     if adaptation == "lora":
@@ -141,18 +200,19 @@ def test_the_result_makes_the_same_sound_in_the_librarys_own_class(tmp_path, fam
 
 
 def made_by(pipe):
-    seconds = {SOUND_FAMILIES[type(pipe).__name__].asks: 0.3}
-    made = pipe("a pulsing high tone", num_inference_steps=2, generator=torch.Generator().manual_seed(5), **seconds)
-    return made.audios[0].clamp(-1, 1).T.numpy()
+    asked = {SOUND_FAMILIES[type(pipe).__name__].asks: 0.3, "output_type": "pt"}
+    made = pipe("a pulsing high tone", num_inference_steps=2, generator=torch.Generator().manual_seed(5), **asked)
+    return torch.atleast_2d(made.audios[0]).clamp(-1, 1).T.numpy()
 
 
 def sound_of(content):
-    return soundfile.read(io.BytesIO(content))[0]
+    return soundfile.read(io.BytesIO(content), always_2d=True)[0]
 
 
 @pytest.mark.parametrize(("family", "layers"), [
     (STABLE, {*(f"attn{n}.{one}" for n in (1, 2) for one in ATTENTION), "ff.net.0.proj", "ff.net.2"}),
     (ACE, {*(f"{n}_attn.{one}" for n in ("self", "cross") for one in ATTENTION), "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}),
+    (LDM, {*(f"attn{n}.{one}" for n in (1, 2) for one in ATTENTION), "ff.net.0.proj", "ff.net.2"}),
 ])  # fmt: skip
 def test_the_loss_on_fixed_noise_falls_and_only_the_adapter_moves(tmp_path, family, layers):
     job = job_in(tmp_path, family, epochs=4)
@@ -165,16 +225,29 @@ def test_the_loss_on_fixed_noise_falls_and_only_the_adapter_moves(tmp_path, fami
         before = sum(fixed.evaluate(session.rows.encoded, session).sums)
     assert sum(after) < 0.95 * before
     trained = {name for name, one in session.bundle.trainee.named_parameters() if one.requires_grad}
-    assert {re.sub(r".*(blocks|layers)\.\d+\.(.*)\.lora_.*", r"\2", name) for name in trained} == layers
+    assert {re.sub(r".*(transformer_blocks|layers)\.\d+\.(.*)\.lora_.*", r"\2", name) for name in trained} == layers
 
 
-def test_samples_are_wav_and_what_is_heard_is_measured(tmp_path):
-    job, said = job_in(tmp_path, samples=1, epochs=2, told={"heard_clips": 2, "heard_seconds": 0.4}), []
+@pytest.mark.parametrize("family", [STABLE, LDM])
+def test_activations_computed_again_give_the_same_bits(tmp_path, family):
+    """Of AudioLDM 2 descriptions of several lengths meet, so that states of a text are masked."""
+
+    def numbers(name, **settings):
+        said, rows = [], tiny_sound.tone_rows(tmp_path / name, 4)
+        train(job_in(tmp_path / name, family, rows=rows, epochs=1, **settings), said.append, toy.running)
+        return [(body.loss, body.gradient_norm) for body in said if body.type == "metrics"]
+
+    assert numbers("again", recompute=True) == numbers("kept")
+
+
+@pytest.mark.parametrize(("family", "told"), [(STABLE, (tiny_audio.RATE, 2)), (LDM, (16_000, 1))])
+def test_samples_are_wav_and_what_is_heard_is_measured(tmp_path, family, told):
+    job, said = job_in(tmp_path, family, samples=1, epochs=2, told={"heard_clips": 2, "heard_seconds": 0.4}), []
     train(job, said.append, toy.running)
     files = [Path(job.run_dir) / body.file for body in said if body.type == "sample"]
     for file in files:
-        sound, rate = soundfile.read(file)
-        assert rate == tiny_audio.RATE and sound.shape == (round(0.3 * rate), 2) and np.abs(sound).max() > 0
+        sound, rate = soundfile.read(file, always_2d=True)
+        assert (rate, sound.shape[1]) == told and len(sound) == round(0.3 * rate) and np.abs(sound).max() > 0
     assert files[0].read_bytes() != files[-1].read_bytes()
     evals = [body.custom for body in said if body.type == "eval"]
     assert all({"frechet_codec", "kernel_codec"} == set(one) and one["frechet_codec"] > 0 for one in evals)

@@ -1,4 +1,5 @@
-"""Families of models that make sound out of noise, as `families.py` has those of images; a sample is [rows, channels, frames].
+"""Families of models that make sound out of noise, as `families.py` has those of images; a sample is [rows, channels, frames], or
+[rows, channels, frames, bands] where spectrograms are made.
 
 A row's sizes are the seconds at which its sound begins and ends.
 """
@@ -6,13 +7,14 @@ A row's sizes are the seconds at which its sound begins and ends.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kriptik.engine.media.families import Family, Sizes, Text
+from kriptik.engine.media import mel
+from kriptik.engine.media.families import UNET, Family, Sizes, Text
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class SoundFamily(Family):
     """(description, row, seconds) → what the model is told of a sound, as one text."""
     silent: Callable[[Any, Text], Text] = lambda pipe, told: told
     """(pipeline, states) → states of as many tokens that tell nothing, which guidance leads away from."""
+    masked: bool = False
+    """Whether it is told which states of a text are padding: texts of any lengths then meet in a micro-batch."""
     asks: str = "audio_duration"
     """The pipeline's name for the seconds of a sound."""
     dropout: float = 0.1
@@ -35,18 +39,25 @@ class SoundFamily(Family):
     """What the makers added to the logits of times drawn logit-normally: below 0, towards the clean sound."""
     sampler: str = ""
     """The library's class whose noise levels are those of cosine and sine of a quarter turn, over continuous times, at which v is
-    predicted; empty: a flow."""
+    predicted; empty: the folder's own."""
+    rate: Callable[[Any], int] = lambda pipe: int(pipe.vae.config.sampling_rate)
+    """(pipeline) → samples a second."""
+    channels: Callable[[Any], int] = lambda pipe: int(pipe.vae.config.audio_channels)
+    hop: Callable[[Any], int] = lambda pipe: int(pipe.vae.hop_length)
+    """(pipeline) → samples per frame of the latent."""
+    levelled: Callable[[Tensor], Tensor] = lambda samples: samples
+    """A recording [channels, samples] as loud as the makers had it."""
+    seen: Callable[[Any, Tensor], Tensor] = lambda pipe, samples: samples
+    """(pipeline, [channels, samples]) → what its VAE takes of a sound."""
+    parts: tuple[str, ...] = ()
+    """Parts of the pipeline beside those that all families have: they work on a text, or on what was made."""
+    mended: Callable[[Any], None] = lambda pipe: None
+    """Makes a pipeline whole that the library loads but cannot use as its folder has it."""
 
-
-def rate_of(pipe: Any) -> int:
-    """Samples a second."""
-    return int(pipe.vae.config.sampling_rate)
-
-
-def samples_of(pipe: Any, seconds: float) -> int:
-    """Samples of a sound, brought to whole frames of the latent."""
-    hop = int(pipe.vae.hop_length)
-    return max(2, ceil(round(seconds * rate_of(pipe)) / hop)) * hop
+    def samples_of(self, pipe: Any, seconds: float) -> int:
+        """Samples of a sound, brought to whole frames of the latent."""
+        hop = self.hop(pipe)
+        return max(2, ceil(round(seconds * self.rate(pipe)) / hop)) * hop
 
 
 def _stable_text(pipe: Any, caption: str, longest: int) -> Text:
@@ -83,7 +94,7 @@ def _stable_call(pipe: Any, sample: Tensor, times: Tensor, text: Text, sizes: Si
 
 
 def _stable_longest(pipe: Any) -> float:
-    return float(pipe.transformer.config.sample_size * pipe.vae.hop_length / rate_of(pipe))
+    return float(pipe.transformer.config.sample_size * pipe.vae.hop_length / pipe.vae.config.sampling_rate)
 
 
 def _ace_said(caption: str, row: dict[str, Any], seconds: float) -> str:
@@ -123,6 +134,74 @@ def _ace_call(pipe: Any, sample: Tensor, sigmas: Tensor, text: Text, sizes: Size
     }
 
 
+def _ldm_text(pipe: Any, caption: str, longest: int) -> Text:
+    """The second encoder's states with their mask, and those that the language model makes after what both encoders said."""
+    states, mask, made = pipe.encode_prompt(caption, pipe.text_encoder.device, 1, False)
+    return {"states": states[0], "mask": mask[0], "made": made[0]}
+
+
+def _ldm_silent(pipe: Any, told: Text) -> Text:
+    """An empty description, filled up to as many tokens, as the pipeline has it for guidance."""
+    given = {"prompt_embeds": told["states"], "attention_mask": told["mask"], "generated_prompt_embeds": told["made"]}
+    both = pipe.encode_prompt(None, pipe.text_encoder.device, 1, True, **{name: one[None] for name, one in given.items()})
+    return {name: one[0] for name, one in zip(("states", "mask", "made"), both, strict=True)}
+
+
+def _ldm_call(pipe: Any, sample: Tensor, steps: Tensor, text: Text, sizes: Sizes) -> dict[str, Any]:
+    return {
+        "sample": sample,
+        "timestep": steps,
+        "encoder_hidden_states": text["made"],
+        "encoder_hidden_states_1": text["states"],
+        "encoder_attention_mask_1": text["mask"],
+        "return_dict": False,
+    }
+
+
+def _ldm_step(pipe: Any) -> int:
+    """Samples per frame of the spectrogram."""
+    return prod(pipe.vocoder.config.upsample_rates)
+
+
+def _ldm_hop(pipe: Any) -> int:
+    return _ldm_step(pipe) * int(pipe.vae_scale_factor)
+
+
+def _ldm_seen(pipe: Any, samples: Tensor) -> Tensor:
+    told = pipe.vocoder.config
+    return mel.spectrogram(samples, told.sampling_rate, _ldm_step(pipe), told.model_in_dim)
+
+
+def _ldm_longest(pipe: Any) -> float:
+    return float(pipe.unet.config.sample_size * _ldm_hop(pipe) / pipe.vocoder.config.sampling_rate)
+
+
+def _ldm_mended(pipe: Any) -> None:
+    """Published folders name GPT-2 without its head, of which newer versions of transformers make no further states.
+
+    Source: github.com/huggingface/diffusers/issues/12630.
+    """
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
+    from transformers import GPT2LMHeadModel
+
+    if not isinstance(pipe.language_model, GPT2LMHeadModel):
+        whole = GPT2LMHeadModel(pipe.language_model.config)
+        whole.transformer = pipe.language_model
+        whole.tie_weights()
+        pipe.register_modules(language_model=whole.eval())
+    for one in pipe.unet.modules():
+        if isinstance(one, Transformer2DModel):
+            one.register_forward_pre_hook(_ldm_ordered, with_kwargs=True)
+
+
+def _ldm_ordered(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Where activations are computed again, this UNet leaves out one argument of seven by position: masks then are others'."""
+    if len(given) != 7:
+        return None
+    sample, states, _, _, options, mask, states_mask = given
+    return (sample, states), {"cross_attention_kwargs": options, "attention_mask": mask, "encoder_attention_mask": states_mask}
+
+
 def _frames_first(sample: Tensor) -> Tensor:
     return sample.transpose(1, 2)
 
@@ -132,6 +211,11 @@ SOUND_FAMILIES: dict[str, SoundFamily] = {
         "transformer", True, _ace_text, _ace_call,
         r"layers\.\d+\.((self|cross)_attn\.(to_[qkv]|to_out\.0)|mlp\.(gate|up|down)_proj)", _frames_first,
         units=lambda pipe: (0.0, 1.0), said=_ace_said, silent=_ace_silent, dropout=0.15, lean=-0.4,
+    ),
+    "AudioLDM2Pipeline": SoundFamily(
+        "unet", False, _ldm_text, _ldm_call, UNET, time_scale=1000, longest_s=_ldm_longest, filled=True, silent=_ldm_silent,
+        masked=True, asks="audio_length_in_s", rate=lambda pipe: int(pipe.vocoder.config.sampling_rate), channels=lambda pipe: 1,
+        hop=_ldm_hop, levelled=mel.levelled, seen=_ldm_seen, parts=("language_model", "vocoder"), mended=_ldm_mended,
     ),
     "StableAudioPipeline": SoundFamily(
         "transformer", False, _stable_text, _stable_call,

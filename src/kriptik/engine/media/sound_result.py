@@ -1,6 +1,6 @@
 """What a run on a sound model leaves: an adapter in PEFT's format, and the whole pipeline as the library's folder.
 
-The library's pipelines of sound have no format of adapters of their own; PEFT puts one on the pipeline's denoiser.
+Not all of the library's pipelines of sound have a format of adapters of their own; PEFT puts one on the pipeline's denoiser.
 """
 
 import json
@@ -19,17 +19,18 @@ INDEX, SAMPLER = "model_index.json", "scheduler"
 SAMPLER_NEEDS = "The library's sampler of this pipeline needs a package more: `pip install torchsde`."
 
 
-def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, family: Family, base: Path) -> Exported:
-    """See Modality.export; `base`: the folder of the base model."""
+def write(bundle: Bundle, adaptation: Adaptation, run_dir: Path, job: TrainJob, family: Family, base: Path | None) -> Exported:
+    """See Modality.export; `base`: the folder of the base model, where its sampler was not read."""
 
     def whole(folder: Path) -> None:
         save_pipeline(bundle, adaptation, family, folder)
-        own_sampler(folder, base)
+        if base:
+            own_sampler(folder, base)
 
     made = leave(bundle, adaptation, run_dir, job, whole)
     how = "PeftModel.from_pretrained" if isinstance(bundle.trainee, PeftModel) else "attach"
     lines = [f"An adapter goes on the pipeline's {family.part}, which is changed in place: `{how}(pipe.{family.part}, folder)`."]
-    say(run_dir, made, "How it is used", [*lines, SAMPLER_NEEDS])
+    say(run_dir, made, "How it is used", [*lines, *([SAMPLER_NEEDS] if base else [])])
     return made
 
 
