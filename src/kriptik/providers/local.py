@@ -34,11 +34,6 @@ START_S = 20.0
 """At most this long a create waits for its worker to be started, and a keeper that was asked for counts as on its way."""
 KILL_S = 10.0
 POLL_S = 0.02
-LEAN = {
-    "GOMP_SPINCOUNT": "10000",  # two jobs on one machine crawl when their idle threads spin
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",  # of code made for a shape; packed rows hardly ever have the same: 1,024 held 0.5 GB
-}
-"""What a worker is told of threads and memory, unless the server was told otherwise."""
 KEPT = 100
 """Traces of so many ended resources are kept."""
 
@@ -274,8 +269,7 @@ class LocalProvider:
 def _environment(spec: ResourceSpec, intent: dict[str, Any]) -> dict[str, str]:
     """The server's environment without its own settings and the keys of its storage, then what the worker is given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KRIPTIK_", "AWS_"))}
-    for name, value in LEAN.items():
-        kept.setdefault(name, value)
+    kept.setdefault("GOMP_SPINCOUNT", "10000")  # two jobs on one machine crawl when their idle threads spin
     kept["PYTHONUNBUFFERED"] = "1"
     if intent["gpus"] or spec.gpu == "cpu":
         kept["CUDA_VISIBLE_DEVICES"] = ",".join(str(n) for n in intent["gpus"])
