@@ -122,7 +122,7 @@ def spread(
 
 
 def settle_threads(job: TrainJob) -> None:
-    """Before torch is imported: its threads, what it keeps for itself, and no busy waiting between them (two processes on one machine else crawl).
+    """Before torch is imported: threads, what it keeps, and no busy waiting (two processes on one machine else crawl).
 
     Ranks that are not told share the machine's cores.
     """
