@@ -36,6 +36,7 @@ from kriptik.engine.media.noise_experts import denoisers, joined
 from kriptik.engine.media.sound_families import SOUND_FAMILIES
 from kriptik.engine.media.states import bare
 from kriptik.engine.media.video_families import VIDEO_FAMILIES
+from kriptik.engine.modalities.text import DTYPES
 from kriptik.engine.text import quantised
 from kriptik.engine.text.heads import SCORE, ValueHead, plain, value_head
 from kriptik.spec.consent import VoiceConsent
@@ -45,7 +46,7 @@ class Text:
     """Language models."""
 
     modality = "text"
-    precisions = frozenset({None, "fp32", "bf16", "nf4"})
+    precisions = frozenset({None, "fp32", "bf16", "fp16", "nf4"})
     rows = {
         "supervised": lambda folder, *asked: tiny.chat_rows(*asked),
         "prompts": lambda folder, *asked: tiny.chat_rows(*asked),
@@ -94,7 +95,7 @@ class Text:
         return _logits(self._load(job, folder))
 
     def _load(self, job, path, options=()):
-        dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
+        dtype = DTYPES.get(job.precision, torch.float32)
         if job.stages[-1].point.objective == "reward":
             return AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, num_labels=1, **dict(options))
         return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **dict(options))

@@ -17,7 +17,7 @@ from kriptik.spec.job import LoraSettings, StageSettings
 
 pytestmark = pytest.mark.exactness
 ADAPTATIONS = ["full", "lora", "dora"]
-HALF = ["full bf16", "lora bf16"]
+HALF = ["full bf16", "lora bf16", "lora fp16"]
 PLACES = ["second step", "before the boundary", "after the boundary", "last step"]
 
 

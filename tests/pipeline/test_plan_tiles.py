@@ -9,9 +9,11 @@ from planning_help import CLOUD, FAQ, NOW, intent, laptop, plan_of
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.job import plan_modality, plan_name, plan_precision, plan_stages, sample_prompts
-from kriptik.pipeline.plan.cost import card_of
+from kriptik.pipeline.plan.cost import card_of, gpu_of, peak, stages_of
 from kriptik.pipeline.plan.data import mismatch, volume_of
 from kriptik.pipeline.plan.fitting import approvable_parts
+from kriptik.pipeline.plan.known import model_of
+from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.moves import cost_of
 from kriptik.pipeline.plan.site import Machine, Rows, Site
 from kriptik.spec.catalogue import MethodStatus
@@ -121,6 +123,24 @@ def test_a_cpu_with_bf16_units_trains_language_models_in_it():
     assert fast.estimate.vram_gb.likely < slow.estimate.vram_gb.likely
     for changed in ({"capability": "embeddings"}, {"method": "rlhf_ppo"}, {"provider": "runpod"}):
         assert not card_of(fast.choices.model_copy(update=changed), quick).bf16, changed
+
+
+def test_a_gpu_without_bf16_trains_adapters_of_language_models_in_fp16():
+    def of(**changes):
+        choices = base.choices.model_copy(update=changes)
+        return base.model_copy(update={"choices": choices})
+
+    base, _case = plan_of(intent(base_model="SmolLM2", methods=["lora"], budget_max_usd=5), CLOUD, FAQ)
+    assert plan_precision(of(gpu="T4"), CLOUD) == plan_precision(of(gpu="T4", gpu_count=2), CLOUD) == "fp16"
+    assert plan_precision(of(gpu="L4"), CLOUD) == "bf16"
+    for changed in ({"method": "full_finetune"}, {"method": "rlhf_ppo"}, {"capability": "embeddings"}):
+        assert plan_precision(of(gpu="T4", **changed), CLOUD) == "fp32", changed
+    plain = gpu_of("T4")
+    half = card_of(of(gpu="T4").choices, CLOUD)
+    assert (peak(plain, None), peak(half, None)) == (8.1, 65)
+    (stage,) = stages_of(base.choices, volume_of(base.choices, FAQ))
+    model = model_of(base.choices.base_model)
+    assert stage_need(model, *stage, half, 1).total < stage_need(model, *stage, plain, 1).total
 
 
 @pytest.mark.parametrize("method", sorted(load_catalogue().methods))

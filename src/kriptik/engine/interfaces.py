@@ -451,12 +451,12 @@ class Runtime:
     `rank`/`world` count processes; `data_rank`/`data_world` those that see different rows (a pipeline's share theirs).
     """
 
-    rank = 0
-    world = 1
-    data_rank = 0
-    data_world = 1
+    rank, world = 0, 1
+    data_rank, data_world = 0, 1
     lockstep = False
     """A forward takes all ranks (weights are gathered for it): every rank must run as many as the others, `score` included."""
+    rescaled = False
+    """The last step was dropped for a loss scale that was too large, and is smaller now."""
 
     def forward(self, micro: MicroBatch) -> Any:
         """One forward with whatever grad mode is on."""

@@ -195,8 +195,7 @@ class Loop:
         if weight > 0:
             stats = session.objective.run(update, session, weight)
             norm = runtime.step(lr, session.settings.max_grad_norm)
-            self.health.judge(stats.loss, norm, update)
-            self._judge(norm, update)
+            self._judge(stats.loss, norm, update)
         session.adaptation.after_step(session.step, session.total, session)
         if session.average:
             session.average.update(session.bundle.trainee, session.step)
@@ -225,9 +224,14 @@ class Loop:
                 self.teller.current(group[0] if group else [])
         return place.queue.pop(0)
 
-    def _judge(self, norm: float, update: Update) -> None:
-        """Counts dropped updates in a row and gives up after several."""
+    def _judge(self, loss: float, norm: float, update: Update) -> None:
+        """Counts dropped updates in a row and gives up after several; those that a smaller loss scale may mend do not count."""
         counters = self.place.counters
+        if self.session.runtime.rescaled and math.isfinite(loss):
+            why = "its gradients did not fit in fp16. The loss scale is halved"
+            self.emit(Log(message=f"Step {self.session.step + 1} was dropped: {why}."))
+            return
+        self.health.judge(loss, norm, update)
         if math.isfinite(norm):
             counters.dropped = 0
             return

@@ -49,12 +49,13 @@ def plan_modality(plan: TrainingImplementationPlan) -> Modality:
 
 
 def plan_precision(plan: TrainingImplementationPlan, site: Site) -> Precision:
-    """How the base weights are held: as the method says, else bf16 on a GPU (or this machine's CPU) that has it, else fp32."""
+    """How the base weights are held: as the method says, else in 16 bits where the GPU (or this machine's CPU) can, else fp32."""
     stages = plan_stages(plan)
     for stage in stages:
         if stage.point.base_precision is not None:
             return stage.point.base_precision
-    return "bf16" if card_of(plan.choices, site).bf16 else "fp32"
+    card = card_of(plan.choices, site)
+    return "bf16" if card.bf16 else "fp16" if card.fp16 else "fp32"
 
 
 def plan_name(plan: TrainingImplementationPlan) -> str:

@@ -188,17 +188,22 @@ class ModelEntry(Noun):
 
 
 class GpuEntry(Noun):
-    """A GPU (or the CPU): memory in GB, dense bf16 and fp32 peak in TFLOP/s, memory bandwidth in GB/s."""
+    """A GPU (or the CPU): memory in GB, dense bf16, fp32 and fp16 peak in TFLOP/s, memory bandwidth in GB/s.
+
+    `tflops_fp16` is said of cards without bf16 alone; `fp16` is a plan's: whether its stages train in it there.
+    """
 
     id: str
     title: str
     vram_gb: float = Field(ge=0)
     tflops_bf16: float = Field(ge=0)
     tflops_fp32: float = Field(ge=0)
+    tflops_fp16: float = Field(default=0.0, ge=0)
     bandwidth_gb_s: float = Field(gt=0)
     arch: str
     grade: Literal["cpu", "consumer", "workstation", "datacentre"]
     bf16: bool = True
+    fp16: bool = False
     aliases: list[str] = []
     notes: str = ""
     source: str

@@ -13,7 +13,7 @@ from kriptik.spec.catalogue import Point
 from kriptik.spec.consent import VoiceConsent
 from kriptik.spec.export import ExportOrder
 
-Precision = Literal["fp32", "bf16", "int8", "nf4"]
+Precision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 Modality = Literal["text", "image", "video", "music", "sound", "voice", "embedding", "vision_language"]
 """music: a language model over the codes of a codec; sound: diffusion."""
 

@@ -27,7 +27,7 @@ SAMPLE_TOKENS = 64
 """Longest answer to a held-out prompt along the way, where the objective's setting `sample_tokens` names none."""
 SHOWN = {"messages": "", "prompt": "", "completion": "", "chosen": "+ ", "rejected": "- "}
 """What of a row is shown while it is trained on, and the mark before it."""
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Text(Modality):
@@ -44,10 +44,12 @@ class Text(Modality):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.job.precision not in (*DTYPES, quantised.KIND):
             raise WorkerError(
-                "precision_not_available", f"A base in {self.job.precision} cannot be loaded yet.", "Choose fp32, bf16 or nf4."
+                "precision_not_available",
+                f"A base in {self.job.precision} cannot be loaded yet.",
+                "Choose fp32, bf16, fp16 or nf4.",
             )
         four_bits = self.job.precision == quantised.KIND
-        dtype = DTYPES.get(self.job.precision) or (torch.bfloat16 if device == "cuda" else torch.float32)
+        dtype = DTYPES.get(self.job.precision) or computes_in(device)
         base = find_base(self.job)
         try:
             tokenizer = self._reads(base.folder)
@@ -195,6 +197,13 @@ class Text(Modality):
         from kriptik.engine.text.layers import cut
 
         return cut(bundle.trainee, stages)
+
+
+def computes_in(device: str) -> torch.dtype:
+    """What a base in 4 bits computes in: a GPU's own 16-bit format, fp32 on a CPU."""
+    if device == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def sample_tokens(settings: StageSettings) -> int:

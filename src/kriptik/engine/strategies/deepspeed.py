@@ -6,6 +6,7 @@ import torch.distributed as dist
 
 from kriptik.engine import ranks
 from kriptik.engine.interfaces import Bundle, Modality, OptimizerSpec, Runtime, Strategy
+from kriptik.engine.strategies.loss_scale import refuse
 from kriptik.engine.strategies.zero import ZeroRuntime
 from kriptik.engine.strategies.zero3 import Zero3Runtime
 from kriptik.spec.errors import WorkerError
@@ -38,6 +39,7 @@ class DeepSpeed(Strategy):
         ranks.join()
         if not dist.is_initialized():
             raise WorkerError("one_process", "ZeRO needs two processes or more.", "Start with torchrun, or choose single.")
+        refuse(bundle.trainee)
         if self.stage == 3:
             return Zero3Runtime(bundle, modality, spec)
         return ZeroRuntime(bundle, modality, spec, int(self.stage))

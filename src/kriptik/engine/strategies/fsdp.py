@@ -31,6 +31,7 @@ from kriptik.engine.interfaces import (
     Strategy,
 )
 from kriptik.engine.strategies.idle import rounds, traceless
+from kriptik.engine.strategies.loss_scale import refuse
 from kriptik.engine.strategies.optim import NamedOptimizer
 from kriptik.engine.strategies.sharded import ShardedRuntime, blocks_of, forgotten
 from kriptik.engine.strategies.single import add
@@ -165,6 +166,7 @@ class Fsdp(Strategy):
             raise WorkerError("one_process", "FSDP needs two processes or more.", "Start one process per GPU, or choose single.")
         if any(not one.is_floating_point() for one in bundle.trainee.parameters()):
             raise WorkerError("quantised_base", "FSDP does not cut a quantised base.", "Choose fp32 or bf16, or ddp.")
+        refuse(bundle.trainee)
         return FsdpRuntime(bundle, modality, spec, reshard=self.reshard)
 
 

@@ -29,6 +29,7 @@ from kriptik.engine.interfaces import (
     StepStats,
     Strategy,
 )
+from kriptik.engine.strategies.loss_scale import refuse
 from kriptik.engine.strategies.optim import NamedOptimizer
 from kriptik.spec.errors import WorkerError
 
@@ -226,6 +227,7 @@ class Pipeline(Strategy):
         ranks.join()
         if not dist.is_initialized():
             raise WorkerError("one_process", "A pipeline needs two processes or more.", "Start with torchrun, or choose single.")
+        refuse(bundle.trainee)
         return PipelineRuntime(bundle, modality, spec)
 
 

@@ -17,6 +17,7 @@ from kriptik.engine.interfaces import (
     StepStats,
     Strategy,
 )
+from kriptik.engine.strategies.loss_scale import scale_for
 from kriptik.engine.strategies.optim import NamedOptimizer
 
 
@@ -27,6 +28,7 @@ class SingleRuntime(Runtime):
         self.bundle, self.modality = bundle, modality
         self.optimizer = self._build(spec)
         self._keep_gradients = spec.keep_gradients
+        self._scale = scale_for(bundle.trainee, list(self.optimizer.parameters.values()))
 
     def forward(self, micro: MicroBatch) -> Any:
         """See Runtime."""
@@ -39,15 +41,15 @@ class SingleRuntime(Runtime):
         sums: dict[str, Any] = {}
         for micro in micros:
             value, metrics = loss(self.forward(micro), micro)
-            (value / total_weight).backward()
+            self.backward(value / total_weight)
             add(sums, {"loss": value.detach(), **metrics})
         if self.rank == 0 and penalty is not None and (term := penalty()) is not None:
-            term.backward()
+            self.backward(term)
         return self._stats(sums, sum(micro.tokens for micro in micros), total_weight)
 
     def backward(self, value: Tensor) -> None:
         """See Runtime."""
-        value.backward()
+        (value * self._scale.value if self._scale else value).backward()
 
     def score(self, micros: list[MicroBatch], loss: LossFn) -> list[tuple[float, dict[str, float], float]]:
         """See Runtime."""
@@ -61,8 +63,11 @@ class SingleRuntime(Runtime):
     def step(self, lr: float, max_norm: float) -> float:
         """See Runtime."""
         self._meet()
+        if self._scale:
+            self._scale.divide(list(self.optimizer.parameters.values()))
         norm = self.optimizer.clip(max_norm)
         finite = norm < float("inf")  # false for NaN too
+        self.rescaled = self._scale is not None and self._scale.judge(finite=finite)
         if finite:
             self.optimizer.step(lr)
         if not (finite and self._keep_gradients):
@@ -79,11 +84,13 @@ class SingleRuntime(Runtime):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See Runtime."""
-        return self.optimizer.state(), {}
+        return self.optimizer.state(), {"loss_scale": self._scale.state()} if self._scale else {}
 
     def load_state(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """See Runtime."""
         self.optimizer.load_state(tensors)
+        if self._scale and "loss_scale" in state:
+            self._scale.load_state(state["loss_scale"])
 
     def close(self) -> None:
         """See Runtime: gradients and optimizer state go, the trainee was never wrapped."""

@@ -11,12 +11,22 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from kriptik.catalogue.load import load_catalogue, price_of
 from kriptik.pipeline.plan.data import volume_of
-from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint, capability_of, model_of, pipeline_of, stage_points
+from kriptik.pipeline.plan.known import (
+    FP16,
+    PREFERENCE,
+    ROLLOUTS,
+    Model,
+    StagePoint,
+    capability_of,
+    model_of,
+    pipeline_of,
+    stage_points,
+)
 from kriptik.pipeline.plan.memory import memory
 from kriptik.pipeline.plan.settings import Volume, recipe, steps_of, tokens_of
 from kriptik.pipeline.plan.shape import kind_of, trained_params
 from kriptik.pipeline.plan.site import Machine, Rows, Site
-from kriptik.spec.catalogue import GpuEntry, PriceEntry
+from kriptik.spec.catalogue import GpuEntry, Point, PriceEntry
 from kriptik.spec.contract import Interval, MoneyRange, NumberSource
 from kriptik.spec.job import StageSettings
 from kriptik.spec.plan import Choices, Estimate
@@ -104,14 +114,24 @@ def _stand_in(provider: str, gpu: str, count: int) -> Price:
 def card_of(choices: Choices, site: Site) -> GpuEntry:
     """The GPU of a plan, or the CPU as this machine has it: language models train in bf16 where it does that by itself.
 
-    PPO stays in fp32 there: with a tiny model its rewards did not rise in bf16 (`test_method_in_half_precision`).
+    PPO stays in fp32 there: with a tiny model its rewards did not rise in bf16 (`test_method_in_half_precision`). On a GPU without
+    bf16, what is trained beside a base in fp16 needs a loss scale, which one copy per GPU has.
     """
     gpu = gpu_of(choices.gpu)
+    if gpu.tflops_fp16 and not gpu.bf16 and capability_of(choices.capability).modality == "text":
+        stages = stage_points(choices.method, choices.capability, choices.gpu_count, model_of(choices.base_model))
+        return gpu.model_copy(update={"fp16": all(fits_fp16(stage.point) for stage in stages)})
     native = site.machine is not None and site.machine.cpu_bf16 and choices.provider == "local" and choices.gpu_count == 1
     if gpu.id != "cpu" or not native or capability_of(choices.capability).modality != "text":
         return gpu
     aims = {stage.point.objective for stage in stage_points(choices.method, choices.capability)}
     return gpu if "ppo" in aims else gpu.model_copy(update={"bf16": True})
+
+
+def fits_fp16(point: Point) -> bool:
+    """Whether a stage trains adapters alone, one copy of the model per GPU, and no head of its own."""
+    alone = (point.strategy or "single") in ("single", "ddp")
+    return point.adaptation in FP16 and alone and point.objective not in ("ppo", "reward")
 
 
 def stages_of(choices: Choices, volume: Volume) -> list[tuple[StagePoint, StageSettings]]:
@@ -238,7 +258,7 @@ def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, 
 
 def peak(gpu: GpuEntry, machine: Machine | None) -> float:
     """TFLOP/s that the training precision can reach; a CPU's grow with its cores."""
-    power = gpu.tflops_bf16 if gpu.bf16 and gpu.tflops_bf16 else gpu.tflops_fp32
+    power = (gpu.tflops_bf16 if gpu.bf16 else gpu.tflops_fp16 if gpu.fp16 else 0) or gpu.tflops_fp32
     return power * (machine.cores if machine else PRICED_CORES) / PRICED_CORES if gpu.id == "cpu" else power
 
 

@@ -14,6 +14,8 @@ TEXT_CAPABILITIES = frozenset({"text_generation", "chat", "code_generation", "cu
 LOW_RANK = frozenset({"lora", "dora", "adalora", "vera", "mora", "relora", "longlora", "lora_moe"})
 FIRST = frozenset({"cross_modal_alignment"})
 """Methods that prepare a model for those named beside them."""
+FP16 = frozenset({"lora", "dora", "mora", "vera", "relora", "lora_moe"})
+"""Adaptations that are held in fp32 beside a base in fp16: each was tried (`test_method_in_half_precision`)."""
 TINY = frozenset({"vera", "textual_inversion"})
 """Adaptations that train next to nothing: thousands of numbers, not millions."""
 ROLLOUTS = frozenset({"grpo", "ppo", "rlhf_ppo", "rlvr"})

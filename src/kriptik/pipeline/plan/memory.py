@@ -62,7 +62,7 @@ def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     sharded = stage.point.strategy in SHARDED
     copies = 1 if sharded else count
     params, trained = model.params_b * 1e9, trained_params(model, stage.point, settings)
-    wide = 2.0 if gpu.bf16 else 4.0
+    wide = 2.0 if gpu.bf16 or gpu.fp16 else 4.0
     per_weight = {"fp32": 4.0, "bf16": 2.0, "int8": INT8_BYTES, "nf4": NF4_BYTES}[stage.point.base_precision or "fp32"]
     if stage.point.base_precision is None:
         per_weight = wide
