@@ -1,8 +1,8 @@
 """Memory of a training stage in GB over all its GPUs: weights, states, activations, overhead. An interval, never a promise.
 
-Formulas: weights P·b; states T·(gradient + master + Adam); activations about 34·s·b·h per layer with an efficient attention,
-2·s·b·h kept per layer plus one layer whole when they are recomputed. Published tables disagree by ± 30 % (see `SPREAD`); where
-the catalogue states a figure, the interval is widened to hold it.
+Formulas: weights P·b; states T·(gradient + master + Adam); activations about 34·s·b·h per layer with an efficient attention (more
+where something widens them, `layer_bytes`), 2·s·b·h kept per layer plus one layer whole when they are recomputed. Published tables
+disagree by ± 30 % (see `SPREAD`); where the catalogue states a figure, the interval is widened to hold it.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,11 @@ CPU_GB = 1.3
 NF4_BYTES = 0.62
 INT8_BYTES = 1.06
 KEPT_GB = 4.0
+HALF, WIDE_ATTENTION, WIDE_INPUTS = 34.0, 16.0, 35.0
+"""Bytes per token, channel and layer: activations in half precision; queries, keys, values and answers of an attention widened to
+fp32 beside them; inputs of all linear layers widened for adapters, 4·(4 + 2 + 8/3)."""
+WIDENING = frozenset({"dora", "adalora", "vera", "mora", "lora_moe"})
+"""Adaptations whose layers widen what comes in to the fp32 of their own weights (PEFT's do; plain LoRA here does not)."""
 NOT_TWICE = frozenset({"lora_moe", "moe"})
 """Adaptations whose forward counts what it does, and so is not done again."""
 SHARDED = frozenset({"fsdp", "deepspeed", "megatron", "nd", "pipeline"})
@@ -48,12 +53,16 @@ def recomputes(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     if gpu.id == "cpu" or stage.point.adaptation in NOT_TWICE:
         return False
     shape = shape_of(model)
-    return shape.layers * layer_bytes(settings, shape.hidden) > KEPT_GB * GB
+    return shape.layers * HALF * settings.max_seq_len * settings.micro_batch * shape.hidden > KEPT_GB * GB
 
 
-def layer_bytes(settings: StageSettings, hidden: int) -> float:
-    """Activations of one layer in half precision, with an efficient attention."""
-    return 34.0 * settings.max_seq_len * settings.micro_batch * hidden
+def layer_bytes(stage: StagePoint, settings: StageSettings, gpu: GpuEntry, hidden: int) -> float:
+    """Activations of one layer at the training precision, with an efficient attention; in half precision some are fp32, too."""
+    if not (gpu.bf16 or gpu.fp16):
+        each = 2 * HALF
+    else:
+        each = HALF + WIDE_ATTENTION * (gpu.id == "cpu") + WIDE_INPUTS * (stage.point.adaptation in WIDENING)
+    return each * settings.max_seq_len * settings.micro_batch * hidden
 
 
 def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: GpuEntry, count: int) -> Need:
@@ -74,11 +83,10 @@ def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     elif kind == "full":
         states = trained * 14.0
     tokens = settings.max_seq_len * settings.micro_batch
-    layer, again = layer_bytes(settings, shape.hidden), recomputes(model, stage, settings, gpu)
-    activations = 2.0 * shape.layers * tokens * shape.hidden + layer if again else shape.layers * layer
-    activations *= wide / 2.0
-    logits = 6.0 * min(tokens, 2048) * shape.vocab
+    layer, again = layer_bytes(stage, settings, gpu, shape.hidden), recomputes(model, stage, settings, gpu)
+    activations = wide * shape.layers * tokens * shape.hidden + layer if again else shape.layers * layer
     aim = stage.point.objective
+    logits = 0.0 if aim == "contrastive" else 6.0 * min(tokens, 2048) * shape.vocab
     extra = params * per_weight if kind == "full" and aim in PREFERENCE else 0.0
     if aim in ROLLOUTS or aim == "ppo":
         extra += params * wide + 0.3 * params * wide
