@@ -433,12 +433,24 @@ class World:
         with self.server.core.db.read() as session:
             stored = [(r.stream_id, r.generation, r.seq, digest(r.body)) for r in session.scalars(select(EventRow)) if r.generation]
         left = [pod.name for pod in self.account.own()] + [r.name for r in self.rows(Resource) if r.gone_at is None]
+        billed = self.account.bill() + self.storage - self.unknowable()
         after = After(
             tier=1, family=self.family, name=self.name, result=result, expected=expected(self.steps), told=dict(self.told),
-            stored=stored, bill=self.account.bill() + self.storage, over=self.over if self.obeys else None, ledger=self.spend(),
+            stored=stored, bill=billed, over=self.over if self.obeys else None, ledger=self.spend(),
             left=left, foreign=self.account.harm(), broken=self.desk.violations, freezes=self.freezes, kills=self.kills,
         )  # fmt: skip
         hold(after)
+
+    def unknowable(self):
+        """What a machine that was never seen was billed above the price it was ordered at.
+
+        The account's bill names no owner, so the ledger keeps no more for such a machine than its order could have cost.
+        """
+        seen = {row.provider_id for row in self.rows(Resource)}
+        unseen = [pod for pod in self.account.ended.values() if pod.id not in seen]
+        lives = [(*life, pod.lives[0][2]) for pod in unseen for life in pod.lives]
+        dearer = [(price - first) * Decimal((end - start).total_seconds()) for start, end, price, first in lives if price > first]
+        return sum(dearer, Decimal(0)) / 3600
 
     def close(self):
         for server in self.servers:
