@@ -9,7 +9,9 @@ from data_hub import data_hub
 from harness import add_run
 
 from kriptik.server import approval, planning
+from kriptik.server.scores import with_reward_model
 from kriptik.spec.catalogue import MethodStatus, Point
+from kriptik.spec.errors import ConflictError
 from kriptik.spec.job import Stage
 from kriptik.store.tables import Job
 
@@ -259,6 +261,15 @@ def test_scores_come_from_the_newest_reward_model_on_the_same_base(server, monke
         asked = session.get_one(Job, run).stages[0]["settings"]["objective"]
     assert asked["reward_model"] == str(kept[1]), "the newest of the two on the same base"
     end(server, run)
+    stage = Stage.model_validate({**first.document(), "point": {"objective": "ppo", "options": {"reward": "reward_model"}}})
+    with server.core.db.read() as session:
+        for provider in ("local", "runpod"):
+            (found,) = with_reward_model(session, server.core, server.core.owner_id, provider, base, [stage])
+            assert found.settings.objective["reward_model"] == str(kept[1])
+        outside = stage.model_copy(update={"settings": stage.settings.with_objective(reward_model=str(server.core.settings.home))})
+        assert with_reward_model(session, server.core, server.core.owner_id, "local", base, [outside]) == [outside]
+        with pytest.raises(ConflictError, match="cannot read it"):
+            with_reward_model(session, server.core, server.core.owner_id, "runpod", base, [outside])
 
 
 def test_a_run_is_made_again_with_a_change(server):

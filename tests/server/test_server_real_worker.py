@@ -42,13 +42,13 @@ def real(tmp_path, monkeypatch):
     assert not alive, "something still bills"
 
 
-def start(server, root, cap="5", provider="local", facts=None, epochs=6):
+def start(server, root, cap="5", provider="local", facts=None, epochs=6, stage=None):
     data = tiny.write_rows(root / "train.jsonl", tiny.chat_rows(60))
     held = tiny.write_rows(root / "eval.jsonl", tiny.chat_rows(12, seed=4))
     data = data.model_copy(update={"eval_path": held.train_path, "eval_rows": 12})
     settings = StageSettings(micro_batch=1, epochs=epochs, learning_rate=3e-3, max_seq_len=64, checkpoint_every=20, eval_every=60)
     point = Point(adaptation="lora", objective="causal_lm", strategy="single")
-    stage = Stage(index=0, name="Fine-tune", method="lora", point=point, settings=settings)
+    stage = stage or Stage(index=0, name="Fine-tune", method="lora", point=point, settings=settings)
     core, now, plan_id = server.core, server.core.clock(), new_id()
     prompt = SamplePrompt(messages=[{"role": "user", "content": "Repeat in reverse: json text"}], expected="text json.")
     with core.db.write() as session:

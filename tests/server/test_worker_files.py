@@ -11,6 +11,7 @@ from virtual import Virtual
 from kriptik.server import problems
 from kriptik.server.routes import worker_files
 from kriptik.server.runs import jobfile
+from kriptik.spec.job import TrainJob
 from kriptik.store.tables import Job
 
 
@@ -65,6 +66,30 @@ def test_a_checkpoints_file_is_put_once(pod):
     for data in (b"1", b"22"):
         assert put(pod, "run.lock", data).status_code == 204
     assert (pod.folder / "run.lock").read_bytes() == b"22"
+
+
+def test_a_reward_model_of_a_run_is_handed_out_and_no_other_folder(world, pod, tmp_path):
+    def handed():
+        return {file["path"]: file["bytes"] for file in pod.get(f"{pod.base_url}files").json()["files"]}
+
+    def names(folder):
+        job = TrainJob.model_validate_json(jobfile.path(pod.folder, 1).read_text())
+        stage = job.stages[0]
+        stage = stage.model_copy(update={"settings": stage.settings.with_objective(reward_model=str(folder))})
+        jobfile.write(pod.folder, job.model_copy(update={"stages": [stage]}))
+
+    own, secret = world.core.run_dir("earlier") / "result" / "model", tmp_path / "secret"
+    for folder in (own, secret):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    (own / "link").symlink_to(secret / "config.json")
+    before = handed()
+    names(secret)
+    assert handed() == before
+    names(own)
+    assert handed() == {**before, "reward/0/config.json": 2}
+    assert pod.get(f"{pod.base_url}files/reward/0/config.json").content == b"{}"
+    assert pod.get(f"{pod.base_url}files/reward/0/link").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,11 @@ from pydantic import Field
 from kriptik.spec.base import Noun
 
 
+def reward_folder(stage: int) -> str:
+    """Where the reward model that a stage asks lies on a machine that fetched it."""
+    return f"reward/{stage}"
+
+
 class Fetch(Noun):
     """A file that a worker needs before it begins."""
 
@@ -18,7 +23,7 @@ class Fetch(Noun):
 
 
 class Handout(Noun):
-    """Everything a worker needs beside its job file: rows, the lock, kept answers, the checkpoint to resume from."""
+    """Everything a worker needs beside its job file: rows, the lock, kept answers, reward models, the checkpoint to go on from."""
 
     files: list[Fetch]
 

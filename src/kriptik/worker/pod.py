@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from kriptik.spec.job import SelfEnd, TrainJob
+from kriptik.spec.carry import reward_folder
+from kriptik.spec.job import SelfEnd, Stage, TrainJob
 
 GIVEN_UP, UNUSABLE = 5, 2
 WORKER = (sys.executable, "-m", "kriptik.worker")
@@ -65,12 +66,21 @@ def localised(job: TrainJob, home: Path) -> Path:
     if data is not None:
         held_out = str(folder / "data" / "eval.jsonl") if data.eval_path else None
         data = data.model_copy(update={"train_path": str(folder / "data" / "train.jsonl"), "eval_path": held_out})
-    here = job.model_copy(update={"run_dir": str(folder), "cache_dir": str(home / "cache"), "data": data})
+    stages = [_with_reward_here(stage, folder) for stage in job.stages]
+    here = job.model_copy(update={"run_dir": str(folder), "cache_dir": str(home / "cache"), "data": data, "stages": stages})
     path = folder / "jobs" / f"g{job.generation}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     (home / "cache").mkdir(parents=True, exist_ok=True)
     path.write_text(here.model_dump_json(by_alias=True, indent=1))
     return path
+
+
+def _with_reward_here(stage: Stage, folder: Path) -> Stage:
+    """A reward model is fetched into the run's folder."""
+    if not stage.settings.objective.get("reward_model"):
+        return stage
+    settings = stage.settings.with_objective(reward_model=str(folder / reward_folder(stage.index)))
+    return stage.model_copy(update={"settings": settings})
 
 
 def run(job_file: Path) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from kriptik.server import source
+from kriptik.server import scores, source
 from kriptik.server.auth import CoreDep
 from kriptik.server.core import Core
 from kriptik.server.routes.worker import PREFIX, WorkerDep
@@ -155,6 +155,7 @@ def _needed(core: Core, job_id: str, number: int) -> dict[str, Path]:
             found["data/eval.jsonl"] = Path(job.data.eval_path)
         media = Path(job.data.train_path).parent / "media"
         found |= {f"data/media/{file.name}": file for file in sorted(media.glob("*"))}
+    found |= scores.handed(core, job)
     wanted: list[Any] = [folder / "run.lock", *(p for name in RECORDS for p in sorted((folder / name).glob("*")))]
     if job.resume_from:
         wanted += sorted((folder / "checkpoints" / job.resume_from).iterdir())
