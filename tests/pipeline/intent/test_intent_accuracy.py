@@ -15,6 +15,7 @@ from intent_rows import rows, score
 FLOORS = {
     "development.txt": {"no": 0.98, "refused": 0.97, "cap": 0.97, "tier": 0.93, "base": 0.95, "usd": 0.97, "dt": 0.90, "da": 0.95},
     "development_fields.txt": {"no": 0.98, "cap": 0.91, "dt": 0.90, "da": 0.93, "ds": 0.95, "tier": 0.92, "base": 0.97, "m": 0.93},
+    "development_data.txt": {"no": 0.98, "cap": 0.88, "dt": 0.85, "da": 0.80, "ds": 0.85, "tier": 0.82, "base": 0.85, "m": 0.92},
     "validation.txt": {"no": 0.98, "refused": 0.97, "cap": 0.94, "tier": 0.83, "base": 0.88, "usd": 0.90, "m": 0.88, "other": 0.87},
     "blind_a.txt": {"no": 0.95, "refused": 0.88, "cap": 0.84, "tier": 0.85, "base": 0.85, "usd": 0.97, "da": 0.80, "other": 0.90},
     "blind_b.txt": {"no": 0.92, "refused": 0.85, "cap": 0.79, "tier": 0.90, "base": 0.95, "usd": 0.95, "da": 0.77, "other": 0.88},
@@ -23,6 +24,7 @@ FLOORS = {
         "no": 0.97, "refused": 0.90, "cap": 0.92, "tier": 0.90, "base": 0.84, "usd": 0.92, "m": 0.92, "dt": 0.85,
         "da": 0.93, "ds": 0.89, "prov": 0.86, "n": 0.90, "h": 0.88, "other": 0.86,
     },
+    "blind_r.txt": {"no": 0.97, "refused": 0.95, "cap": 0.93, "tier": 0.83, "dt": 0.80, "da": 0.87, "ds": 0.80, "m": 0.95},
     "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
 }
 
@@ -31,6 +33,7 @@ FLOORS = {
     "name",
     [
         pytest.param("development.txt", marks=pytest.mark.slow),
+        pytest.param("development_data.txt", marks=pytest.mark.slow),
         "validation.txt",
         "development_fields.txt",
         "blind_a.txt",
@@ -38,6 +41,7 @@ FLOORS = {
         "blind_c.txt",
         "blind_d.txt",
         "blind_m.txt",
+        "blind_r.txt",
     ],
 )
 def test_fields_are_read(name, capsys):

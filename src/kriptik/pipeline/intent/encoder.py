@@ -72,15 +72,15 @@ class Encoder:
             found.append(mine)
         return found
 
-    def judged(self, ids: list[int]) -> np.ndarray:
-        """Log odds of each class. `ids`: rows of `words`, whose last two rows are the beginning and the end.
+    def judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(log odds of each class, what they are read from). `ids`: rows of `words`, the last two being the beginning and the end.
 
         In one thread: products this small gain nothing from more, which beside a training wait for each other for half a second.
         """
         with self._threads.limit(limits=1, user_api="blas"):
             return self._judged(ids)
 
-    def _judged(self, ids: list[int]) -> np.ndarray:
+    def _judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
         here = self.arrays
         count = len(here["words.nibbles"])
         rows = [count - 2, *shortened(ids), count - 1]
@@ -90,7 +90,7 @@ class Encoder:
         for layer in self.layers:
             x = _layer(layer, x)
         seen = np.concatenate([x.mean(axis=0), x.max(axis=0), start.mean(axis=0)])
-        return seen @ here["outer.weight"].T + here["outer.bias"]
+        return seen @ here["outer.weight"].T + here["outer.bias"], seen
 
 
 def _layer(mine: Arrays, x: np.ndarray) -> np.ndarray:

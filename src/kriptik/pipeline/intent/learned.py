@@ -40,10 +40,11 @@ UNKNOWN = -20.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """Log probabilities by class of the two models."""
+    """Log probabilities by class of the two models, and the encoder's view of the text [1152], from which the second are read."""
 
     grams: dict[str, float]
     net: dict[str, float]
+    seen: np.ndarray | None = None
 
 
 def ends(text: str) -> str:
@@ -132,8 +133,8 @@ def judged(folded: str, typed: str) -> Judgement:
     known = model()
     found = features(ends(folded))
     grams = known.grams[found].sum(axis=0) / np.sqrt(max(len(found), 1)) + known.grams_bias
-    net = known.encoder.judged(cut(plain(ends(typed)), known.scores))
-    return Judgement(*(dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)))
+    net, seen = known.encoder.judged(cut(plain(ends(typed)), known.scores))
+    return Judgement(*(dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)), seen)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

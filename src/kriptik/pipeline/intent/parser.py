@@ -3,7 +3,9 @@
 import re
 from typing import Protocol
 
-from kriptik.pipeline.intent import details, limits, mentions, names
+import numpy as np
+
+from kriptik.pipeline.intent import details, heads, limits, mentions, names
 from kriptik.pipeline.intent.capability import plainly, weigh
 from kriptik.pipeline.intent.decide import best, chances, either, guesses
 from kriptik.pipeline.intent.learned import judged
@@ -98,7 +100,7 @@ class OfflineParser:
             return _NOT_A_REQUEST.model_copy()
         specific = is_specific(intent) or named.base is not None
         intent.guesses = guesses(found, verdict, specific, either(reading.text, evidence))  # type: ignore[assignment]
-        return self._judged(reading, named, verdict, intent)
+        return self._judged(reading, named, verdict, intent, evidence.judgement.seen)
 
     def means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
         """Every field that does not hang on what the model is for."""
@@ -123,13 +125,17 @@ class OfflineParser:
             }
         )
 
-    def _judged(self, reading: Reading, named: names.Named, verdict: str, intent: TrainingIntent) -> TrainingIntent:
+    def _judged(
+        self, reading: Reading, named: names.Named, verdict: str, intent: TrainingIntent, seen: np.ndarray | None
+    ) -> TrainingIntent:
         intent.capability = verdict if verdict != "ask" else None  # type: ignore[assignment]
         if intent.capability is None:
             intent.needs_clarification = True
             intent.question = question(reading, named, intent.data)
         if intent.data:
             intent.data.type = _kind(intent.capability, intent.data, reading, intent.base_model)  # type: ignore[assignment]
+        if seen is not None:
+            intent.data = heads.weighed(intent.data, intent.capability, seen)
         intent.quality_tier = tier(reading, intent, named)  # type: ignore[assignment]
         intent.conflict = contradicts(reading, intent)
         return intent

@@ -1,0 +1,67 @@
+"""What data a person speaks of, weighed: what the rules read, and two linear heads over the sentence encoder's view of the text.
+
+Rules read figures and plain words well and miss what is only implied ("learn from her", "whatever lies in our mailbox"); the heads
+alone would name data where a text has none. So each head sees the rules' answer beside the text, and gives way where the rules
+read a figure. `heads.npz` is made by `scripts/train_heads.py`, for one `learned.bin`. Numpy only, a tenth of a millisecond.
+"""
+
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from kriptik.pipeline.intent.capability import CAPABILITIES
+from kriptik.pipeline.intent.learned import FILE as LEARNED
+from kriptik.spec.intent import DataMention
+
+FILE = Path(__file__).with_name("heads.npz")
+NONE = "none"
+KINDS = (NONE, "text", "audio", "video", "image", "code", "pairs", "preferences")
+SOURCES = (NONE, "user_upload", "huggingface", "web_search", "synthetic", "hybrid")
+DOUBT = {"kind": 0.5, "source": 0.0}
+"""Log odds that "none" gains where the rules read none: a kind that nobody spoke of is worse than one that is left out."""
+Arrays = dict[str, np.ndarray]
+
+
+def features(data: DataMention | None, capability: str | None) -> np.ndarray:
+    """What the rules read, as numbers: kind, source, capability, whether there is a figure or a format, capability × kind."""
+    kind = _one(KINDS, (data and data.type) or NONE)
+    source = _one(SOURCES, (data and data.source) or NONE)
+    purpose = _one(CAPABILITIES, capability)
+    more = np.array([data is not None and data.amount is not None, data is not None and data.format is not None], np.float32)
+    return np.concatenate([kind, source, purpose, more, np.outer(purpose, kind).ravel()])
+
+
+def weighed(data: DataMention | None, capability: str | None, seen: np.ndarray) -> DataMention | None:
+    """The mention with the likeliest kind and source; None where there is no data in the text. `seen`: the encoder's view."""
+    arrays, rules = heads(), features(data, capability)
+    text = (seen - arrays["middle"]) / arrays["spread"]
+    found: dict[str, str | None] = {}
+    for name, choices, read in (("kind", KINDS, data and data.type), ("source", SOURCES, data and data.source)):
+        odds = rules @ arrays[f"{name}.rules"] + text @ arrays[f"{name}.text"] + arrays[f"{name}.bias"]
+        odds[0] += DOUBT[name] if read is None else 0.0
+        likeliest = choices[int(odds.argmax())]
+        found[name] = read if likeliest == NONE and data is not None and data.amount is not None else likeliest
+    kind, source = (None if one == NONE else one for one in (found["kind"], found["source"]))
+    if data is None:
+        return DataMention.model_validate({"type": kind, "source": source}) if kind else None
+    changed = data.model_copy(update={"type": kind, "source": source})
+    return changed if changed != DataMention() else None
+
+
+@cache
+def heads() -> Arrays:
+    """The shipped heads, read once."""
+    with np.load(FILE, allow_pickle=False) as file:
+        return {name: file[name].astype(np.float32) for name in file.files if name != "of"}
+
+
+def belongs() -> bool:
+    """Whether the heads were made for the `learned.bin` that is there."""
+    with np.load(FILE, allow_pickle=False) as file:
+        return int(file["of"]) == zlib.crc32(LEARNED.read_bytes())
+
+
+def _one(choices: tuple[str, ...], value: str | None) -> np.ndarray:
+    return np.array([one == value for one in choices], np.float32)
