@@ -12,7 +12,7 @@ from kriptik.spec.intent import HardwareLimit
 _GPU = re.compile(
     r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?\d000 ?ada|(?<=my )2080 ?(?:ti)?"
     r"|rtx ?a?\d{4} ?(?:ti|super)?|a\d{4}|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
-    r"|l40s|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
+    r"|l40s|a10g|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
     r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
 )
 _REAL = re.compile(

@@ -14,7 +14,7 @@ from kriptik.spec.intent import DataMention, OutputMention
 
 MEDIA = ("audio", "video", "image")
 FORMS = {
-    "audio": ("wav", "mp3", "flac", "midi", "ogg", "m4a", "aac", "opus"),
+    "audio": ("wav", "mp3", "flac", "midi", "ogg", "m4a", "aac", "opus", "aiff"),
     "video": ("mp4", "webm", "mov", "mkv", "avi"),
     "image": ("png", "jpg", "tif", "geotiff", "dicom", "svg", "heic", "webp", "raw", "gif", "psd"),
 }
