@@ -200,8 +200,8 @@ def test_how_long_a_freeze_takes(tmp_path, number):
     made = Cold(tmp_path, cap="0.12", steps=260)
     try:
         made.serve()
-        mark = until(lambda: (job := made.state()) and job["state"] == "training" and job["budget"]["freezeAt"], 40)
-        frozen = until(lambda: (job := made.state()) and job["state"] == "frozen" and job, 40)
+        mark = until(lambda: (job := made.state()) and job["state"] == "training" and job["budget"]["freezeAt"], 120)
+        frozen = until(lambda: (job := made.state()) and job["state"] == "frozen" and job, 120)
         assert frozen["freezeState"]["reason"] == "budget"
         (life,) = [life for pod in made.account.ended.values() for life in pod.lives]
         took = (life[1] - life[0]).total_seconds() - float(Decimal(str(mark)) / HOURLY * 3600)

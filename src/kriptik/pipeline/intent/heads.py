@@ -47,7 +47,7 @@ def weighed(data: DataMention | None, capability: str | None, seen: np.ndarray) 
     if data is None:
         return DataMention.model_validate({"type": kind, "source": source}) if kind else None
     changed = data.model_copy(update={"type": kind, "source": source})
-    return changed if changed != DataMention() else None
+    return changed if changed != DataMention.model_validate({}) else None
 
 
 @cache

@@ -134,7 +134,8 @@ def judged(folded: str, typed: str) -> Judgement:
     found = features(ends(folded))
     grams = known.grams[found].sum(axis=0) / np.sqrt(max(len(found), 1)) + known.grams_bias
     net, seen = known.encoder.judged(cut(plain(ends(typed)), known.scores))
-    return Judgement(*(dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)), seen)
+    said = [dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)]
+    return Judgement(grams=said[0], net=said[1], seen=seen)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
