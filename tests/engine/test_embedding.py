@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer, losses
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from kriptik.engine.interfaces import Session
+from kriptik.engine.interfaces import OptimizerSpec, ParamGroup, Session
 from kriptik.engine.modalities.embedding import Embedding
 from kriptik.engine.objectives.contrastive import Contrastive
 from kriptik.engine.retrieval import measures
@@ -71,8 +71,8 @@ def test_cached_gradients_are_those_of_one_graph_by_the_library(tmp_path):
     bundle.trainee.requires_grad_(True)
     objective = Contrastive(job.stages[0].settings)
     session = Session(job, 0, job.stages[0].settings, bundle, modality, _NoPenalty(), objective, rows=None)  # type: ignore[arg-type]
-    session.runtime = SingleRuntime.__new__(SingleRuntime)
-    session.runtime.bundle, session.runtime.modality = bundle, modality
+    names = [name for name, _ in bundle.trainee.named_parameters()]
+    session.runtime = SingleRuntime(bundle, modality, OptimizerSpec([ParamGroup(names)]))
     micros = [modality.collate(bundle, [[one] for one in encoded[at : at + 2]], 0, 0) for at in (0, 2, 4)]
     from kriptik.engine.interfaces import Update
 
