@@ -2,7 +2,7 @@
 
 Rules read figures and plain words well and miss what is only implied ("learn from her", "whatever lies in our mailbox"); the heads
 alone would name data where a text has none. So each head sees the rules' answer beside the text, and gives way where the rules
-read a figure. `heads.npz` is made by `scripts/train_heads.py`, for one `learned.bin`. Numpy only, a tenth of a millisecond.
+read a figure. `heads.npz` is made by `scripts/train_heads.py`, for one `learned.bin`. Numpy only.
 """
 
 import zlib
