@@ -19,7 +19,7 @@ from kriptik.spec.job import Stage, StageSettings
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_run_moved_to_another_machine_ends_like_a_quiet_one(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = Cloud(tmp_path, monkeypatch, image="worker:1", lease_s=10, checkpoint_s=3, teardown_s=5)
@@ -29,7 +29,7 @@ def test_a_run_moved_to_another_machine_ends_like_a_quiet_one(tmp_path, monkeypa
         moved = start(made.server, tmp_path, provider="runpod", facts=facts, epochs=2)
         until(lambda: made.step(moved) >= 6, 120)
         made.server.api("POST", f"/jobs/{moved}/freeze")
-        made.server.wait(moved, "frozen", limit_s=60)
+        made.server.wait(moved, "frozen", limit_s=120)
         made.server.api("POST", f"/jobs/{moved}/resume", json={"newBudget": 6})
         quiet = start(made.server, tmp_path, provider="runpod", facts=facts, epochs=2)
         made.server.wait(quiet, "completed", limit_s=120)
@@ -40,7 +40,7 @@ def test_a_run_moved_to_another_machine_ends_like_a_quiet_one(tmp_path, monkeypa
         made.close()
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_reward_model_goes_along(tmp_path, monkeypatch):
     """PPO on a rented machine asks the reward model that an earlier run left here; the machine cannot read this one's disk."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
