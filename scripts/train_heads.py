@@ -1,14 +1,17 @@
-"""Trains the heads for kind and source of the data a person speaks of (`kriptik.pipeline.intent.heads`), in some minutes.
+"""Trains the heads for the data a person speaks of (`kriptik.pipeline.intent.heads`, `.figures`), in some minutes.
 
     python scripts/train_heads.py            writes src/kriptik/pipeline/intent/heads.npz
-    python scripts/train_heads.py --check    leaves out a quarter of `development_data.txt` at a time and judges it by the rest
+    python scripts/train_heads.py --check    leaves out each fresh file in turn, judges it by heads that saw the rest
 
-Learned from: `development.txt`, `development_fields.txt` and, twice as heavy, `development_data.txt`, for which no rule was made.
+Learned from: `development.txt`, `development_fields.txt` and, twice as heavy, the fresh files, for which no rule was
+made. First which figure is the amount, then kind and source, whose rules see that amount.
 Run it again after `train_intent.py`: the heads read what the encoder of `learned.bin` sees.
 """
 
 import sys
 import zlib
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,37 +19,79 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kriptik.pipeline.intent import heads
+from kriptik.pipeline.intent import amounts, figures, heads, names
 from kriptik.pipeline.intent.heads import FILE, KINDS, LEARNED, NONE, SOURCES
+from kriptik.pipeline.intent.learned import judged
 from kriptik.pipeline.intent.parser import OfflineParser
+from kriptik.pipeline.intent.text import read_text
 from kriptik.spec.intent import DataMention
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "pipeline" / "intent"))
-from intent_rows import rows
+from intent_rows import rows, same
 
-FRESH = "development_data.txt"
-WEIGHTS = {"development.txt": 1.0, "development_fields.txt": 1.0, FRESH: 2.0}
-PULL_TEXT, PULL_RULES = 3e-4, 1e-3
+FRESH = ("development_data.txt", "development_everyone.txt")
+FILES = ("development.txt", "development_fields.txt", *FRESH)
+HEAVY = 2.0
+"""How much a request of a fresh file counts."""
+PULL_RULES = 1e-3
+PULL_TEXT = 1e-4
 """How strongly factors are pulled to nothing."""
 SCALE = 3.0
 """Length of the text's part beside that of the rules."""
-PARTS = 4
+PARTS = 5
+CHOICES = {"kind": KINDS, "source": SOURCES}
+Arrays = dict[str, np.ndarray]
+Loss = Callable[[Tensor], Tensor]
 
 
 @dataclass
 class Seen:
-    """One request: what the rules read, the encoder's view, the labels, its weight, whether it may be judged."""
+    """What reaches one head of one request: rules and text, a row a choice for figures and a single row else; the right choice.
+
+    `right`: place of the right figure (-1: none of them, None: it is not among them), or of the kind or source.
+    """
 
     rules: np.ndarray
     text: np.ndarray
-    labels: dict[str, str]
+    right: int | None
     weight: float
-    fresh: bool
+    file: str
+    told: float | None = None
+    """The amount as labelled."""
+    values: tuple[float, ...] = ()
+    picked: float | None = None
 
 
-def requests() -> list[Seen]:
-    """Every request that is read as one, with what reaches the heads."""
-    parser, found, box = OfflineParser(), [], []
+def wanted(file: str) -> list[tuple[str, dict[str, str]]]:
+    """Prompt and labels of each request to train."""
+    return [(prompt, labels) for prompt, labels, _other in rows(file) if "no" not in labels]
+
+
+def figures_of(file: str) -> list[Seen]:
+    """The figures of each request and which of them is the amount."""
+    found, width = [], None
+    for prompt, labels in wanted(file):
+        reading = read_text(prompt)
+        named, pieces = names.resolve(reading), judged(reading.text, reading.clean).pieces
+        picked = amounts.amount(reading, named)
+        among = figures.figures(reading, named, picked)
+        if pieces is None or not among:
+            continue
+        width = width or pieces.views.shape[1]
+        told = labels.get("da")
+        values = tuple(one.amount.value for one in among)
+        fits = [place for place, value in enumerate(values) if told and same("da", told, value)]
+        ours = [place for place in fits if among[place].picked]
+        right = (ours or fits or [None])[0] if told else -1
+        seen = Seen(figures.features(among), figures.views(among, pieces, width), right, HEAVY if file in FRESH else 1.0, file)
+        seen.told, seen.values, seen.picked = float(told) if told else None, values, picked.value if picked else None
+        found.append(seen)
+    return found
+
+
+def mentions_of(file: str) -> dict[str, list[Seen]]:
+    """What the rules read of each request's data, for the heads of kind and source."""
+    parser, box, found = OfflineParser(), [], {name: [] for name in CHOICES}
 
     def taken(data: DataMention | None, capability: str | None, seen: np.ndarray) -> DataMention | None:
         box.append((heads.features(data, capability), seen))
@@ -54,83 +99,128 @@ def requests() -> list[Seen]:
 
     plain, heads.weighed = heads.weighed, taken
     try:
-        for name, weight in WEIGHTS.items():
-            for prompt, wanted, _other in rows(name):
-                box.clear()
-                parser.parse(prompt)
-                if box and "no" not in wanted:
-                    labels = {"kind": wanted.get("dt", NONE), "source": wanted.get("ds", NONE)}
-                    found.append(Seen(*box[0], labels, weight, name == FRESH))
+        for prompt, labels in wanted(file):
+            box.clear()
+            parser.parse(prompt)
+            for name, key in (("kind", "dt"), ("source", "ds")):
+                if box:
+                    rules, text = box[0]
+                    right = CHOICES[name].index(labels.get(key, NONE))
+                    found[name].append(Seen(rules, text, right, HEAVY if file in FRESH else 1.0, file))
     finally:
         heads.weighed = plain
     return found
 
 
-def fit(seen: list[Seen]) -> dict[str, np.ndarray]:
-    """The arrays of `heads.npz`: for each head the weights that make the labels likeliest."""
-    view = np.stack([one.text for one in seen])
-    middle, spread = view.mean(0), (view.std(0) + 1e-6) * view.shape[1] ** 0.5 / SCALE
-    text = torch.tensor((view - middle) / spread, dtype=torch.float32)
-    rules = torch.tensor(np.stack([one.rules for one in seen]), dtype=torch.float32)
+def fitted(name: str, seen: list[Seen]) -> Arrays:
+    """The arrays of one head: the weights that make the labels likeliest."""
+    seen = [one for one in seen if one.right is not None]
+    views = np.concatenate([one.text.reshape(-1, one.text.shape[-1]) for one in seen])
+    middle, spread = views.mean(0), (views.std(0) + 1e-6) * views.shape[1] ** 0.5 / SCALE
+    text = torch.tensor((views - middle) / spread, dtype=torch.float32)
+    rules = torch.tensor(np.concatenate([one.rules.reshape(-1, one.rules.shape[-1]) for one in seen]), dtype=torch.float32)
     weight = torch.tensor([one.weight for one in seen])
-    made = {"middle": middle, "spread": spread}
-    for name, choices in (("kind", KINDS), ("source", SOURCES)):
-        target = torch.tensor([choices.index(one.labels[name]) for one in seen])
-        made |= {f"{name}.{part}": one for part, one in _head(rules, text, target, weight, len(choices)).items()}
-    return made
+    count = len(CHOICES[name]) if name in CHOICES else 1
+    loss = _choice_loss(seen, weight) if name in CHOICES else _figure_loss(seen, weight)
+    found = _head(rules, text, count, PULL_TEXT, loss)
+    return {f"{name}.{part}": one for part, one in (found | {"middle": middle, "spread": spread}).items()}
 
 
-def _head(rules: Tensor, text: Tensor, target: Tensor, weight: Tensor, count: int) -> dict[str, np.ndarray]:
+def _choice_loss(seen: list[Seen], weight: Tensor) -> Loss:
+    right = torch.tensor([one.right for one in seen])
+    return lambda odds: (torch.nn.functional.cross_entropy(odds, right, reduction="none") * weight).sum() / weight.sum()
+
+
+def _figure_loss(seen: list[Seen], weight: Tensor) -> Loss:
+    """Of the figures of a request one is likelier than the others and than none, whose odds are nothing."""
+    counts = torch.tensor([len(one.values) for one in seen])
+    of = torch.repeat_interleave(torch.arange(len(seen)), counts)
+    first = counts.cumsum(0) - counts
+    right = torch.tensor([-1 if one.right is None else one.right for one in seen])
+
+    def loss(odds: Tensor) -> Tensor:
+        odds = odds[:, 0].clamp(max=30)
+        every = torch.ones(len(seen)).index_add(0, of, odds.exp())
+        chosen = torch.where(right >= 0, odds[(first + right.clamp(min=0))], torch.zeros(len(seen)))
+        return ((every.log() - chosen) * weight).sum() / weight.sum()
+
+    return loss
+
+
+def _head(rules: Tensor, text: Tensor, count: int, pull_text: float, loss: Loss) -> Arrays:
     """Logistic regression on both parts, each pulled to nothing in its own measure."""
     of_rules, of_text = (torch.zeros(part.shape[1], count, requires_grad=True) for part in (rules, text))
     bias = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS([of_rules, of_text, bias], max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        odds = rules @ of_rules + text @ of_text + bias
-        value = (torch.nn.functional.cross_entropy(odds, target, reduction="none") * weight).sum() / weight.sum()
-        value = value + PULL_RULES * of_rules.square().sum() + PULL_TEXT * of_text.square().sum()
+        value = loss(rules @ of_rules + text @ of_text + bias)
+        value = value + PULL_RULES * of_rules.square().sum() + pull_text * of_text.square().sum()
         value.backward()
         return value
 
-    optimizer.step(loss)  # pyright: ignore[reportArgumentType]
+    optimizer.step(closure)  # pyright: ignore[reportArgumentType]
     return {"rules": of_rules.detach().numpy(), "text": of_text.detach().numpy(), "bias": bias.detach().numpy()}
 
 
-def check(seen: list[Seen]) -> None:
-    """Right of those that count, by the rules and by the heads that saw nothing of the part."""
-    fresh = [one for one in seen if one.fresh]
-    counts = {name: [0, 0, 0, 0] for name in ("kind", "source")}
-    for part in range(PARTS):
-        held = fresh[part * len(fresh) // PARTS : (part + 1) * len(fresh) // PARTS]
-        out = {id(one) for one in held}
-        arrays = fit([one for one in seen if id(one) not in out])
-        for one in held:
-            text = (one.text - arrays["middle"]) / arrays["spread"]
-            for name, choices, at in (("kind", KINDS, 0), ("source", SOURCES, len(KINDS))):
-                read = choices[int(one.rules[at : at + len(choices)].argmax())]
-                odds = one.rules @ arrays[f"{name}.rules"] + text @ arrays[f"{name}.text"] + arrays[f"{name}.bias"]
-                odds[0] += heads.DOUBT[name] if read == NONE else 0.0
-                for place, answer in ((0, read), (2, choices[int(odds.argmax())])):
-                    if NONE not in (answer, one.labels[name]) or answer != one.labels[name]:
-                        counts[name][place] += answer == one.labels[name]
-                        counts[name][place + 1] += 1
-    for name, (read, of, weighed, of_them) in counts.items():
-        print(f"{name}: rules {read}/{of}, weighed {weighed}/{of_them}")
+def check(name: str, seen: list[Seen]) -> None:
+    """Right of those that count, by the rules and by heads that saw nothing of that part of a fresh file."""
+    counts: Counter[str] = Counter()
+    for file in FRESH:
+        mine = [one for one in seen if one.file == file]
+        for part in range(PARTS):
+            held = mine[part * len(mine) // PARTS : (part + 1) * len(mine) // PARTS]
+            out = {id(one) for one in held}
+            arrays = fitted(name, [one for one in seen if id(one) not in out])
+            for one in held:
+                _judge(name, one, arrays, counts)
+    print(f"{name}: rules {counts['rules']}/{counts['of rules']}, weighed {counts['weighed']}/{counts['of weighed']}")
+
+
+def _judge(name: str, one: Seen, arrays: Arrays, counts: Counter[str]) -> None:
+    odds = heads.odds(name, one.rules, one.text, arrays)
+    if name == "amount":
+        best = None if odds.max() < 0 else one.values[int(odds.argmax())]
+        answers, right = (one.picked, best), one.told
+        fits = lambda answer: right is not None and answer is not None and same("da", right, answer)  # noqa: E731
+    else:
+        choices = CHOICES[name]
+        read = choices[int(one.rules[(0 if name == "kind" else len(KINDS)) :][: len(choices)].argmax())]
+        odds[0] += heads.DOUBT[name] if read == NONE else 0.0
+        answers = [None if each == NONE else each for each in (read, choices[int(odds.argmax())])]
+        right = None if choices[one.right or 0] == NONE else choices[one.right or 0]
+        fits = lambda answer: answer == right  # noqa: E731
+    for by, answer in zip(("rules", "weighed"), answers, strict=True):
+        if answer is not None or right is not None:
+            counts[by] += fits(answer)
+            counts[f"of {by}"] += 1
+
+
+def saved(arrays: Arrays) -> None:
+    """Writes `heads.npz`."""
+    small = {name: one.astype(np.float16 if name.endswith("text") else np.float32) for name, one in arrays.items()}
+    np.savez_compressed(FILE, of=np.array(zlib.crc32(LEARNED.read_bytes())), **small)
+    heads.heads.cache_clear()
 
 
 def main(arguments: list[str]) -> None:
     """Trains, or checks."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    seen = requests()
+    seen = {"amount": [one for file in FILES for one in figures_of(file)]}
     if "--check" in arguments:
-        check(seen)
-        return
-    arrays = {name: array.astype(np.float16 if name.endswith("text") else np.float32) for name, array in fit(seen).items()}
-    np.savez_compressed(FILE, of=np.array(zlib.crc32(LEARNED.read_bytes())), **arrays)
-    print(f"{FILE.name}: {len(seen)} requests, {FILE.stat().st_size / 1e3:.0f} kB")
+        check("amount", seen["amount"])
+    else:
+        saved(heads.heads() | fitted("amount", seen["amount"]))
+    read = [mentions_of(file) for file in FILES]
+    for name in CHOICES:
+        seen[name] = [one for part in read for one in part[name]]
+        if "--check" in arguments:
+            check(name, seen[name])
+    if "--check" not in arguments:
+        saved({part: one for name in seen for part, one in fitted(name, seen[name]).items()})
+        print(f"{FILE.name}: {len(seen['kind'])} requests, {FILE.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from encoder import Encoder
 from torch import nn
 
 from kriptik.pipeline.intent.encoder import shortened
-from kriptik.pipeline.intent.learned import BUCKETS, cut, ends, features, plain
+from kriptik.pipeline.intent.learned import BUCKETS, cut, ends, features, plain, spaced
 from kriptik.pipeline.intent.text import fold
 
 GRAM_EPOCHS, GRAM_RATE, GRAM_DECAY = 8, 0.03, 1e-4
@@ -38,7 +38,7 @@ def prepared(items: list[tuple[str, str, float]], classes: list[str], scores: di
     """(class, text, weight) → what the models see."""
     return Texts(
         [np.array(features(fold(ends(text))), np.int64) for _, text, _ in items],
-        [np.array(shortened(cut(plain(ends(text)), scores)), np.int64) for _, text, _ in items],
+        [np.array([one for one, _, _ in shortened(cut(spaced(plain(ends(text))), scores))], np.int64) for _, text, _ in items],
         np.array([classes.index(label) for label, _, _ in items]),
         np.array([weight for _, _, weight in items], np.float32),
     )

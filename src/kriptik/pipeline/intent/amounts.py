@@ -60,7 +60,7 @@ def amount(reading: Reading, named: Named) -> Amount | None:
     """The first counted thing that is data; of two counts the later one where it corrects the first."""
     for d in durations(reading.text, reading.language):
         if recorded(reading, d) and not re.search(r"\beach\s*$", reading.text[: d.start]):
-            return Amount(d.amount, d.start, d.end, d.unit + "s", _heard(reading, d))
+            return Amount(d.amount, d.start, d.end, d.unit + "s", heard_kind(reading, d))
     counted = _tokens(reading) or _sized(reading) or _many(reading, named)
     if counted is None and named.base_capability == "voice_cloning":
         spoken = [d for d in durations(reading.text, reading.language) if d.unit == "minute"]
@@ -86,7 +86,7 @@ def recorded(reading: Reading, d: Duration) -> bool:
         return True
     if _LASTS.match(rest):
         return not _WORKING.match(rest)
-    return _heard(reading, d) is not None
+    return heard_kind(reading, d) is not None
 
 
 _LENGTH = re.compile(
@@ -120,7 +120,7 @@ _DEADLINE = re.compile(
 )
 
 
-def _heard(reading: Reading, d: Duration) -> str | None:
+def heard_kind(reading: Reading, d: Duration) -> str | None:
     """The kind of recording named right behind the time, or before it in the same sentence."""
     rest = reading.text[d.end :]
     of = _OF.match(rest)
@@ -179,22 +179,22 @@ def _sized(reading: Reading) -> Amount | None:
 
 def _many(reading: Reading, named: Named) -> Amount | None:
     """The likeliest number of things that are data; of equal ones the first, unless a later one corrects it."""
-    taken = _taken(reading, named)
+    taken = meant_otherwise(reading, named)
     best: Amount | None = None
     most = ENOUGH
     for n in numbers(reading.text, reading.language)[:MANY]:
-        if any(a <= n.start < b for a, b in taken) or n.value < 1 or _is_year(reading, n) or (n.worded and n.value == 1):
+        if any(a <= n.start < b for a, b in taken) or n.value < 1 or is_year(reading, n) or (n.worded and n.value == 1):
             continue
-        counted = _counted(reading, n) or _held(reading, n)
-        strength = _strength(reading, n, counted)
-        corrects = best is not None and strength >= ENOUGH and _corrects(reading, n.start)
+        counted = counted_by_name(reading, n) or held_before(reading, n)
+        strength = strength_of(reading, n, counted)
+        corrects = best is not None and strength >= ENOUGH and takes_back(reading, n.start)
         if strength > most or corrects or (best is None and strength == most):
-            kind = best.kind if best and corrects and not counted else _made(reading, n.start)
+            kind = best.kind if best and corrects and not counted else made_kind(reading, n.start)
             best, most = counted or Amount(n.value, n.start, n.end, None, kind), max(most, strength)
     return best
 
 
-def _taken(reading: Reading, named: Named) -> list[tuple[int, int]]:
+def meant_otherwise(reading: Reading, named: Named) -> list[tuple[int, int]]:
     """Where figures mean something else: names, sums of money, times, sizes of models, cards."""
     text, language = reading.text, reading.language
     sums = money(text, language)
@@ -223,7 +223,7 @@ def corrected_sum(text: str, at: int, sums: list[Money]) -> bool:
     return bool(_NO.search(text[max(0, at - REACH) : at])) and any(0 <= at - m.end <= CORRECTS_WITHIN for m in sums)
 
 
-def _corrects(reading: Reading, at: int) -> bool:
+def takes_back(reading: Reading, at: int) -> bool:
     return before(reading, at, "correction.marks", 30) or bool(_NO.search(reading.text[max(0, at - REACH) : at]))
 
 
@@ -253,7 +253,7 @@ _FED = re.compile(r"\b(?:from|with|on|using|have|has|got|these|those|mit|aus|von
 _EACH = re.compile(r"\s*[^\s,;.]+(?: [^\s,;.]+)? (?:each|per|every|a (?:day|week|month|year)|pro|je|por|par)\b")
 
 
-def _made(reading: Reading, at: int) -> str | None:
+def made_kind(reading: Reading, at: int) -> str | None:
     """The kind of what is counted, by what was done with it in the same sentence."""
     start, end = reading.sentence_at(at)
     near = reading.text[max(start, at - NEAR) : min(end, at + BEHIND)]
@@ -277,7 +277,7 @@ def _no_data(reading: Reading, rest: str) -> bool:
     return any(reading.words.rx("data.no_data").match(part) for part in (rest, rest.partition(" ")[2]))
 
 
-def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
+def strength_of(reading: Reading, n: Number, known: Amount | None) -> float:
     """How much speaks for a number being an amount of data: what it counts, how large it is, whose it is, what stands before."""
     rest, lead = reading.text[n.end : n.end + 48], reading.text[max(0, n.start - NEAR) : n.start]
     clause = re.split(r"[,.;:!?\n]", rest)[0]
@@ -289,14 +289,14 @@ def _strength(reading: Reading, n: Number, known: Amount | None) -> float:
     ):
         return 0.0
     found = (KNOWN if known else 0.5 + LARGE * (n.value >= 50) + LARGER * (n.value >= 1000)) - 1.5 * (n.value < 5)
-    found += MADE * bool(not known and _made(reading, n.start))
+    found += MADE * bool(not known and made_kind(reading, n.start))
     found += OPENS * bool(_OPENS.search(lead))
     found += OWNED * bool(_held_by(reading, n.start) or reading.words.rx("data.source.owned_after").search(clause[:OWNED_WITHIN]))
     found += TOLD * bool(_LABELLED.match(rest) or _HEAP.search(lead) or (not known and _stored(reading, clause)))
     found += FED * bool(_FED.search(lead))
     found -= EACH * bool(_EACH.match(rest)) + BOUND * bool(_BOUND.search(lead) or (not known and _INSIDE.search(lead)))
     found -= (MEANT_FOR if not known else 0.0) * bool(re.search(r"\b(?:for|fur|para|pour)\s*$", lead))
-    return found - NOT_DATA * bool(_no_data(reading, rest) and not _made(reading, n.start))
+    return found - NOT_DATA * bool(_no_data(reading, rest) and not made_kind(reading, n.start))
 
 
 _COMES_OUT = re.compile(r"\s*(?:\w+ ){1,3}(?:comes?|pops?) out\b")
@@ -321,7 +321,7 @@ _PLAIN = re.compile(
 
 def _told(reading: Reading, at: int, unit: str) -> str | None:
     """What the sentence says of counted texts beside their name: that they are scans, pairs or preferences."""
-    if _made(reading, at) == "image":
+    if made_kind(reading, at) == "image":
         return "image"
     start, end = reading.sentence_at(at)
     sentence = reading.text[start:end]
@@ -333,13 +333,13 @@ def _told(reading: Reading, at: int, unit: str) -> str | None:
     return next((t for t in ("preferences", "pairs") if reading.words.rx(f"data.type.{t}").search(sentence)), None)
 
 
-def _is_year(reading: Reading, n: Number) -> bool:
+def is_year(reading: Reading, n: Number) -> bool:
     """ "From 1890", "since 2019": no count."""
     bare = 1800 <= n.value <= 2100 and reading.text[n.start : n.end].isdigit()
     return bare and bool(_DATED.search(reading.text[: n.start]))
 
 
-def _held(reading: Reading, n: Number) -> Amount | None:
+def held_before(reading: Reading, n: Number) -> Amount | None:
     """A count behind the name of what is counted: "midi files, about 120", "x-rays, 6k labelled", "transcripts of 410 talks"."""
     rest, lead = reading.text[n.end : n.end + 40], reading.text[max(0, n.start - NEAR) : n.start]
     if n.value >= 5 and (of := re.search(r"\S+(?: \S+)? (?:of|von|de|van|di) $", lead)) and re.match(r"\s+[^\W\d_]{3}", rest):
@@ -353,11 +353,11 @@ def _held(reading: Reading, n: Number) -> Amount | None:
     close = [h for h in hits if re.fullmatch(r"\W*(?:(?:about|around|roughly|some|of|circa|ca|~)\W*)?", near[h[0] :])]
     if close or (hits and _LABELLED.match(rest)):
         kind = max(close or hits)[2]
-        return Amount(n.value, n.start, n.end, None, _made(reading, n.start) or kind if kind == "text" else kind)
+        return Amount(n.value, n.start, n.end, None, made_kind(reading, n.start) or kind if kind == "text" else kind)
     return None
 
 
-def _counted(reading: Reading, n: Number) -> Amount | None:
+def counted_by_name(reading: Reading, n: Number) -> Amount | None:
     rest = reading.text[n.end : n.end + 48]
     near = re.match(r"[^,.;:!?·\n(]*", rest)
     clause = near[0] if near else ""

@@ -6,6 +6,7 @@ the product of two thin ones that was learned (LoRA). `bench/intent/encoder.py` 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -16,8 +17,11 @@ MATRICES = ("q", "k", "v", "o", "up", "down")
 EPSILON = 1e-12
 FIRST, LAST = 64, 24
 """Pieces of a long text that are read: from its beginning and from its end."""
+INNER = (4, 6)
+"""After so many layers what is seen is kept: the last ones were tuned to tell what a model is for, and see less of the rest."""
 _GELU = (2 / np.pi) ** 0.5
 Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 def unpacked(nibbles: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -44,7 +48,7 @@ def packed(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return nibbles[:, : width // 2] | (nibbles[:, width // 2 :] << 4), scales.astype(np.float16)
 
 
-def shortened(ids: list[int]) -> list[int]:
+def shortened(ids: list[T]) -> list[T]:
     """The beginning and the end of a long text."""
     return ids if len(ids) <= FIRST + LAST else ids[:FIRST] + ids[-LAST:]
 
@@ -72,25 +76,30 @@ class Encoder:
             found.append(mine)
         return found
 
-    def judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(log odds of each class, what they are read from). `ids`: rows of `words`, the last two being the beginning and the end.
+    def judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(log odds of each class, the view of the text [5 × width], that of each piece of `shortened(ids)` [pieces, 2 × width]).
 
-        In one thread: products this small gain nothing from more, which beside a training wait for each other for half a second.
+        `ids`: rows of `words`, the last two being the beginning and the end. The view of the text begins with what the odds are
+        read from. In one thread: products this small gain nothing from more, which beside a training wait for each other.
         """
         with self._threads.limit(limits=1, user_api="blas"):
             return self._judged(ids)
 
-    def _judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _judged(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         here = self.arrays
         count = len(here["words.nibbles"])
         rows = [count - 2, *shortened(ids), count - 1]
         words = unpacked(here["words.nibbles"][rows], here["words.scales"][rows])
         start = _normed(words + here["places"][: len(rows)], here["norm.weight"], here["norm.bias"])
-        x = start
-        for layer in self.layers:
+        x, inner = start, []
+        for place, layer in enumerate(self.layers, start=1):
             x = _layer(layer, x)
+            if place in INNER:
+                inner.append(x)
         seen = np.concatenate([x.mean(axis=0), x.max(axis=0), start.mean(axis=0)])
-        return seen @ here["outer.weight"].T + here["outer.bias"], seen
+        within = np.concatenate(inner, axis=1)
+        odds = seen @ here["outer.weight"].T + here["outer.bias"]
+        return odds, np.concatenate([seen, within.mean(axis=0)]), within[1:-1]
 
 
 def _layer(mine: Arrays, x: np.ndarray) -> np.ndarray:

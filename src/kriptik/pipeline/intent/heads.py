@@ -1,4 +1,4 @@
-"""What data a person speaks of, weighed: what the rules read, and two linear heads over the sentence encoder's view of the text.
+"""What data a person speaks of, weighed: what the rules read, and linear heads over the sentence encoder's view of the text.
 
 Rules read figures and plain words well and miss what is only implied ("learn from her", "whatever lies in our mailbox"); the heads
 alone would name data where a text has none. So each head sees the rules' answer beside the text, and gives way where the rules
@@ -35,19 +35,24 @@ def features(data: DataMention | None, capability: str | None) -> np.ndarray:
 
 def weighed(data: DataMention | None, capability: str | None, seen: np.ndarray) -> DataMention | None:
     """The mention with the likeliest kind and source; None where there is no data in the text. `seen`: the encoder's view."""
-    arrays, rules = heads(), features(data, capability)
-    text = (seen - arrays["middle"]) / arrays["spread"]
+    rules = features(data, capability)
     found: dict[str, str | None] = {}
     for name, choices, read in (("kind", KINDS, data and data.type), ("source", SOURCES, data and data.source)):
-        odds = rules @ arrays[f"{name}.rules"] + text @ arrays[f"{name}.text"] + arrays[f"{name}.bias"]
-        odds[0] += DOUBT[name] if read is None else 0.0
-        likeliest = choices[int(odds.argmax())]
+        likely = odds(name, rules, seen, heads())
+        likely[0] += DOUBT[name] if read is None else 0.0
+        likeliest = choices[int(likely.argmax())]
         found[name] = read if likeliest == NONE and data is not None and data.amount is not None else likeliest
     kind, source = (None if one == NONE else one for one in (found["kind"], found["source"]))
     if data is None:
         return DataMention.model_validate({"type": kind, "source": source}) if kind else None
     changed = data.model_copy(update={"type": kind, "source": source})
     return changed if changed != DataMention.model_validate({}) else None
+
+
+def odds(head: str, rules: np.ndarray, seen: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """Log odds of each choice of a head, [choices] or [rows, choices]."""
+    text = (seen - arrays[f"{head}.middle"]) / arrays[f"{head}.spread"]
+    return rules @ arrays[f"{head}.rules"] + text @ arrays[f"{head}.text"] + arrays[f"{head}.bias"]
 
 
 @cache

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kriptik.pipeline.intent.encoder import Encoder
+from kriptik.pipeline.intent.encoder import Encoder, shortened
 
 FILE = Path(__file__).with_name("learned.bin")
 BUCKETS = 1 << 15
@@ -39,12 +39,26 @@ UNKNOWN = -20.0
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What the encoder sees of each piece of a text [pieces, width], and which characters of the text as typed it stands for."""
+
+    spans: list[tuple[int, int]]
+    views: np.ndarray
+
+    def at(self, start: int, end: int) -> np.ndarray | None:
+        """The mean over what stands there; None where nothing of it was read."""
+        inside = [place for place, (begin, stop) in enumerate(self.spans) if begin < end and stop > start]
+        return self.views[inside].mean(axis=0) if inside else None
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """Log probabilities by class of the two models, and the encoder's view of the text [1152], from which the second are read."""
+    """Log probabilities by class of the two models, and the encoder's view of the text [1920] and of its pieces."""
 
     grams: dict[str, float]
     net: dict[str, float]
     seen: np.ndarray | None = None
+    pieces: Pieces | None = None
 
 
 def ends(text: str) -> str:
@@ -74,10 +88,14 @@ def plain(typed: str) -> str:
     return _DIGITS.sub("0", unicodedata.normalize("NFKC", typed.replace("·", " ")).lower())
 
 
-def cut(text: str, scores: dict[str, tuple[int, float]]) -> list[int]:
-    """The most likely cut of a plain text into pieces (Viterbi over a unigram vocabulary); ids, characters unknown left out."""
-    spaced = MARK + MARK.join(text.split())
-    count = len(spaced)
+def spaced(text: str) -> str:
+    """A plain text with a mark before each word."""
+    return MARK + MARK.join(text.split())
+
+
+def cut(text: str, scores: dict[str, tuple[int, float]]) -> list[tuple[int, int, int]]:
+    """The likeliest cut of a spaced text into pieces (Viterbi over a unigram vocabulary): (id, start, end), without the unknown."""
+    count = len(text)
     best = [0.0] + [-1e30] * count
     came: list[tuple[int, int]] = [(-1, -1)] * (count + 1)
     for start in range(count):
@@ -85,16 +103,36 @@ def cut(text: str, scores: dict[str, tuple[int, float]]) -> list[int]:
         if base + UNKNOWN > best[start + 1]:
             best[start + 1], came[start + 1] = base + UNKNOWN, (start, -1)
         for end in range(start + 1, min(count, start + LONGEST) + 1):
-            found = scores.get(spaced[start:end])
+            found = scores.get(text[start:end])
             if found is not None and base + found[1] > best[end]:
                 best[end], came[end] = base + found[1], (start, found[0])
     at, out = count, []
     while at > 0:
         start, piece = came[at]
         if piece >= 0:
-            out.append(piece)
+            out.append((piece, start, at))
         at = start
     return out[::-1]
+
+
+def origins(typed: str) -> tuple[str, list[tuple[int, int]]]:
+    """`spaced(plain(typed))`, made character by character, and which characters of `typed` each of its own stands for."""
+    out, spans = [MARK], [(0, 0)]
+    for place, char in enumerate(typed.replace("·", " ")):
+        for low in unicodedata.normalize("NFKC", char).lower():
+            if low.isspace():
+                if out[-1] != MARK:
+                    out.append(MARK)
+                    spans.append((place, place + 1))
+            elif low.isdecimal() and out[-1] == "0":
+                spans[-1] = (spans[-1][0], place + 1)
+            else:
+                out.append("0" if low.isdecimal() else low)
+                spans.append((place, place + 1))
+    if len(out) > 1 and out[-1] == MARK:
+        out.pop()
+        spans.pop()
+    return "".join(out), spans
 
 
 @dataclass(frozen=True)
@@ -133,9 +171,20 @@ def judged(folded: str, typed: str) -> Judgement:
     known = model()
     found = features(ends(folded))
     grams = known.grams[found].sum(axis=0) / np.sqrt(max(len(found), 1)) + known.grams_bias
-    net, seen = known.encoder.judged(cut(plain(ends(typed)), known.scores))
+    pieces = cut(spaced(plain(ends(typed))), known.scores)
+    net, seen, views = known.encoder.judged([piece for piece, _start, _end in pieces])
     said = [dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)]
-    return Judgement(grams=said[0], net=said[1], seen=seen)
+    return Judgement(grams=said[0], net=said[1], seen=seen, pieces=_placed(typed, pieces, views))
+
+
+def _placed(typed: str, pieces: list[tuple[int, int, int]], views: np.ndarray) -> Pieces | None:
+    """Where the pieces stand in the text as typed; None where it has letters that only come together by their neighbours."""
+    made, spans = origins(ends(typed))
+    if made != spaced(plain(ends(typed))):
+        return None
+    skipped = max(0, len(typed) - HEAD - TAIL - 1)  # between the two ends stands one blank
+    whole = [(spans[start][0], spans[end - 1][1]) for _piece, start, end in shortened(pieces)]
+    return Pieces([(a + skipped * (a > HEAD), b + skipped * (b > HEAD)) for a, b in whole], views)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

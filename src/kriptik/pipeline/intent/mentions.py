@@ -3,10 +3,11 @@
 import re
 from itertools import pairwise
 
-from kriptik.pipeline.intent import amounts
+from kriptik.pipeline.intent import figures
 from kriptik.pipeline.intent.amounts import TYPES, Amount
 from kriptik.pipeline.intent.cues import before, negated
 from kriptik.pipeline.intent.devices import device
+from kriptik.pipeline.intent.learned import Pieces
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.quantities import durations, numbers, params, sizes
 from kriptik.pipeline.intent.text import Reading
@@ -21,10 +22,10 @@ FORMS = {
 """File formats that hold one kind of data."""
 
 
-def data(reading: Reading, named: Named) -> DataMention | None:
-    """Type, amount with unit, source and format of the data."""
+def data(reading: Reading, named: Named, pieces: Pieces | None = None) -> DataMention | None:
+    """Type, amount with unit, source and format of the data. `pieces`: what the encoder saw of the text."""
     found: dict[str, object] = {}
-    if amount := amounts.amount(reading, named):
+    if amount := figures.amount(reading, named, pieces):
         found.update(amount.fields())
     source = _source(reading, named, amount)
     if source:

@@ -8,7 +8,7 @@ import numpy as np
 from kriptik.pipeline.intent import details, heads, limits, mentions, names
 from kriptik.pipeline.intent.capability import plainly, weigh
 from kriptik.pipeline.intent.decide import best, chances, either, guesses
-from kriptik.pipeline.intent.learned import judged
+from kriptik.pipeline.intent.learned import Pieces, judged
 from kriptik.pipeline.intent.questions import question
 from kriptik.pipeline.intent.request import readable, signs
 from kriptik.pipeline.intent.terms import terms
@@ -91,7 +91,7 @@ class OfflineParser:
         named = names.resolve(reading)
         methods, excluded = details.methods(reading)
         evidence = weigh(reading, named, methods, judged(reading.text, reading.clean))
-        intent = self.means(reading, named, methods, excluded)
+        intent = self.means(reading, named, methods, excluded, evidence.judgement.pieces)
         found = chances(evidence, signs(reading, named, evidence, is_specific(intent)))
         verdict = best(found)
         if verdict == "ask":
@@ -102,8 +102,10 @@ class OfflineParser:
         intent.guesses = guesses(found, verdict, specific, either(reading.text, evidence))  # type: ignore[assignment]
         return self._judged(reading, named, verdict, intent, evidence.judgement.seen)
 
-    def means(self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str]) -> TrainingIntent:
-        """Every field that does not hang on what the model is for."""
+    def means(
+        self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str], pieces: Pieces | None = None
+    ) -> TrainingIntent:
+        """Every field that does not hang on what the model is for. `pieces`: what the encoder saw of the text."""
         money = limits.budget(reading)
         provider = details.provider(reading)
         return TrainingIntent.model_validate(
@@ -119,7 +121,7 @@ class OfflineParser:
                 "deadline_hours": limits.deadline(reading),
                 "hardware": details.hardware(reading, named, provider not in (None, "local")),
                 "provider": provider,
-                "data": mentions.data(reading, named),
+                "data": mentions.data(reading, named, pieces),
                 "output": mentions.output(reading, named),
                 "terms": terms(reading),
             }
