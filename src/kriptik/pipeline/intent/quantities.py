@@ -44,7 +44,7 @@ _CJK = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "�
 _CJK_SCALE = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "萬": 10_000, "億": 100_000_000, "亿": 100_000_000}
 _CJK_NUMBER = re.compile(r"[〇零一二两兩三四五六七八九十百千万萬億亿]+")
 _RANGE = re.compile(r"\s*(?:-|~|to|bis|a|ate|or|oder|o|ou|and|und|y|et|e|至|到|〜|से)\s*[^\w\s]{0,2}\s*")
-_HALF_AFTER = re.compile(r"\s*(?:and a half|1/2|½|y media|et demie?|e meia|einhalb|半)")
+_HALF_AFTER = re.compile(r"\s*(?:and a half|1/2|½|y media|et demie?|e meia|einhalb|半|с половиной|ونصف)")
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ _ONLY_BEHIND = ("won", "원", "円", "元", "块", "块钱")
 """No sum follows these: "we won 86 of 210", "用一块4090"."""
 _PIECES = re.compile(r"块(?=[a-z0-9\u4e00-\u9fff])(?!块?[钱以左之内预人])")
 """ "300块瓷砖" counts pieces."""
-_GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand|large ones|g's|mille)\b")
+_GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand(?! max)|large ones|g's|mille)\b")
 
 
 @lru_cache(maxsize=16)
