@@ -11,13 +11,15 @@ from kriptik.spec.intent import HardwareLimit
 
 _GPU = re.compile(
     r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?\d000 ?ada|(?<=my )2080 ?(?:ti)?"
+    r"|(?<=my )9[678]0(?: ?ti)?|(?<=old )9[678]0(?: ?ti)?|1[06][5-8]0 ?(?:ti|super)|(?<=my )1[06][5-8]0"
+    r"|20[678]0(?: ?(?:ti|super)|(?= ?\d{1,2} ?gb))|(?<= a )20[678]0|(?<= the )20[678]0"
     r"|rtx ?a?\d{4} ?(?:ti|super)?|a\d{4}|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
     r"|l40s|a10g|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
     r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s|tje|er)?(?:(?![a-z0-9])|(?=x ?\d{1,3}(?!\d)))"
 )
 _REAL = re.compile(
     r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?"
-    r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*"
+    r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*|9[678]0.*|1660.*|1650.*"
     r"|m\d (?:max|pro|ultra)|dgx.*"
 )
 _MEMORY_BEFORE = re.compile(r"\b(?P<gb>\d{1,3}) ?gb (?:nvidia |geforce )?$")
@@ -29,7 +31,7 @@ _VRAM = re.compile(
 )
 _COUNT_BEFORE = re.compile(
     r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|tane|adet|st|of (?:the|our|my)|pcs?|pieces|stuck|units)? ?(?:-? ?(?:nvidia"
-    r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
+    r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new|reserved|own|idle) ?)*$"
 )
 _COUNT_AFTER = re.compile(
     r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?!\w|\.\d)|(?:を"
@@ -56,7 +58,7 @@ _CARDS = re.compile(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ 
 _ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
-    r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een|jedn(?:a|ej|a|ym|ym)|bir(?: tane)?|один|одн(?:а|ой|у|ом)"
+    r"(?<![a-z0-9])(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een|jedn(?:a|ej|a|ym|ym)|bir(?: tane)?|один|одн(?:а|ой|у|ом)"
     r"|ek|एक|1台の|单卡|одиночн(?:ая|ой)|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
     r"|24 ?gb|\d{1,3} ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )
@@ -234,7 +236,7 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
 
 
 def _stands_alone(reading: Reading, card: re.Match[str]) -> bool:
-    """", RTX 4090": a clause that is nothing but the card names a kind, and leaves open how many."""
+    """ ", RTX 4090": a clause that is nothing but the card names a kind, and leaves open how many."""
     return bool(_OPENS.search(reading.text[: card.start()]) and _CLOSES.match(reading.text, card.end()))
 
 
@@ -254,6 +256,7 @@ def _total(reading: Reading) -> int | None:
 def _gpu_id(name: str, memory: str | None) -> str:
     """The catalogue's id where the text determines it; a family that comes in two sizes stays a family until a size is given."""
     name = re.sub(r"^(?=a[2-6]\d{3}$)", "rtx ", name)
+    name = re.sub(r"^(?=9[678]0|1[06][5-8]0)", "gtx ", name)
     entry = find_gpu(f"{name} {memory}GB") if memory else find_gpu(name)
     entry = entry or find_gpu(name)
     if entry is None:
@@ -283,12 +286,6 @@ def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
         count = int(match["n"] or match.groupdict()["counter"])
         return {"count": count} if 0 < count <= 4096 else {}
     for n in reversed(numbers(lead, reading.language)):
-        if (
-            n.worded
-            and n.value >= 1
-            and re.fullmatch(
-                _BETWEEN, lead[n.end :]
-            )
-        ):
+        if n.worded and n.value >= 1 and re.fullmatch(_BETWEEN, lead[n.end :]):
             return {"count": int(n.value)}
     return {"count": 1} if _ONE.search(lead) else {}

@@ -255,7 +255,9 @@ _PER = re.compile(
     r"|image|user|seat|year|yr|unit|piece|stuck)\b"
     r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間|\s*(?:all'|l'|a )ora\b|\s*в час|\s*(?:في|ب)\s?الساعة"
 )
-_PER_BEFORE = re.compile(r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|시간당\s*$|saat(?:i|lik)\s*$|ghanta\s*$|प्रति घंटा\s*$")
+_PER_BEFORE = re.compile(
+    r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|시간당\s*$|saat(?:i|lik)\s*$|ghanta\s*$|प्रति घंटा\s*$"
+)
 
 
 def money(text: str, language: str = "en") -> list[Money]:
@@ -276,8 +278,7 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
             behind = None
         mark = (
             behind
-            if behind
-            and not (ahead and ahead[0].strip() in "$€£¥₹" and len(ahead[0].strip()) == 1 and _sign(behind) not in codes)
+            if behind and not (ahead and ahead[0].strip() in "$€£¥₹" and len(ahead[0].strip()) == 1 and _sign(behind) not in codes)
             else ahead
         )
         if behind and ahead and ahead[0].strip() == "$":
@@ -306,8 +307,6 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
             )
         )
     return tuple(found)
-
-
 
 
 def _sign(match: re.Match[str]) -> str:
@@ -384,7 +383,9 @@ def _unit_pattern(language: str, unit: str) -> re.Pattern[str]:
     return re.compile(rf"[\s-]*(?:{inner})") if entries else re.compile(r"(?!)")
 
 
-_SIZE = re.compile(r"[\s-]?(?P<unit>tb|terabytes?|gb|gigs?|gigabytes?|gib|giga|go|гб|гиг\w*|기가|ギガ|mb|megabytes?|mib|mo|мб|메가|kb)(?![a-z0-9])")
+_SIZE = re.compile(
+    r"[\s-]?(?P<unit>tb|terabytes?|gb|gigs?|gigabytes?|gib|giga|go|гб|гиг\w*|기가|ギガ|mb|megabytes?|mib|mo|мб|메가|kb)(?![a-z0-9])"
+)
 _SIZE_GB = {"t": 1000.0, "g": 1.0, "г": 1.0, "기": 1.0, "ギ": 1.0, "m": 0.001, "м": 0.001, "메": 0.001, "k": 0.000001}
 
 
