@@ -15,7 +15,8 @@ _GPU = re.compile(
     r"|20[678]0(?: ?(?:ti|super)|(?= ?\d{1,2} ?gb))|(?<= a )20[678]0|(?<= the )20[678]0"
     r"|rtx ?a?\d{4} ?(?:ti|super)?|a\d{4}|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
     r"|l40s|a10g|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
-    r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s|tje|er)?(?:(?![a-z0-9])|(?=x ?\d{1,3}(?!\d)))"
+    r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)"
+    r"(?:'?s|tje|er)?(?:(?![a-z0-9])|(?=x ?\d{1,3}(?!\d)))"
 )
 _REAL = re.compile(
     r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?"
@@ -36,7 +37,9 @@ _COUNT_BEFORE = re.compile(
 _COUNT_AFTER = re.compile(
     r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?!\w|\.\d)|(?:を"
     r"|が|は)? ?(?P<counter>\d{1,3}) ?(?:台|枚|基|块|张|장|개|대|units?|pcs|cards|karten|stuck|st)(?![a-z])"
-    r"|,? ?(?:just |only )?(?P<worded>[两二三四五六八十]|두|세|네|다섯|여섯|여덟) ?(?:张|块|枚|台|卡|장|개|대)|,? ?(?:just |only )?(?P<one>one|singol[ao]|singola|1枚|一枚|一块|一张|が1枚|が一枚|를? ?한 ?장|하나)(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
+    r"|,? ?(?:just |only )?(?P<worded>[两二三四五六八十]|두|세|네|다섯|여섯|여덟) ?(?:张|块|枚|台|卡|장|개|대)"
+    r"|,? ?(?:just |only )?(?P<one>one|singol[ao]|1枚|一枚|一块|一张|が1枚|が一枚|를? ?한 ?장|하나)"
+    r"(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
 )
 _OF_THEM = re.compile(
     r"(?: ?\d{2,3} ?gb)?[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five"
@@ -58,7 +61,8 @@ _CARDS = re.compile(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ 
 _ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
-    r"(?<![a-z0-9])(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een|jedn(?:a|ej|a|ym|ym)|bir(?: tane)?|один|одн(?:а|ой|у|ом)"
+    r"(?<![a-z0-9])(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een"
+    r"|jedn(?:a|ej|a|ym|ym)|bir(?: tane)?|один|одн(?:а|ой|у|ом)"
     r"|ek|एक|1台の|单卡|одиночн(?:ая|ой)|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
     r"|24 ?gb|\d{1,3} ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )

@@ -256,7 +256,8 @@ _PER = re.compile(
     r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間|\s*(?:all'|l'|a )ora\b|\s*в час|\s*(?:في|ب)\s?الساعة"
 )
 _PER_BEFORE = re.compile(
-    r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|시간당\s*$|saat(?:i|lik)\s*$|ghanta\s*$|प्रति घंटा\s*$"
+    r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$"
+    r"|시간당\s*$|saat(?:i|lik)\s*$|ghanta\s*$|प्रति घंटा\s*$"
 )
 
 
