@@ -11,13 +11,16 @@ from kriptik.spec.intent import HardwareLimit
 
 _GPU = re.compile(
     r"(?:(?<![a-z0-9])|(?<=\dx))(?:nvidia |geforce |tesla |amd )*(?P<name>rtx ?pro ?6000|rtx ?\d000 ?ada|(?<=my )2080 ?(?:ti)?"
+    r"|(?<=my )9[678]0(?: ?ti)?|(?<=old )9[678]0(?: ?ti)?|1[06][5-8]0 ?(?:ti|super)|(?<=my )1[06][5-8]0"
+    r"|20[678]0(?: ?(?:ti|super)|(?= ?\d{1,2} ?gb))|(?<= a )20[678]0|(?<= the )20[678]0"
     r"|rtx ?a?\d{4} ?(?:ti|super)?|a\d{4}|gtx ?\d{4} ?(?:ti)?|[345]0[5-9]0 ?(?:ti|super)?"
     r"|l40s|a10g|(?:a|h|b|l|v|t|p)\d{1,3}(?: ?-?(?:sxm5?|pcie|nvl))?|gh200|gb200|mi\d{3}x?"
-    r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)(?:'?s)?(?![a-z0-9])"
+    r"|titan (?:rtx|v|xp)|7900 ?xtx|tpu ?v?\d?[ep]?|m[1-5] (?:max|pro|ultra)|dgx(?: spark)?)"
+    r"(?:'?s|tje|er)?(?:(?![a-z0-9])|(?=x ?\d{1,3}(?!\d)))"
 )
 _REAL = re.compile(
     r"a10g?|a100|a30|a40|a4000|a4500|a5000|a6000|h100|h200|h800|h20|b200|b300|l4|l40s?"
-    r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*"
+    r"|v100|t4|p100|p40|gh200|gb200|mi\d{3}x?|tpu.*|rtx.*|gtx.*|\d0\d0.*|titan.*|7900.*|9[678]0.*|1660.*|1650.*"
     r"|m\d (?:max|pro|ultra)|dgx.*"
 )
 _MEMORY_BEFORE = re.compile(r"\b(?P<gb>\d{1,3}) ?gb (?:nvidia |geforce )?$")
@@ -28,19 +31,28 @@ _VRAM = re.compile(
     r"|(?:gpus?|cards?)(?: with| of| has)? (?P<gb4>\d+) ?-?(?:gb|gigs?)(?: each)?(?! ?(?:of )?(?:data|ram|audio|video|text|disk))"
 )
 _COUNT_BEFORE = re.compile(
-    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|of (?:the|our|my)|pcs?|pieces|stuck|units)? ?(?:-? ?(?:nvidia"
-    r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new) ?)*$"
+    r"(?P<n>\d{1,4}) ?(?:x|×|\*|个|块|張|张|台|枚の?|tane|adet|st|of (?:the|our|my)|pcs?|pieces|stuck|units)? ?(?:-? ?(?:nvidia"
+    r"|geforce|used|older?|80 ?gb|40 ?gb|24 ?gb|rented|spare|shiny|new|reserved|own|idle) ?)*$"
 )
 _COUNT_AFTER = re.compile(
     r" ?(?:[\s-]*\d{2,3} ?gb ?)?(?:(?:sxm\d?|pcie) )?(?:(?:x|×|\*) ?(?P<n>\d{1,3})(?!\w|\.\d)|(?:を"
-    r"|が)? ?(?P<counter>\d{1,3}) ?(?:台|枚|基|块|张)"
-    r"|,? ?(?:just |only )?(?P<one>one|1枚|一枚|が1枚|が一枚)(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
+    r"|が|は)? ?(?P<counter>\d{1,3}) ?(?:台|枚|基|块|张|장|개|대|units?|pcs|cards|karten|stuck|st)(?![a-z])"
+    r"|,? ?(?:just |only )?(?P<worded>[两二三四五六八十]|두|세|네|다섯|여섯|여덟) ?(?:张|块|枚|台|卡|장|개|대)"
+    r"|,? ?(?:just |only )?(?P<one>one|singol[ao]|1枚|一枚|一块|一张|が1枚|が一枚|를? ?한 ?장|하나)"
+    r"(?: card| gpu)?(?=\s*(?:$|[.,;)、。])))"
 )
 _OF_THEM = re.compile(
     r"(?: ?\d{2,3} ?gb)?[^.;\w]{0,3}(?:(?:and )?(?:we|i)(?:'ve| have| got| own)(?: got)? )?(?P<n>\d{1,3}|two|three|four|five"
     r"|six|eight|ten|twelve|sixteen) of (?:them|these|those)\b"
 )
 _WORDED = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8, "ten": 10, "twelve": 12, "sixteen": 16}
+_WORDED |= {"两": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "八": 8, "十": 10}
+_WORDED |= {"두": 2, "세": 3, "네": 4, "다섯": 5, "여섯": 6, "여덟": 8}
+_BETWEEN = (
+    r"\s*(?:x|of (?:the|my|our))?\s*(?:used |old |80gb |rented |nvidia |tane |adet |karty |karten |schede |tarjetas |cartes "
+    r"|placas |stuks? |st |بطاقات |كروت |كرت |块|张|卡|枚の|台の|個の)*\s*"
+)
+"""What may stand between a count in words and the card."""
 _ONE_CARD = re.compile(
     r"\b(?:one|an?|1|single|ein\w*|un[ae]?|um)(?: \w+)? \d{2,3} ?-?gb (?:card|gpu|grafikkarte)|\d{2,3} ?-?gb (?:card"
     r"|gpu), (?:just |only )?one\b|\bone card\b"
@@ -49,18 +61,29 @@ _CARDS = re.compile(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ 
 _ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
-    r"(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|una?|um|uma|une"
-    r"|ek|एक|1台の|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
+    r"(?<![a-z0-9])(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een"
+    r"|jedn(?:a|ej|a|ym|ym)|bir(?: tane)?|один|одн(?:а|ой|у|ом)"
+    r"|ek|एक|1台の|单卡|одиночн(?:ая|ой)|[一单](?:块|张|個の|台の|卡)?)(?: (?:old|used|lone|spare|nvidia|geforce|80 ?gb|40 ?gb"
     r"|24 ?gb|\d{1,3} ?gb|rented|einzige[rn]?|einzelnen?|single|sol[ao]|seule?|solo))*[ -]*$"
 )
-_MEMORY_AFTER = re.compile(r"[ \-(]*(?:(?:with|has|mit|con|com|avec) )?(?P<gb>\d{1,3}) ?-?(?:gb|gigs?|g)(?![a-z0-9])")
+_MEMORY_AFTER = re.compile(
+    r"[ ,、\-(]*(?:(?:with|has|mit|con|com|avec|de|da|van|na|à|на|с) )?(?P<gb>\d{1,3})"
+    r" ?-?(?:gb|gigs?|giga|go|g|гб|гиг\w*|기가|ギガ)(?![a-z0-9])"
+)
 _NODES = re.compile(
-    r"(?P<n>\d{1,3}) (?:nodes|knoten|nodos|noeuds|servers|machines)\b[^.;]{0,12}?"
-    r"(?:(?:of|with|a|x|,)\s*(?P<each>\d{1,2})\b|each|(?=[^.;]{0,24}each))"
+    r"(?P<n>\d{1,3}|two|three|four|five|six|eight|zwei|drei|vier|deux|dos|due|cinque|dois|две|два)"
+    r" ?(?:nodes|knoten|nodos|n(?:o|œ)euds|nodi|servers|machines|wezly|узл\w+|台机器|台服务器|个节点|ノード)(?![a-z])[^.;]{0,12}?"
+    r"(?:(?:of|with|a|x|,|mit|je|de|da|con|по|每台|每个|各)\s*(?P<each>\d{1,2})(?!\d)|each|(?=[^.;]{0,24}each))"
 )
 """Nodes with as many GPUs each."""
+_NODE_WORDS = {"two": 2, "zwei": 2, "deux": 2, "dos": 2, "due": 2, "dois": 2, "две": 2, "два": 2, "three": 3, "drei": 3}
+_NODE_WORDS |= {"four": 4, "vier": 4, "five": 5, "cinque": 5, "six": 6, "eight": 8}
 _COUNTED = re.compile(r" (?:rows|images|samples|tickets|steps|examples|usd|dollars|euros?|photos|songs|documents|emails|\w+s\b)")
 """What makes a count of a number that could name a card."""
+_OPENS = re.compile(r"(?:^|[,.;:、，。])\s*(?:colab |tesla |nvidia |geforce )*$")
+_CLOSES = re.compile(r"(?: ?\d{1,3} ?gb)?(?: vram| gpu|显卡| please| pls| ok| preferred)?\s*(?:$|[,.;、，。])")
+_SEVERAL = re.compile(r"s$|dgx|tpu|gb200|m\d (?:max|pro|ultra)")
+"""A plural, or what is a machine of several cards; any other card named without a count is one."""
 _TOTAL_GPUS = re.compile(r"(?P<n>\d{1,4})[ -]*(?:x )?(?:gpus?|graphics cards|grafikkarten|cards)\b")
 
 
@@ -179,6 +202,7 @@ def cards(reading: Reading) -> list[re.Match[str]]:
 def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | None:
     """GPU, count, memory or CPU only, as limits on the training."""
     limit: dict[str, object] = {}
+    single = False
     for match in cards(reading):
         name = match["name"].strip()
         if negated(reading, match.start(), match.end()) or on_run_side(reading, match.start()):
@@ -189,14 +213,17 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
         if memory:
             limit["vram_gb"] = float(memory["gb"])
         limit.update(_count(reading, match.start(), match.end()))
+        single = not _SEVERAL.search(match[0]) and not _stands_alone(reading, match)
     nodes = _NODES.search(reading.text)
-    if nodes and limit.get("gpu") and 1 < int(nodes["n"]) <= 512:
-        limit["count"] = int(nodes["n"]) * int(nodes["each"] or limit.get("count") or 1)  # type: ignore[call-overload]
+    if nodes and limit.get("gpu") and 1 < (count := _NODE_WORDS.get(nodes["n"]) or int(nodes["n"])) <= 512:
+        limit["count"] = count * int(nodes["each"] or limit.get("count") or 1)  # type: ignore[call-overload]
     vram = _VRAM.search(reading.text)
     if vram and not on_run_side(reading, vram.start()):
         limit["vram_gb"] = float(vram["gb"] or vram["gb2"] or vram["gb3"] or vram["gb4"])
     if "count" not in limit and (count := _total(reading)):
         limit["count"] = count
+    if single:
+        limit.setdefault("count", 1)
     cpu = next(
         (
             m
@@ -210,6 +237,11 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     if cpu and limit.get("gpu") and "only" in cpu[0]:
         limit["cpu_only"] = True
     return HardwareLimit.model_validate(limit) if limit else None
+
+
+def _stands_alone(reading: Reading, card: re.Match[str]) -> bool:
+    """ ", RTX 4090": a clause that is nothing but the card names a kind, and leaves open how many."""
+    return bool(_OPENS.search(reading.text[: card.start()]) and _CLOSES.match(reading.text, card.end()))
 
 
 def _total(reading: Reading) -> int | None:
@@ -228,6 +260,7 @@ def _total(reading: Reading) -> int | None:
 def _gpu_id(name: str, memory: str | None) -> str:
     """The catalogue's id where the text determines it; a family that comes in two sizes stays a family until a size is given."""
     name = re.sub(r"^(?=a[2-6]\d{3}$)", "rtx ", name)
+    name = re.sub(r"^(?=9[678]0|1[06][5-8]0)", "gtx ", name)
     entry = find_gpu(f"{name} {memory}GB") if memory else find_gpu(name)
     entry = entry or find_gpu(name)
     if entry is None:
@@ -251,16 +284,12 @@ def _count(reading: Reading, start: int, end: int) -> dict[str, int]:
     after = _COUNT_AFTER.match(reading.text, end)
     if after and after["one"]:
         return {"count": 1}
+    if after and after["worded"]:
+        return {"count": _WORDED[after["worded"]]}
     if match := (after or _COUNT_BEFORE.search(lead)):
         count = int(match["n"] or match.groupdict()["counter"])
         return {"count": count} if 0 < count <= 4096 else {}
-    for n in numbers(lead, reading.language):
-        if (
-            n.worded
-            and n.value >= 1
-            and re.fullmatch(
-                r"\s*(?:x|of (?:the|my|our))?\s*(?:used |old |80gb |rented |nvidia |块|张|枚の|台の|個の)*\s*", lead[n.end :]
-            )
-        ):
+    for n in reversed(numbers(lead, reading.language)):
+        if n.worded and n.value >= 1 and re.fullmatch(_BETWEEN, lead[n.end :]):
             return {"count": int(n.value)}
     return {"count": 1} if _ONE.search(lead) else {}

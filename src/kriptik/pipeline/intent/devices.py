@@ -6,9 +6,24 @@ from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.text import Reading
 
-_ONLY_TARGETS = ("jetson", "raspberry pi", "microcontroller", "iphone", "android", "smartwatch", "phone", "browser", "tablet")
+_ONLY_TARGETS = (
+    "jetson",
+    "raspberry pi",
+    "microcontroller",
+    "iphone",
+    "android",
+    "smartwatch",
+    "phone",
+    "browser",
+    "tablet",
+    "steam deck",
+    "rog ally",
+    "quest",
+    "orange pi",
+    "coral",
+)
 """Nobody trains on these: as a clause by itself such a name says where the result runs."""
-_BOARDS = ("jetson", "raspberry pi", "microcontroller")
+_BOARDS = ("jetson", "raspberry pi", "microcontroller", "steam deck", "rog ally", "quest", "orange pi", "coral")
 """Nothing is recorded with these either: wherever one is named the result runs on it."""
 _MADE_WITH = re.compile(
     r"(?:voices?|talk\w*|speak\w*|call\w*|record|photograph|shot|shoot|taken|took|take|film|snap|typ|made|from|with|via|off|of"
@@ -22,7 +37,7 @@ _RUNS_THERE = re.compile(
 _THERE = re.compile(
     r"(?:\b(?:offline(?: on)?|result on|into|in|on|(?:small|tiny|light|quick) enough for)(?: (?:an?|the|his|her|their|any|every"
     r"|old|cheap|ordinary|plain|\w+'s?))*"
-    r"|no|en el|para(?: el| o)?|pour|sur|auf dem|auf)[ -]$"
+    r"|no|en (?:el|un)|su (?:un|una)|sull'|em um|num|op een|para(?: el| o)?|pour|sur|auf dem|auf)[ -]$"
 )
 _LAPTOP = re.compile(r"(?:it'?s for|for|ok on|fine on|usable on) (?:my|an?|the|our|his|her)(?: old)? $")
 _MEANT = re.compile(
@@ -60,7 +75,7 @@ def _runs_there(reading: Reading, match: re.Match[str], name: str) -> bool:
     lead, rest = reading.text[max(0, match.start() - 40) : match.start()], reading.text[match.end() :]
     if name in _BOARDS:
         return not re.match(r"\s*(?:sketch(?:es)?|code|projects?|programs?|firmware)\b", rest)
-    if name in ("laptop", "macbook"):
+    if name in ("laptop", "macbook", "mac mini", "mini pc", "nas"):
         return bool(re.match(r"\s*(?:afterwards|later|after(?: training)?)\b", rest) or _LAPTOP.search(lead))
     if name == "cpu":
         return bool(

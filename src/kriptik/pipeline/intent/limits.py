@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kriptik.pipeline.intent.amounts import corrected_sum, recorded
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
-from kriptik.pipeline.intent.quantities import Duration, Money, durations, money, numbers
+from kriptik.pipeline.intent.quantities import Duration, Money, Number, durations, money, numbers
 from kriptik.pipeline.intent.text import Reading
 
 REACH = 40
@@ -25,7 +25,8 @@ class Budget:
 def budget(reading: Reading) -> Budget | None:
     """The budget; None where the text sets none. 0 means nothing to spend."""
     text, words = reading.text, reading.words
-    found = [m for m in money(text, reading.language) if m.per is None and not _other_money(reading, m)]
+    sums = sorted([*money(text, reading.language), *_coins(reading)], key=lambda m: m.start)
+    found = [m for m in sums if m.per is None and not _other_money(reading, m)]
     cued = [m for m in found if _near(reading, m.start, m.end, "money.strong_cue")]
     chosen = _last(reading, found, cued)
     bare = _bare(reading)
@@ -38,6 +39,15 @@ def budget(reading: Reading) -> Budget | None:
         return None
     currency = chosen.currency or "USD"
     return Budget(chosen.usd, currency, None if currency == "USD" else chosen.amount)
+
+
+def _coins(reading: Reading) -> list[Money]:
+    """Notes by their names: "a tenner", "een tientje"."""
+    found = []
+    for key in (k for k in reading.words.lists if k.startswith("money.coin.")):
+        currency, amount = key.removeprefix("money.coin.").split("_")
+        found += [Money(float(amount), currency, m.start(), m.end()) for m in reading.words.rx(key).finditer(reading.text)]
+    return found
 
 
 def _last(reading: Reading, found: list[Money], cued: list[Money]) -> Money | None:
@@ -71,7 +81,7 @@ def _other_money(reading: Reading, m: Money) -> bool:
 _UNIT_AFTER = re.compile(r"\s*(?:%|[a-z\u4e00-\u9fff\u3040-\u30ff\u0900-\u097f]+)")
 _PLAIN_AFTER = re.compile(
     r"\s*(?:max(?:imum)?|tops|total|all in|or less|and|for|but|on|pls|please|at most"
-    r"|only|is|to|,|with|so|no|maximal|als|y|et|e|pour|para|fur)(?![a-z])"
+    r"|only|is|to|,|with|so|no|maximal|als|y|et|e|pour|para|fur|tak|me|mein|se|ka|hai|तक|में|से|का|है)(?![a-z\u0900-\u097f])"
 )
 
 
@@ -86,10 +96,17 @@ def _bare(reading: Reading) -> Money | None:
             continue
         lead = text[max(0, n.start - 44) : n.start]
         if any(not lead[m.end() :].strip(" :=~,-$") for m in reading.words.rx("money.bare_budget").finditer(lead)):
-            last = Money(n.value, None, n.start, n.end, n.low)
+            last = Money(n.value, _unnamed(reading, n), n.start, n.end, n.low)
+        elif _unnamed(reading, n) and _near(reading, n.start, n.end, "money.spent_word"):
+            last = Money(n.value, "INR", n.start, n.end, n.low)
         elif (last or sums) and _corrects_here(reading, n.start, sums):
             last = Money(n.value, sums[-1].currency if sums else None, n.start, n.end, n.low)
     return last
+
+
+def _unnamed(reading: Reading, n: Number) -> str | None:
+    """The currency of a sum that names none: who counts money in lakhs counts rupees."""
+    return "INR" if reading.words.rx("money.rupee_scale").search(reading.text, n.start, n.end) else None
 
 
 def _corrects_here(reading: Reading, at: int, sums: list[Money]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kriptik.catalogue.load import load_catalogue
-from kriptik.pipeline.intent.vocabulary import LEFT, RIGHT, phrase, plain, vocabulary
+from kriptik.pipeline.intent.vocabulary import LEFT, LETTER, RIGHT, phrase, plain, vocabulary
 
 SUFFIX = {
     "k": 1e3,
@@ -31,18 +31,20 @@ SUFFIX = {
     "亿": 1e8,
     "만": 1e4,
     "천": 1e3,
+    "억": 1e8,
+    "к": 1e3,
 }
 """Written against or after digits."""
 _DIGITS = r"\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:,\d{2})+,\d{3}(?!\d)|\d{1,15}(?:[.,]\d{1,6})?(?!\d)"
 _DIGIT_NUMBER = re.compile(
-    rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿만천]+)|(?P<suffix>k|mio|mn|m|bn)(?![a-z0-9]))?"
+    rf"(?<![\da-z])(?<!\d[.,])(?P<digits>{_DIGITS})(?:\s?(?P<scale>[万萬千百億亿만천억]+)|(?P<suffix>k|к|mio|mn|m|bn)(?![a-z0-9а-я]))?"
 )
 _A_GRAND = re.compile(r"(?<![a-z])a(?= grand(?![a-z]))(?<!half a)")
 _CJK = {"〇": 0, "零": 0, "一": 1, "二": 2, "两": 2, "兩": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _CJK_SCALE = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "萬": 10_000, "億": 100_000_000, "亿": 100_000_000}
 _CJK_NUMBER = re.compile(r"[〇零一二两兩三四五六七八九十百千万萬億亿]+")
 _RANGE = re.compile(r"\s*(?:-|~|to|bis|a|ate|or|oder|o|ou|and|und|y|et|e|至|到|〜|से)\s*[^\w\s]{0,2}\s*")
-_HALF_AFTER = re.compile(r"\s*(?:and a half|1/2|½|y media|et demie?|e meia|einhalb|半)")
+_HALF_AFTER = re.compile(r"\s*(?:and a half|1/2|½|y media|et demie?|e meia|einhalb|半|с половиной|ونصف)")
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _digit_numbers(text: str, language: str) -> list[Number]:
         if scale:
             value, end = value * _scale_value(scale[0].strip(" -"), language), scale.end()
         last = text[: match.start()].rstrip(" ")
-        if found and found[-1].end == len(last) and last[-1:] in ("万", "萬", "億", "亿", "만"):
+        if found and found[-1].end == len(last) and last[-1:] in ("万", "萬", "億", "亿", "만", "억"):
             found[-1] = Number(found[-1].value + value, found[-1].start, end)
             continue
         found.append(Number(value, match.start(), end))
@@ -189,16 +191,21 @@ def _scale_value(word: str, language: str) -> float:
     return next(table[w] for w in (word, word.removesuffix("s"), word.removesuffix("en")) if w in table)
 
 
+_JOINS_WORDS = ("de", "it", "nl")
+"""Languages that write a figure in words as one word: "achthundert", "ottocento", "driehonderd"."""
+
+
 @lru_cache(maxsize=16)
 def _number_words(language: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """(a run of number words, one number word). German writes them together."""
+    """(a run of number words, one number word)."""
     words = sorted(vocabulary(language).numbers, key=len, reverse=True)
     one = "|".join(map(re.escape, words))
-    glue = r"(?:[\s-]*(?:und|and|y|et|e|of|aur)?[\s-]*)" if language == "de" else r"(?:[\s-]+(?:(?:and|y|et|e|of|a)\s+)?)"
-    if re.search(r"[\u0900-\u097f]", one):
-        one, right = one, r"(?![a-z\u0900-\u097f])"
-        return re.compile(rf"(?<![a-z\u0900-\u097f])(?:{one})(?:{glue}(?:{one}))*{right}"), re.compile(one)
-    return re.compile(rf"{LEFT}(?:{one})(?:{glue}(?:{one}))*{RIGHT}"), re.compile(one)
+    glue = r"(?:[\s-]+(?:(?:and|y|et|e|of|a|i)\s+|و)?)"
+    if language in _JOINS_WORDS:
+        glue = r"(?:[\s-]*(?:und|and|en|of)?[\s-]*)"
+    letters = rf"{LETTER}\u0400-\u04ff\u0621-\u064a\u0900-\u097f"
+    lead = rf"(?<![{letters}])[وب]?" if language == "ar" else rf"(?<![{letters}])"
+    return re.compile(rf"{lead}(?:{one})(?:{glue}(?:{one}))*(?![{letters}])"), re.compile(one)
 
 
 def _word_numbers(text: str, language: str) -> list[Number]:
@@ -243,12 +250,15 @@ def _joined(text: str, found: list[Number]) -> list[Number]:
 
 
 _PER = re.compile(
-    r"\s*(?:/|per|an?|pro|por|par|each|every|la|das|die|je)\s*(?P<unit>(?:gpu[ -]?)?(?:hours?"
-    r"|hrs?|h|stunde|hora|heure)|months?|mo|monat|mes|mois|token|1k|million tokens"
+    r"\s*(?:/|per|an?|pro|por|par|each|every|la|das|die|je|za|na|de l'|all'|l')\s*(?P<unit>(?:gpu[ -]?)?(?:hours?"
+    r"|hrs?|h|stunde|hora|heure|uur|godzin\w*|godz|saat)|months?|mo|monat|mes|mois|token|1k|million tokens"
     r"|image|user|seat|year|yr|unit|piece|stuck)\b"
-    r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間"
+    r"|\s*(?:/|每)?(?:小时|小時)|(?:/|毎)?時間|\s*(?:all'|l'|a )ora\b|\s*в час|\s*(?:في|ب)\s?الساعة"
 )
-_PER_BEFORE = re.compile(r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$|प्रति घंटा\s*$")
+_PER_BEFORE = re.compile(
+    r"(?:hourly rate|stundenpreis|per hour|/h(?:r|our)?)[^.\d]{0,12}$|每小时$|毎時$|1時間$|時給$"
+    r"|시간당\s*$|saat(?:i|lik)\s*$|ghanta\s*$|प्रति घंटा\s*$"
+)
 
 
 def money(text: str, language: str = "en") -> list[Money]:
@@ -263,14 +273,13 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
     for n in numbers(text, language):
         ahead = before.search(text, max(0, n.start - 24), n.start)
         behind = after.match(text, n.end)
-        if ahead and ahead[0].strip() == "won":  # "we won 86 of 210"
+        if ahead and ahead[0].strip() in _ONLY_BEHIND:
             ahead = None
-        if behind and ((ahead and codes[behind[0].strip()] in (None,)) or _PIECES.match(text, behind.start())):
+        if behind and ((ahead and codes[_sign(behind)] in (None,)) or _PIECES.match(text, behind.start())):
             behind = None
         mark = (
             behind
-            if behind
-            and not (ahead and ahead[0].strip() in "$€£¥₹" and len(ahead[0].strip()) == 1 and behind[0].strip() not in codes)
+            if behind and not (ahead and ahead[0].strip() in "$€£¥₹" and len(ahead[0].strip()) == 1 and _sign(behind) not in codes)
             else ahead
         )
         if behind and ahead and ahead[0].strip() == "$":
@@ -287,7 +296,7 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
         factor = 1000.0 if grand else (SUFFIX[suffix[1]] if suffix else 1.0)
         per = _PER.match(text, end)
         before_per = _PER_BEFORE.search(text, max(0, start - 30), start)
-        currency = codes[mark[0].strip()] if mark else None
+        currency = codes[_sign(mark)] if mark else None
         found.append(
             Money(
                 n.value * factor,
@@ -301,9 +310,16 @@ def _money(text: str, language: str) -> tuple[Money, ...]:
     return tuple(found)
 
 
-_PIECES = re.compile(r"块(?=[\u4e00-\u9fff])(?!块?[钱以左之内预人])")
+def _sign(match: re.Match[str]) -> str:
+    """The currency as spelled, without what joins it to the figure: "10 mil de reais"."""
+    return re.sub(r"^\s(?:de|d'|di|of)\s", "", match[0]).strip()
+
+
+_ONLY_BEHIND = ("won", "원", "円", "元", "块", "块钱")
+"""No sum follows these: "we won 86 of 210", "用一块4090"."""
+_PIECES = re.compile(r"块(?=[a-z0-9\u4e00-\u9fff])(?!块?[钱以左之内预人])")
 """ "300块瓷砖" counts pieces."""
-_GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand|large ones|g's|mille)\b")
+_GRAND = re.compile(r"\s*(?:of\s+|an?\s+)?(?:grand(?! max)|large ones|g's|mille)\b")
 
 
 @lru_cache(maxsize=16)
@@ -316,7 +332,7 @@ def _currency_patterns(language: str) -> tuple[re.Pattern[str], re.Pattern[str],
     codes.update({"$": "USD", "usd": "USD", "us$": "USD", **_ambiguous(language)})
     spellings = sorted(codes, key=len, reverse=True)
     worded = "|".join(_spelling(s) for s in spellings)
-    return re.compile(rf"(?:{worded})\s?\Z"), re.compile(rf"\s?(?:{worded})"), codes
+    return re.compile(rf"(?:{worded})\s?\Z"), re.compile(rf"(?:\s(?:de|d'|di|of))?\s?(?:{worded})"), codes
 
 
 def _spelling(spelling: str) -> str:
@@ -368,8 +384,10 @@ def _unit_pattern(language: str, unit: str) -> re.Pattern[str]:
     return re.compile(rf"[\s-]*(?:{inner})") if entries else re.compile(r"(?!)")
 
 
-_SIZE = re.compile(r"[\s-]?(?P<unit>tb|terabytes?|gb|gigs?|gigabytes?|gib|go|mb|megabytes?|mib|mo|kb)(?![a-z0-9])")
-_SIZE_GB = {"t": 1000.0, "g": 1.0, "m": 0.001, "k": 0.000001}
+_SIZE = re.compile(
+    r"[\s-]?(?P<unit>tb|terabytes?|gb|gigs?|gigabytes?|gib|giga|go|гб|гиг\w*|기가|ギガ|mb|megabytes?|mib|mo|мб|메가|kb)(?![a-z0-9])"
+)
+_SIZE_GB = {"t": 1000.0, "g": 1.0, "г": 1.0, "기": 1.0, "ギ": 1.0, "m": 0.001, "м": 0.001, "메": 0.001, "k": 0.000001}
 
 
 def sizes(text: str, language: str = "en") -> list[Size]:
@@ -384,7 +402,7 @@ def sizes(text: str, language: str = "en") -> list[Size]:
 
 _PARAMS = re.compile(
     r"(?<![\d.,a-z])(\d+(?:[.,]\d+)?)\s?(?:-\s?)?(b|bn|billion|m|million|milliarden"
-    r"|mrd|millionen|mil millones|milliards?|bilhoes)(?![a-z0-9])(\s*-?\s*(?:params?"
+    r"|mrd|miliard\w*|milyar|миллиард\w*|млрд|مليار|millionen|mil millones|milliards?|bilhoes)(?![a-z0-9])(\s*-?\s*(?:params?"
     r"|parameters?|parametern?|parametros|parametres|参数|パラメータ))?"
     r"|(\d+(?:\.\d+)?)\s?(亿|億)(?:参数|パラメータ)?"
 )
