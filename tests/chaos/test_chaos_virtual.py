@@ -79,7 +79,7 @@ def test_a_bad_day(number):
     scenarios.bad_day(f"{SEED} {number}")
 
 
-@pytest.mark.parametrize("seed", ["ebb4b5f7 107", "732992fe 109", "ea728efc 22"])
+@pytest.mark.parametrize("seed", ["ebb4b5f7 107", "732992fe 109", "ea728efc 22", "0007b438 268"])
 def test_a_bad_day_that_once_broke_an_invariant(seed):
     scenarios.bad_day(seed)
 

@@ -257,7 +257,7 @@ def _send_all(port, job_id, token, progress):
     dice = random.Random(7)
     url = f"http://127.0.0.1:{port}/api/worker/v1/jobs/{job_id}/generations/1/events"
     http = httpx.Client(timeout=10, trust_env=False, headers={"Authorization": f"Bearer {token}"})
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while progress["acked"] < EVENTS and time.monotonic() < end:
         acked = progress["acked"]
         first = max(1, acked + 1 - dice.choice([0, 0, 0, 5, 40])) + dice.choice([0, 0, 0, 0, 3])
