@@ -4,11 +4,14 @@ A line is `prompt ||| key=value;…`. Flags: no (no request to train), ask (need
 `amt` with `cur` is a sum in another currency, turned into `usd` by the catalogue's rates.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from kriptik.catalogue.load import load_catalogue
 
+MAKERS = r"^(?:nvidia|geforce|quadro|amd|rtx|gtx|rx)+"
+"""Before the name of a card, and left out as often as not; so is its memory."""
 FLAGS = {"no", "ask", "conflict", "cpu"}
 KEYS = (
     "cap",
@@ -103,7 +106,11 @@ def same(key, expected, found):
         return abs(float(expected) - float(found)) <= 0.01 * max(1.0, float(expected))
     if key in ("m", "x"):
         return set(expected.split(",")) == set(found.split(","))
-    return "".join(filter(str.isalnum, str(expected).lower())) == "".join(filter(str.isalnum, str(found).lower()))
+    told, read = ("".join(filter(str.isalnum, str(one).lower())) for one in (expected, found))
+    if key == "gpu":
+        told, read = re.sub(MAKERS, "", told), re.sub(MAKERS, "", read)
+        return told == read or told == re.sub(r"\d\dgb$", "", read)
+    return told == read
 
 
 def compare(expected, found):

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from kriptik.pipeline.intent.batch import parse_batch
 from kriptik.pipeline.intent.parser import OfflineParser
-from kriptik.pipeline.intent.quantities import durations, money, numbers, params, percents, sizes, to_value
+from kriptik.pipeline.intent.quantities import durations, numbers, params, percents, sizes, to_value
+from kriptik.pipeline.intent.sums import money
 
 parser = OfflineParser()
 

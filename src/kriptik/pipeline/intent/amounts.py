@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import cards, of_them
 from kriptik.pipeline.intent.names import Named
-from kriptik.pipeline.intent.quantities import Duration, Money, Number, durations, money, numbers, params, sizes
+from kriptik.pipeline.intent.quantities import Duration, Number, durations, numbers, params, sizes
+from kriptik.pipeline.intent.sums import Money, money
 from kriptik.pipeline.intent.text import Reading
 
 TYPES = ("preferences", "pairs", "audio", "video", "image", "code", "text")

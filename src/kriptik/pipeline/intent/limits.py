@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from kriptik.pipeline.intent.amounts import corrected_sum, recorded
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
-from kriptik.pipeline.intent.quantities import Duration, Money, Number, durations, money, numbers
+from kriptik.pipeline.intent.quantities import Duration, Number, durations, numbers
+from kriptik.pipeline.intent.sums import Money, money
 from kriptik.pipeline.intent.text import Reading
 
 REACH = 40
