@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# Recordings of two speakers with their words, for bench/voice.py: Debian's asterisk-core-sounds (CC BY-SA 3.0), unpacked, not installed.
+# Recordings of a speaker with her words, for bench/voice.py: Debian's asterisk-core-sounds (CC BY-SA 3.0), unpacked, not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build/recordings
 cd build/recordings
-for language in en fr; do
-  for package in "asterisk-core-sounds-$language" "asterisk-core-sounds-$language-wav"; do
-    ls "$package"_*.deb >/dev/null 2>&1 || apt-get download -qq "$package"
-    dpkg-deb -x "$package"_*.deb "$language"
-  done
+for package in asterisk-core-sounds-en asterisk-core-sounds-en-wav; do
+  ls "$package"_*.deb >/dev/null 2>&1 || apt-get download -qq "$package"
+  dpkg-deb -x "$package"_*.deb en
 done
 echo build/recordings

@@ -25,6 +25,11 @@ FLOORS = {
         "da": 0.93, "ds": 0.89, "prov": 0.86, "n": 0.90, "h": 0.88, "other": 0.86,
     },
     "blind_r.txt": {"no": 0.97, "refused": 0.95, "cap": 0.93, "tier": 0.83, "dt": 0.80, "da": 0.87, "ds": 0.80, "m": 0.95},
+    "blind_s.txt": {
+        "no": 0.97, "refused": 0.80, "cap": 0.95, "tier": 0.92, "base": 0.92, "usd": 0.94, "m": 0.97, "dt": 0.92, "da": 0.97,
+        "ds": 0.95, "gpu": 0.91, "n": 0.94, "prov": 0.95, "dev": 0.92, "h": 0.83, "lang": 0.87, "other": 0.90,
+    },
+    "development_everyone.txt": {"no": 0.97, "cap": 0.85, "dt": 0.80, "da": 0.85, "ds": 0.80, "tier": 0.75, "usd": 0.85, "n": 0.8},
     "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
 }
 
@@ -34,6 +39,7 @@ FLOORS = {
     [
         pytest.param("development.txt", marks=pytest.mark.slow),
         pytest.param("development_data.txt", marks=pytest.mark.slow),
+        pytest.param("development_everyone.txt", marks=pytest.mark.slow),
         "validation.txt",
         "development_fields.txt",
         "blind_a.txt",
@@ -42,6 +48,7 @@ FLOORS = {
         "blind_d.txt",
         "blind_m.txt",
         "blind_r.txt",
+        "blind_s.txt",
     ],
 )
 def test_fields_are_read(name, capsys):
