@@ -117,7 +117,7 @@ class Server:
         until(lambda: self.uvicorn.started, 10)
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
-            timeout=30,
+            timeout=120,
             trust_env=False,
             headers={"Authorization": f"Bearer {(self.home / 'token').read_text()}"},
         )

@@ -165,7 +165,7 @@ def test_the_smoke_test_runs_on_all_ranks(tmp_path):
     assert life.process.wait(120) == 0, life.log.read_text()[-3000:]
     (told,) = [body["result"] for body in life.said() if body["type"] == "probe"]
     assert told["learns"] and told["checkpointBytes"] > 0 and told["secondsPerStep"] > 0
-    assert told["tried"][0]["microBatch"] == 1 and told["chosen"]["steps"] >= 5
+    assert told["tried"][0]["microBatch"] == 1 and told["chosen"]["steps"] >= 2
     verified = [body for body in life.said() if body["type"] == "setup" and body["stage"] == "verification"]
     assert "Left out" not in verified[-1]["message"] and "1 at once" in verified[-1]["message"]
     assert life.said()[-1]["state"] == "completed" and not (tmp_path / "run" / "run" / ".probe").exists()
