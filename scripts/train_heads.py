@@ -1,10 +1,10 @@
 """Trains the heads for the data a person speaks of (`kriptik.pipeline.intent.heads`, `.figures`), in some minutes.
 
     python scripts/train_heads.py            writes src/kriptik/pipeline/intent/heads.npz
-    python scripts/train_heads.py --check    leaves out each fresh file in turn, judges it by heads that saw the rest
+    python scripts/train_heads.py --check    leaves out a fifth of a fresh file at a time, judges it by the rest
 
-Learned from: `development.txt`, `development_fields.txt` and, twice as heavy, the fresh files, for which no rule was
-made. First which figure is the amount, then kind and source, whose rules see that amount.
+Learned from: `development.txt`, `development_fields.txt` and, twice as heavy, the fresh files, for which no rule of
+these fields was made. First which figure is the amount, then kind and source, whose rules see that amount.
 Run it again after `train_intent.py`: the heads read what the encoder of `learned.bin` sees.
 """
 

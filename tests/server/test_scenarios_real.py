@@ -72,14 +72,14 @@ def test_09_a_checkpoint_that_came_in_part_does_not_exist(cloud):
             (folder / name / "_COMPLETE").write_text("")
     cloud.account.grace_s = 0
     cloud.account.vanish(cloud.account.own()[0].id)
-    done = cloud.server.wait(job, "completed", limit_s=120)
+    done = cloud.server.wait(job, "completed", limit_s=40)
     assert cloud.result(job) == expected(80)
     assert done["resumes"][0] in (20, 30, 40, 50, 60)
 
 
 def test_11_the_budget_is_reached_before_any_checkpoint_was_due(cloud):
     job = cloud.run(steps=4000, cap="0.18", knobs={"stepS": 0.02, "every": 10**6})
-    frozen = cloud.server.wait(job, "frozen", limit_s=120)
+    frozen = cloud.server.wait(job, "frozen", limit_s=40)
     checkpoint = frozen["freezeState"]["checkpoint"]
     assert checkpoint and frozen["freezeState"]["reason"] == "budget" and len(frozen["checkpoints"]) == 1
     assert cloud.account.own() == [] and cloud.account.bill() <= Decimal("0.18")
@@ -89,5 +89,5 @@ def test_a_pod_that_restarts_by_itself_repeats_no_event_and_loses_no_step(cloud)
     job = cloud.run(steps=60, knobs={"stepS": 0.03})
     until(lambda: cloud.step(job) >= 22)
     cloud.account.restart(cloud.account.own()[0].id)
-    cloud.server.wait(job, "completed", limit_s=120)
+    cloud.server.wait(job, "completed", limit_s=60)
     assert cloud.result(job) == expected(60)

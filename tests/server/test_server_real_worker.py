@@ -106,7 +106,7 @@ def test_a_disturbed_run_ends_like_a_quiet_one(real, tmp_path):
     job = start(real, tmp_path)
     until(lambda: step_of(real, job) >= 15, 90)
     real.api("POST", f"/jobs/{job}/freeze")
-    frozen = real.wait(job, "frozen", limit_s=120)
+    frozen = real.wait(job, "frozen", limit_s=60)
     assert frozen["freezeState"]["checkpoint"] and frozen["budget"]["spendRate"] == 0
     real.api("POST", f"/jobs/{job}/resume", json={"newBudget": 6})
     until(lambda: step_of(real, job) > frozen["metrics"]["step"] + 22, 90)

@@ -29,7 +29,7 @@ def test_a_run_moved_to_another_machine_ends_like_a_quiet_one(tmp_path, monkeypa
         moved = start(made.server, tmp_path, provider="runpod", facts=facts, epochs=2)
         until(lambda: made.step(moved) >= 6, 120)
         made.server.api("POST", f"/jobs/{moved}/freeze")
-        made.server.wait(moved, "frozen", limit_s=120)
+        made.server.wait(moved, "frozen", limit_s=60)
         made.server.api("POST", f"/jobs/{moved}/resume", json={"newBudget": 6})
         quiet = start(made.server, tmp_path, provider="runpod", facts=facts, epochs=2)
         made.server.wait(quiet, "completed", limit_s=120)

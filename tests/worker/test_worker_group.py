@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clock import within
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
@@ -158,6 +159,10 @@ def test_too_few_gpus_are_refused_before_anything_is_started(tmp_path, monkeypat
         raise AssertionError("never here")
 
 
+SLOW = 3.0
+"""So many times as slow as usual, a machine ends the smoke test by its clock after fewer updates."""
+
+
 def test_the_smoke_test_runs_on_all_ranks(tmp_path):
     """Sharded over two processes, it measures, chooses and leaves nothing behind; the run then goes its way."""
     job = job_in(tmp_path / "run").model_copy(update={"probe": True})
@@ -165,7 +170,7 @@ def test_the_smoke_test_runs_on_all_ranks(tmp_path):
     assert life.process.wait(120) == 0, life.log.read_text()[-3000:]
     (told,) = [body["result"] for body in life.said() if body["type"] == "probe"]
     assert told["learns"] and told["checkpointBytes"] > 0 and told["secondsPerStep"] > 0
-    assert told["tried"][0]["microBatch"] == 1 and told["chosen"]["steps"] >= 2
+    assert told["tried"][0]["microBatch"] == 1 and told["chosen"]["steps"] >= (5 if within(1.0) < SLOW else 2)
     verified = [body for body in life.said() if body["type"] == "setup" and body["stage"] == "verification"]
     assert "Left out" not in verified[-1]["message"] and "1 at once" in verified[-1]["message"]
     assert life.said()[-1]["state"] == "completed" and not (tmp_path / "run" / "run" / ".probe").exists()

@@ -171,16 +171,17 @@ def judged(folded: str, typed: str) -> Judgement:
     known = model()
     found = features(ends(folded))
     grams = known.grams[found].sum(axis=0) / np.sqrt(max(len(found), 1)) + known.grams_bias
-    pieces = cut(spaced(plain(ends(typed))), known.scores)
+    text = spaced(plain(ends(typed)))
+    pieces = cut(text, known.scores)
     net, seen, views = known.encoder.judged([piece for piece, _start, _end in pieces])
     said = [dict(zip(known.classes, map(float, _log_softmax(one)), strict=True)) for one in (grams, net)]
-    return Judgement(grams=said[0], net=said[1], seen=seen, pieces=_placed(typed, pieces, views))
+    return Judgement(grams=said[0], net=said[1], seen=seen, pieces=_placed(typed, text, pieces, views))
 
 
-def _placed(typed: str, pieces: list[tuple[int, int, int]], views: np.ndarray) -> Pieces | None:
-    """Where the pieces stand in the text as typed; None where it has letters that only come together by their neighbours."""
+def _placed(typed: str, text: str, pieces: list[tuple[int, int, int]], views: np.ndarray) -> Pieces | None:
+    """Where the pieces of `text` stand in what was typed; None where it has letters that only come together by their neighbours."""
     made, spans = origins(ends(typed))
-    if made != spaced(plain(ends(typed))):
+    if made != text:
         return None
     skipped = max(0, len(typed) - HEAD - TAIL - 1)  # between the two ends stands one blank
     whole = [(spans[start][0], spans[end - 1][1]) for _piece, start, end in shortened(pieces)]
