@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measure import Mark, divided, faq, job_of, lines_of, peak_gb, rate, take_turns, trained
+from measure import KINDS, Mark, divided, job_of, lines_of, peak_gb, rate, take_turns, trained
 
 PAIRS = 8
 RANK, ALPHA, RATE, LONGEST = 16, 32, 5e-5, 512
@@ -27,9 +27,9 @@ def job(folder: Path, steps: int, seed: int = 0) -> Any:
     return job_of(folder, "dpo", "dpo", learning_rate=RATE, lora=lora, **sizes).model_copy(update={"seed": seed})
 
 
-def prepared(folder: Path) -> None:
+def prepared(folder: Path, kind: str) -> None:
     """Pairs in the canonical form."""
-    rows = faq()
+    rows = KINDS[kind]()
     said = [row["a"] for row in rows]
     divided(
         folder,

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -17,6 +18,8 @@ import psutil
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ROWS = "zaragoza-construction-faq"
+ALPACA = Path(__file__).resolve().parent.parent / "build" / "peers" / "alpaca_en_demo.json"
+"""Laid there by `bench/peers.sh`, out of LLaMA-Factory's source package."""
 BUSY = 0.1
 """Share of the processor that others may use, before or during a run."""
 LEFT_OUT = 2
@@ -27,12 +30,13 @@ Side = Callable[[Path, argparse.Namespace], dict[str, Any]]
 
 
 def take_turns(
-    file: str, what: str, sides: dict[str, Side], prepare: Callable[[Path], None], steps: int, usual: list[str] | None = None
+    file: str, what: str, sides: dict[str, Side], prepare: Callable[[Path, str], None], steps: int,
+    usual: list[str] | None = None,
 ) -> int:
     """The command line of a bench: every side `rounds` times in turn, medians and ratios to the first. Returns the exit code.
 
     A round's number is the seed of all its sides: which rows come when moves a loss by more than tools differ. `usual` are the
-    sides that run unless others are asked for; all, if None.
+    sides that run unless others are asked for; all, if None. `prepare` is given a folder and the kind of rows that is asked for.
     """
     import tempfile
 
@@ -40,6 +44,7 @@ def take_turns(
     parser.add_argument("--steps", type=int, default=steps, help="updates per run, the first two untimed")
     parser.add_argument("--rounds", type=int, default=2, help="runs per side")
     parser.add_argument("--held-out", type=int, default=100, help="rows of the held-out figure; 0 leaves it out")
+    parser.add_argument("--rows", choices=sorted(KINDS), default="faq", help="real questions, instructions, or both mixed")
     parser.add_argument("--sides", default=",".join(usual or sides), help="which of " + ", ".join(sides))
     parser.add_argument("--force", action="store_true", help="run although the machine is busy; the figures are then worthless")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -56,7 +61,7 @@ def take_turns(
         return 2
     names = asked.sides.split(",")
     with tempfile.TemporaryDirectory(prefix="kriptik-bench-") as folder:
-        prepare(Path(folder))
+        prepare(Path(folder), asked.rows)
         seeds = range(asked.seed, asked.seed + asked.rounds)
         runs = [(side, _run(file, side, Path(folder), asked, seed)) for seed in seeds for side in names]
     _report(runs, names, asked)
@@ -113,7 +118,7 @@ def _report(runs: list[tuple[str, dict[str, Any]]], names: list[str], asked: arg
     others = max(found["others"] for _, found in runs)
     print(f"Others used up to {others:.0%} of the processor during a run." + (" Not a measurement." if others > BUSY else ""))
     if asked.json:
-        asked.json.write_text(json.dumps({"median": median, "others": others, "runs": runs}, indent=1))
+        asked.json.write_text(json.dumps({"rows": asked.rows, "median": median, "others": others, "runs": runs}, indent=1))
 
 
 def rate(marks: list[Mark]) -> dict[str, Any]:
@@ -136,6 +141,28 @@ def faq() -> list[dict[str, str]]:
         row = json.loads(line)
         asked.setdefault(" ".join(row["q"].lower().split()), row)
     return list(asked.values())
+
+
+def alpaca() -> list[dict[str, str]]:
+    """Instructions of all sorts and their answers, of a word to a page, {q, a}; one given twice is kept once."""
+    if not ALPACA.is_file():
+        raise SystemExit("These rows are not here yet: run bench/peers.sh.")
+    asked: dict[str, dict[str, str]] = {}
+    for row in json.loads(ALPACA.read_text(encoding="utf-8")):
+        question = "\n\n".join(part for part in (row["instruction"], row["input"]) if part)
+        asked.setdefault(" ".join(question.lower().split()), {"q": question, "a": row["output"]})
+    return list(asked.values())
+
+
+def mixed() -> list[dict[str, str]]:
+    """Both in one order, the same every time."""
+    rows = faq() + alpaca()
+    random.Random(0).shuffle(rows)
+    return rows
+
+
+KINDS: dict[str, Callable[[], list[dict[str, str]]]] = {"faq": faq, "alpaca": alpaca, "both": mixed}
+"""Rows {q, a} by the name that a bench is given."""
 
 
 def divided(folder: Path, rows: list[dict[str, Any]]) -> None:

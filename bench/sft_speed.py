@@ -1,7 +1,7 @@
 """Speed of supervised fine-tuning against TRL and LLaMA-Factory at their fastest, on the same rows and machine: `make bench`.
 
-SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real short chat rows, packing, no gradient checkpointing, which is the
-fastest each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names
+SmolLM2-135M-Instruct, LoRA rank 16 on all linear layers, real chat rows, packing, no gradient checkpointing, which is the fastest
+each did here, in the precision that the planner chooses for this CPU: bf16 where it has units for it. Sides whose names
 end in `-fp32` train in fp32 without autocast. Each run is a process of its own, in turn; figures are ratios of medians of real
 (not padding) tokens per second. Held-out loss after the same updates shows that all learn; each round has a seed of its own.
 TRL packs by its strategy 'wrapped': its default, 'bfd', lays a batch out as one long row, which without flash attention halved
@@ -9,6 +9,10 @@ its speed here. LLaMA-Factory packs by `neat_packing` and runs in an environment
 it, that side is left out. The sides `trl-defaults` and `llamafactory-defaults` (name them with `--sides`) leave to each tool
 what it would choose by itself: precision, checkpointing, packing, rows per update; `kriptik-small` makes updates of as many real
 tokens as theirs come to, so that after as many updates all have seen as much.
+
+`--rows` chooses them: `faq` (short questions of one trade, the usual), `alpaca` (instructions of all sorts, answers of a word to a
+page) or `both`. All begin with the system turn that the model's template writes, which KripTik computes once for the rows of a
+micro-batch: `kriptik-apart` does without that, as where rows have nothing in common.
 """
 
 import argparse
@@ -22,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measure import BASE, Mark, divided, faq, job_of, lines_of, peak_gb, rate, take_turns, trained
+from measure import BASE, KINDS, Mark, divided, job_of, lines_of, peak_gb, rate, take_turns, trained
 
 from kriptik.providers.gpus import cpu_bf16
 
@@ -45,18 +49,25 @@ def job(folder: Path, steps: int, half: bool = False, sizes: tuple[int, int] = (
     return found.model_copy(update={"precision": "bf16" if half else "fp32", "seed": seed})
 
 
-def prepared(folder: Path) -> None:
+def prepared(folder: Path, kind: str) -> None:
     """The base model in the cache, and the rows."""
     from kriptik.engine.base import find_base
 
-    rows = [{"messages": [{"role": "user", "content": row["q"]}, {"role": "assistant", "content": row["a"]}]} for row in faq()]
+    pairs = KINDS[kind]()
+    rows = [{"messages": [{"role": "user", "content": row["q"]}, {"role": "assistant", "content": row["a"]}]} for row in pairs]
     divided(folder, rows)
     base = find_base(job(folder, 1))
-    print(f"base {BASE} ({base.source}), sha256 {base.sha256[:12]}, {len(rows)} rows", flush=True)
+    print(f"base {BASE} ({base.source}), sha256 {base.sha256[:12]}, {len(rows)} rows ({kind})", flush=True)
 
 
-def ours(folder: Path, asked: argparse.Namespace, half: bool, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES)) -> dict[str, Any]:
-    """The product's own loop, through the call a worker makes."""
+def ours(
+    folder: Path, asked: argparse.Namespace, half: bool, sizes: tuple[int, int] = (SEQUENCE, SEQUENCES), apart: bool = False
+) -> dict[str, Any]:
+    """The product's own loop, through the call a worker makes; `apart`: what rows begin with in common is computed for each."""
+    from kriptik.engine.text import sharing
+
+    if apart:
+        sharing.LEAST = 10**6
     figures, _ = trained(job(folder, asked.steps, half, sizes, asked.seed))
     peak = peak_gb()
     found = loss(folder / "run" / "result" / "adapter", folder, asked.held_out)
@@ -159,6 +170,7 @@ def sides() -> dict[str, Any]:
         "kriptik": partial(ours, half=half),
         "kriptik-fp32": partial(ours, half=False),
         "kriptik-small": partial(ours, half=half, sizes=SMALL),
+        "kriptik-apart": partial(ours, half=half, apart=True),
         "trl": partial(trl, settings={**TRL_FASTEST, "bf16": half}),
         "trl-fp32": partial(trl, settings=TRL_FASTEST),
         "trl-defaults": partial(trl, settings={}),

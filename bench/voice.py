@@ -151,7 +151,7 @@ def untaught(out: Path, texts: list[str]) -> Path:
 def job_in(out: Path, run: Path, base: Path, rows: str, adaptation: str, **settings: Any) -> Any:
     """One stage by the product's own loop."""
     from kriptik.spec.catalogue import Point
-    from kriptik.spec.consent import VoiceConsent
+    from kriptik.spec.consent import Consent
     from kriptik.spec.job import DataRef, LoraSettings, ModelRef, Stage, StageSettings, TrainJob
 
     stage = Stage(
@@ -165,7 +165,7 @@ def job_in(out: Path, run: Path, base: Path, rows: str, adaptation: str, **setti
         train_path=str(out / f"{rows}.jsonl"), eval_path=str(out / f"{rows}-held.jsonl"), train_rows=1, eval_rows=1, sha256="0" * 64
     )
     statement = "Recorded for use by others under CC BY-SA 3.0." if rows == "voice" else "The voice of a machine."
-    consent = VoiceConsent(speaker=SPEAKERS[rows], statement=statement)
+    consent = Consent(person=SPEAKERS[rows], statement=statement)
     return TrainJob(
         job_id="bench", generation=1, run_dir=str(run), cache_dir=str(out / "cache"), modality="voice", seed=3, threads=1,
         capability="voice_cloning", base_model=ModelRef(id="voice", path=str(base)), stages=[stage], data=data, probe=False,

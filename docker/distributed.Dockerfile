@@ -1,4 +1,5 @@
-# Several GPUs of one machine: FSDP, DeepSpeed (its optimizer is compiled at the first start, so a compiler is kept), pipelines.
+# Several GPUs of one machine, whatever is trained: FSDP, DeepSpeed (its optimizer is compiled at the first start, so a compiler
+# is kept), pipelines.
 # Build from the repository's root:  docker build -f docker/distributed.Dockerfile -t REGISTRY/kriptik-distributed:VERSION .
 # Versions are those of requirements.lock. To pin the base to one build of it, add its digest: --build-arg BASE=python@sha256:…
 ARG BASE=python:3.11.14-slim-bookworm
@@ -7,7 +8,7 @@ FROM $BASE AS build
 RUN python -m venv /opt/kriptik
 COPY pyproject.toml requirements.lock README.md LICENSE /src/
 COPY src /src/src
-RUN /opt/kriptik/bin/pip install --no-cache-dir --no-compile --constraint /src/requirements.lock "/src[train,deepspeed]"
+RUN /opt/kriptik/bin/pip install --no-cache-dir --no-compile --constraint /src/requirements.lock "/src[train,media,vision,deepspeed]"
 # Base models to put into the image, by hub id, so that a start needs no network but the server: --build-arg MODELS="org/a org/b"
 ARG MODELS=""
 RUN mkdir -p /opt/models && for one in $MODELS; do HF_HOME=/opt/models /opt/kriptik/bin/hf download "$one" || exit 1; done

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.points import ordered_methods
-from kriptik.catalogue.proof import method_statuses
+from kriptik.catalogue.proof import method_statuses, pair_statuses
 from kriptik.spec.catalogue import GbRange, MethodEntry, MethodStatus, ModelEntry, Point
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -34,12 +34,32 @@ def methods_page() -> str:
         "points, each from the checkpoint of the one before. The status is computed from the conformance suite's proof; a",
         "method whose code has changed since is planned until it is proved again; `kriptik methods` tells why one is planned.",
         f"Of {len(statuses)} methods {ready} train now.\n",
+        _matrix(),
     ]
     for category, several in groupby(ordered_methods(), key=lambda m: m.category):
         parts.append(f"## {CATEGORIES[category]}\n")
         for method in several:
             parts.append(_method(method, statuses[method.id]))
     return "\n".join(parts)
+
+
+def _matrix() -> str:
+    """Every method × what it makes sense for: whether it trains there, and why not."""
+    pairs, ways = pair_statuses(), load_catalogue().ways.values()
+    places = [place for one in load_catalogue().capabilities for place in (one, *(w.id for w in ways if w.capability == one))]
+    found, reasons = {(pair.method, pair.place): pair for pair in pairs}, dict[str, int]()
+
+    def cell(method: str, place: str) -> str:
+        pair = found.get((method, place))
+        if pair is None or pair.reason is None:
+            return "trains" if pair else ""
+        return f"planned ({reasons.setdefault(pair.reason, len(reasons) + 1)})"
+
+    rows = [(f"`{one.id}`", *(cell(one.id, place) for place in places)) for one in ordered_methods()]
+    other = "; ".join(f"`{way.id}` is {way.capability} by models of the families {', '.join(way.families)}" for way in ways)
+    said = f"An empty cell: it makes no sense there, or will not be there. {other}.\n"
+    table = _table(("Method", *(place.removesuffix("_generation") for place in places)), rows)
+    return "\n".join(["## What trains for what\n", said, table, *(f"({number}) {why}  " for why, number in reasons.items()), ""])
 
 
 def _method(method: MethodEntry, status: MethodStatus) -> str:
@@ -50,6 +70,7 @@ def _method(method: MethodEntry, status: MethodStatus) -> str:
         ("Point", " → ".join(map(_point, method.stages))),
         ("Same as", method.alias_note or ""),
         ("Use for", ", ".join(method.capabilities)),
+        ("Families", f"{', '.join(method.families)}: {method.families_why}" if method.families else ""),
         ("Tier", f"{method.tier}" + (f", {method.min_gpus} GPUs or more" if method.min_gpus > 1 else "")),
         ("Data", " → ".join(need.replace("_", " ") for need in method.data_types)),
         ("Image", f"`{method.image}`"),
@@ -104,7 +125,9 @@ def _model(model: ModelEntry) -> tuple[str, ...]:
     licence = model.licence.name + (", gated" if model.licence.gated else "")
     need = model.vram_gb
     memory = " / ".join(map(_gb, (need.qlora, need.lora, need.full)))
-    return name, size, licence, commercial, memory, "yes" if model.trainable_family else "not yet"
+    needed = load_catalogue().needs.get(model.family)
+    trains = f"with {' and '.join(needed.packages)}" if needed else "yes"
+    return name, size, licence, commercial, memory, trains if model.trainable_family else "not yet"
 
 
 def _gb(need: GbRange | None) -> str:

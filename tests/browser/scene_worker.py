@@ -1,7 +1,7 @@
 """A worker without a model that tells everything a real one tells: set-up, smoke test, curves, evaluations, samples, logs.
 
 Knobs come in the first stage's `objective`: stepS (default: SCENE_STEP_S), setupS, failAt, crashAt, approvalAt, slowFrom
-(from this step on a step takes a second), offset (steps that were made before). It speaks the worker's
+(from this step on a step takes a second), offset (steps that were made before), experts (how many). It speaks the worker's
 protocol and commits real checkpoint folders, so freeze, resume and rollback run on the real server.
 """
 
@@ -27,7 +27,7 @@ SETUP = (
     ("framework", "Loaded the base model: 135 M parameters"),
     ("data", "1,280 rows packed into 212 sequences"),
     ("monitoring", "Metrics every second, checkpoints every 10 steps"),
-    ("verification", "Smoke test passed: 0.12 s per step, it learns"),
+    ("verification", "0.12 s per step, 1.4 GB at most; loss on 8 rows 3.41 to 3.12 in 6 updates; 46% of tokens teach"),
 )
 
 
@@ -86,6 +86,9 @@ class SceneWorker(Worker):
             "learns": True,
             "supervisedFraction": 0.46,
             "eosSupervised": True,
+            "supervisedRows": 1.0,
+            "fittedRows": 8,
+            "fittedUpdates": 6,
         }
 
     def model_files(self):
@@ -122,6 +125,14 @@ class SceneWorker(Worker):
 
     def loss(self, step):
         return 0.9 + 2.3 * math.exp(-4 * step / self.total) + random.Random(step).uniform(-0.06, 0.06)
+
+    def experts(self, step):
+        """The shares that a router of so many experts tells of: each likes its own noise level, more and more."""
+        count, found = self.knobs.get("experts", 0), {}
+        for side, level in (("low", 0.25), ("high", 0.75)):
+            likings = [math.exp(-(1 + 4 * step / self.total) * abs((n + 0.5) / count - level)) for n in range(count)]
+            found |= {f"expert_{n}_{side}_noise": one / sum(likings) for n, one in enumerate(likings)}
+        return found | {"balance": 1.04} if count else {}
 
     def knob(self, step):
         super().knob(step)
@@ -165,6 +176,7 @@ class SceneWorker(Worker):
             elapsedS=step * 0.3,
             cpuUtilization=92 + random.Random(step).uniform(-6, 6),
             ramUsedGb=1.4,
+            custom=self.experts(step),
         )
         if step % 3 == 0:
             super().say(type="current_sample", index=step * 8 % 1280, content=ROW, source="support-faq")

@@ -138,6 +138,23 @@ def plan_subject(visitor, world):
     visitor.page.get_by_role("textbox", name="Prompt of its class").wait_for()
 
 
+def plan_person(visitor, world):
+    """Pictures of a person are learnt with that person's consent alone."""
+    open_plan(visitor, world, "person")
+    visitor.page.get_by_role("heading", name="Consent of the person shown").scroll_into_view_if_needed()
+    visitor.page.get_by_role("textbox", name="Who is shown").fill("Alex Example")
+    visitor.page.get_by_text("Your request speaks of “my sister”").wait_for()
+
+
+def plan_judge(visitor, world):
+    """Who judges, by which principles, and what samples the answers."""
+    open_plan(visitor, world, "judged")
+    visitor.page.get_by_text(re.compile("The judge is the model itself")).first.wait_for()
+    visitor.page.get_by_role("button", name="Change Method").click()
+    visitor.page.get_by_role("combobox", name="Who judges").select_option("endpoint")
+    visitor.page.get_by_role("textbox", name="Variable with its key").wait_for()
+
+
 def plan_data(visitor, world):
     plan(visitor, world)
     visitor.page.get_by_role("button", name="Change Data").click()
@@ -343,6 +360,11 @@ def resumed(visitor, world):
     visitor.page.get_by_text("resumed here").first.wait_for()
 
 
+def experts(visitor, world):
+    open_run(visitor, world, "experts")
+    visitor.page.get_by_role("img", name=re.compile("^Shares at low noise: expert 1 ")).wait_for()
+
+
 def frozen(visitor, world):
     open_run(visitor, world, "frozen")
     visitor.page.get_by_role("dialog").wait_for()
@@ -519,12 +541,12 @@ ON_EMPTY = (landing_empty, runs_empty, bell_empty)
 ON_NARROW = (queued,)
 ALL = (
     landing, landing_empty, data_picker, data_attached, data_refused, request_refused, generating, plan, plan_with_data,
-    plan_flagship, plan_alternatives, plan_settings, plan_subject, plan_data, plan_edited, plan_not_understood, plan_authorized,
-    plan_approved,
+    plan_flagship, plan_alternatives, plan_settings, plan_subject, plan_person, plan_judge, plan_data, plan_edited,
+    plan_not_understood, plan_authorized, plan_approved,
     plan_options_why, plan_past_limit, plan_unsure, plan_picked, plan_model_gated, findings, findings_fixed, attached_findings,
     labelling, labelling_unasked,
     queued, set_up, live, live_close, live_table, live_notes, live_budget, live_log, live_stop, live_rollback, live_test, stale,
-    no_connection, approval, resumed, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
+    no_connection, approval, resumed, experts, frozen, frozen_by_budget, frozen_for_room, failed, stopped, complete, export_chosen,
     export_working, export_done, export_failed, test_page, test_page_picture, compared, runs, runs_empty,
     runs_not_found, run_delete, bell, bell_empty, settings, settings_link, sign_in, sign_in_again, resume_link, resume_dead,
     nowhere, run_gone, *states_words.ALL, plain_page,

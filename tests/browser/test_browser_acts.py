@@ -183,3 +183,22 @@ def test_a_request_that_is_none_keeps_the_words(visitor):
     page.keyboard.press("Enter")
     page.get_by_role("alert").get_by_text("This does not ask for a model to be trained.").wait_for()
     assert field.input_value() == "what's the weather?"
+
+
+def test_a_judge_is_chosen_on_the_page(visitor, server):
+    asked = {"prompt": "Train SmolLM2 135M by RLAIF for our chat, budget $2"}
+    plan = server.api("POST", "/parse-intent", json=asked)["plan"]
+    page = visitor.page
+    visitor.open(f"/plans/{plan['id']}")
+    page.get_by_role("button", name="Change Method").click()
+    page.get_by_role("combobox", name="Who judges").select_option("endpoint")
+    page.get_by_role("textbox", name="Model").fill("qwen3-32b")
+    page.get_by_role("textbox", name="Address").fill("http://169.254.169.254/v1")
+    page.get_by_role("textbox", name="Principles, one a line").fill("Be kind.\nhonest")
+    page.get_by_role("button", name="Use these").click()
+    page.get_by_role("alert").get_by_text("This cannot be the address of a judge").wait_for()
+    page.get_by_role("textbox", name="Address").fill("http://127.0.0.1:8000/v1")
+    page.get_by_role("button", name="Use these").click()
+    page.get_by_text("The judge is qwen3-32b at http://127.0.0.1:8000/v1 (free).").first.wait_for()
+    chosen = server.api("GET", f"/plans/{plan['id']}")["plan"]["choices"]
+    assert chosen["judge"]["model"] == "qwen3-32b" and chosen["principles"] == ["Be kind.", "honest"]

@@ -22,6 +22,8 @@ FLAGSHIP = "Train a model to generate Suno-quality music with expressive vocals"
 PAST_LIMIT = "Fine-tune Llama 3.3 70B as our support chat bot, budget $1"
 UNSURE = "Train a model that composes or classifies my songs"
 SUBJECT = "DreamBooth of our dog from 12 photos, budget $10"
+PERSON = "DreamBooth of my sister from 12 photos, budget $10"
+JUDGED = "Train SmolLM2 135M by RLAIF for our chat, budget $2"
 WIDTHS = (1280, 360)
 EVERY = int(os.environ.get("KRIPTIK_EVERY_STATE", "1"))
 """Every so many-th state; `make web-test` and `make screens` take all."""
@@ -59,6 +61,8 @@ def make_runs(server, made):
     made.plans["past limit"] = ask(server, PAST_LIMIT)
     made.plans["unsure"] = ask(server, UNSURE)
     made.plans["subject"] = ask(server, SUBJECT)
+    made.plans["person"] = ask(server, PERSON)
+    made.plans["judged"] = ask(server, JUDGED)
     made.runs = {
         "complete": approve(server, made.plans["approved"]),
         "frozen by budget": run(server, "Returns, all of 2026", 150, "0.02", stepS=0.1),
@@ -69,6 +73,7 @@ def make_runs(server, made):
         "resumed": run(server, "Night shift", 400, "5", stepS=0.03),
         "exporting": run(server, "Exporting", 12, "5", exportS=900),
         "not exported": run(server, "Not exported", 12, "5", exportFails="gguf_differs"),
+        "experts": run(server, "Streets at night, eight experts", 40, "5", experts=8),
         "approval": run(server, "Polite, then preferred", 30, "5", more=[second_stage()], approvalAt=30),
     }
     for name, act in (("frozen", "pause"), ("stopped", "stop"), ("resumed", "pause")):
@@ -78,7 +83,7 @@ def make_runs(server, made):
     server.wait(made.runs["resumed"], "frozen")
     server.api("POST", f"/jobs/{made.runs['resumed']}/resume")
     server.wait(made.runs["failed"], "failed")
-    for name in ("exporting", "not exported"):
+    for name in ("exporting", "not exported", "experts"):
         server.wait(made.runs[name], "completed", limit_s=40)
     for name in ("frozen", "frozen by budget", "no room"):
         server.wait(made.runs[name], "frozen", limit_s=40)

@@ -204,7 +204,7 @@ TRAINABLE = {
     "music": {"musicgen"},
     "sound": {"stable_audio", "ace_step15", "audioldm2"},
     "voice": {"speecht5"},
-    "vision_language": {"llava", "llava_next"},
+    "vision_language": {"llava", "llava_next", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm"},
 }
 """Families that the engine has a loader for, by modality."""
 
@@ -342,6 +342,8 @@ def test_currencies():
         ("capabilities.toml", 'gpu = "H100"', 'gpu = "H9"', "music_generation", "gpu"),
         ("data.toml", "min_samples = 1000,", "min_samples = 99999,", "music_generation", "*"),
         ("currencies.toml", "as_of = 2026-09-29", "", "USD", "as_of"),
+        ("methods/specialised.toml", 'families = ["sd15"]', 'families = ["sd99"]', "textual_inversion", "families"),
+        ("methods/specialised.toml", 'families_why = "a new word', 'why_not = "a new word', "textual_inversion", "*"),
         ("ways.toml", '"stable_audio"', '"stable_radio"', "sound", "families"),
         ("pipelines.toml", 'method = "lora"', 'method = "lorra"', "flagship_music", "method"),
         ("prices.toml", '["RTX3090", 0.22]', '["RTX3090", -1]', "runpod-2026-03: RTX3090", "usd_per_hour"),

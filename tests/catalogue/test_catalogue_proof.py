@@ -183,7 +183,7 @@ def test_status_of(monkeypatch, tmp_path):
 
 
 def test_wire_form_is_what_the_command_prints():
-    rows = [s.wire() for s in proof.all_statuses()]
+    rows = [s.wire() for s in proof.method_statuses()]
     assert len(rows) == 41
     zero3 = next(r for r in rows if r["id"] == "deepspeed_zero3")
     assert zero3["aliasOf"] == "full_finetune_deepspeed"

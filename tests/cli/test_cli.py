@@ -98,6 +98,13 @@ def test_methods_lists_every_id_with_its_points():
         assert row["status"] in ("trainable", "planned")
         assert row["status"] == "trainable" or row["reason"]
         assert all({"adaptation", "objective", "strategy"} <= set(stage) for stage in row["stages"])
+        assert row["pairs"] and all((pair["status"] == "planned") == ("reason" in pair) for pair in row["pairs"])
+    dpo = next(row for row in rows if row["id"] == "dpo")
+    (sound,) = [pair for pair in dpo["pairs"] if pair.get("way") == "sound"]
+    assert sound["status"] == "planned" and sound["capability"] == "music_generation"
+    shown = run(app, ["methods"]).output
+    assert all(row["id"] in shown for row in rows) and "sound (" in shown
+    assert " ".join(sound["reason"].split()[:6]) in shown, "why not, below"
 
 
 def test_batches_answer_every_line(tmp_path):

@@ -50,6 +50,18 @@ def test_time_left_is_the_pace_of_this_life_alone():
     assert view.remaining_s == 96.0
 
 
+def test_what_the_smoke_test_and_the_engine_tell_is_shown():
+    measured = {"secondsPerStep": 1.2, "tokensPerSecond": 200, "peakMemoryGb": 1.4, "learns": True}
+    view = RunView()
+    reduce_event(view, event(1, type="probe", result={**measured, "eosSupervised": True}))
+    assert len(view.notes) == 1 and "it learns" in view.notes[0]
+    reduce_event(view, event(2, type="probe", result={**measured, "eosSupervised": False}))
+    assert "the end of a turn is not learnt" in view.notes[-1]
+    reduce_event(view, event(3, type="log", severity="info", message="Before training, of 64 answers: 8% pass"))
+    reduce_event(view, event(4, type="log", severity="debug", message="not for people"))
+    assert "of 64 answers: 8% pass" in view.notes[-1]
+
+
 def test_unknown_events_change_nothing():
     view = reduce_event(RunView(), event(3, type="from_the_future", x=1))
     assert view.state == "queued" and view.last_id == 3

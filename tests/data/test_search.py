@@ -1,10 +1,12 @@
 """Looking for data over real HTTP on the loopback: what is told of a hit, and that what is fetched is what was listed."""
 
 import json
+import zipfile
 
 import pytest
 from data_hub import SHA, data_hub
 
+from kriptik.data.search import folders
 from kriptik.data.search.http import SearchError
 from kriptik.data.search.hub import Hub
 from kriptik.data.search.others import WebSearch, licensed, papers
@@ -65,6 +67,57 @@ def test_what_is_not_as_listed_is_refused(hub, tmp_path, file, lie, most, code):
         hub.lie[file] = lie
     with pytest.raises(DataError) as refused:
         on(hub).fetch("firm/roofs", None, file, tmp_path / "got", most)
+    assert refused.value.code == code
+
+
+MEDIA = {f"train/{n}.wav": b"RIFF" + bytes([n]) * 40 for n in range(4)}
+TABLE = {"train/metadata.csv": b"file_name,text\n0.wav,said 0\n"}
+
+
+def zipped(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_folder_of_media_comes_as_a_zip_pinned_and_checked(hub, tmp_path):
+    test = {"test/9.wav": b"RIFF9", "test/metadata.csv": b"file_name,text\n"}
+    hub.files = {**test, **MEDIA, **TABLE, "train/0.txt": b"said", "LICENSE": b"free"}
+    shown = on(hub).look("firm/roofs", None)
+    assert shown.files == ["train/", "test/", "test/metadata.csv", "train/metadata.csv"]
+    assert on(hub).search("roof", 1)[0].fetchable
+    target = tmp_path / "got"
+    assert on(hub).fetch("firm/roofs", None, None, target, MOST) == (SHA, "train.zip", "cc-by-4.0")
+    assert zipped(target) == {**MEDIA, **TABLE, "train/0.txt": b"said"}
+    assert all(f"/resolve/{SHA}/" in path for path, _ in hub.asked if "/resolve/" in path)
+    first = target.read_bytes()
+    on(hub).fetch("firm/roofs", SHA, "train/", target, MOST)
+    assert target.read_bytes() == first, "the same files make the same zip"
+    assert on(hub).fetch("firm/roofs", SHA, "test/", target, MOST)[1] == "test.zip" and set(zipped(target)) == set(test)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["got"]
+
+
+def test_media_without_a_table_come_all_together_and_beside_other_rows_not_at_all(hub, tmp_path):
+    hub.files = {"cats/1.png": b"x", "dogs/1.png": b"y", "README.md": b"pets"}
+    assert on(hub).fetch("firm/roofs", None, None, tmp_path / "got", MOST)[1] == "files.zip"
+    assert set(zipped(tmp_path / "got")) == {"cats/1.png", "dogs/1.png"}
+    hub.files["data/train.jsonl"] = ROWS
+    assert on(hub).fetch("firm/roofs", None, None, tmp_path / "got", MOST)[1] == "data/train.jsonl"
+    assert on(hub).look("firm/roofs", None).files == ["data/train.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("lie", "most", "files", "code"),
+    [
+        ({"train/2.wav": b"RIFFother"}, MOST, MEDIA, "source_changed"),
+        ({"train/2.wav": b"R" * 400}, 300, MEDIA, "source_too_large"),
+        ({}, 100, MEDIA, "source_too_large"),
+        ({}, MOST, {f"train/{n}.png": b"" for n in range(folders.MOST_FILES + 1)}, "source_too_large"),
+    ],
+)  # fmt: skip
+def test_a_folder_is_bounded_and_no_other_than_listed(hub, tmp_path, lie, most, files, code):
+    hub.files, hub.lie = dict(files), lie
+    with pytest.raises(DataError) as refused:
+        on(hub).fetch("firm/roofs", None, None, tmp_path / "got", most)
     assert refused.value.code == code
 
 

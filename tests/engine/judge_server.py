@@ -35,15 +35,23 @@ def echo(messages):
     return next(one["content"] for one in messages if one["role"] == "assistant")
 
 
-MODELS = {"rule": answer, "weak": lambda messages: "I would rather not say.", "echo": echo}
+MODELS = {"rule": answer, "weak": lambda messages: "I would rather not say.", "echo": echo, "keyed": answer, "locked": answer}
+KEY = "open sesame"
+USED = {"prompt_tokens": 100, "completion_tokens": 10}
+
+
+def refused(model, headers):
+    """The keyed one answers who has the key, the locked one nobody."""
+    return model == "locked" or (model == "keyed" and headers.get("Authorization") != f"Bearer {KEY}")
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = MODELS[body["model"]](body["messages"])
-        found = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
-        self.send_response(200)
+        no = refused(body["model"], self.headers)
+        said = {"message": {"role": "assistant", "content": MODELS[body["model"]](body["messages"])}}
+        found = json.dumps({"error": "no"} if no else {"choices": [said], "usage": USED}).encode()
+        self.send_response(401 if no else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(found)))
         self.end_headers()

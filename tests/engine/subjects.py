@@ -39,7 +39,7 @@ from kriptik.engine.media.video_families import VIDEO_FAMILIES
 from kriptik.engine.modalities.text import DTYPES
 from kriptik.engine.text import quantised
 from kriptik.engine.text.heads import SCORE, ValueHead, plain, value_head
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent
 
 
 class Text:
@@ -256,12 +256,14 @@ class Music:
 
     modality = "music"
     precisions = frozenset({None, "fp32"})
-    rows = {"supervised": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows, "prompts": tiny_sound.tone_rows}
+    rows = {"supervised": tiny_sound.tone_rows, "prompts": tiny_sound.tone_rows, "preferences": tiny_sound.pair_rows}
     counts = (12, 6)
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 4}
     rates = {"lora": 2e-2, "dora": 2e-2}
     told = {}
     changes = {}
+    scored = {"reward": {"learning_rate": 5e-3, "epochs": 12}, "ppo": {"learning_rate": 1e-2}}
+    """Where a run makes the reward model that it asks: a dozen pairs must first be told apart clearly."""
 
     def base(self, folder, adaptation):
         """Writes the base model."""
@@ -273,7 +275,9 @@ class Music:
 
     def trained(self, run, job):
         """Logits of the whole model around the trained decoder, and scores where it has a head for them."""
-        return self._told(run.bundle.pipeline.model, value_head(run.bundle.trainee))
+        model = run.bundle.pipeline.model
+        model.decoder = bare(run.bundle.trainee)  # a stage before this one may have put another in its place
+        return self._told(model, value_head(run.bundle.trainee))
 
     def adapter(self, job, folder):
         """Logits of the library's model with the adapter on it, as PEFT reads both; PEFT does not know experts."""
@@ -364,7 +368,7 @@ class Voice:
     sizes = {"micro_batch": 2, "accumulation": 2, "epochs": 20}
     rates = {"lora": 2e-2, "dora": 2e-2, "full": 3e-3}
     told = {"judged": False}
-    changes = {"consent": VoiceConsent(speaker="A Buzz", statement="My voice may be learnt by this test.")}
+    changes = {"consent": Consent(person="A Buzz", statement="My voice may be learnt by this test.")}
 
     def base(self, folder, adaptation):
         """Writes the base model, taught long enough that low ranks can bend its voice whatever the processor rounds."""
@@ -447,11 +451,6 @@ def _logits(model):
         if found and found[0] == SCORE:
             return found[1](plain(model).get_decoder()(input_ids=ids).last_hidden_state[0, -1:])[None]
         return model(input_ids=ids).logits
-
-
-def off(one, other):
-    """Largest difference relative to the largest number."""
-    return float((one - other).abs().max()) / float(one.abs().max())
 
 
 def result_of(job):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import diffusers
@@ -15,6 +16,7 @@ from PIL import Image as Pictures
 from safetensors.torch import load_file
 
 from kriptik.engine import noise, stage, testing
+from kriptik.engine.media import diffusers_result
 from kriptik.engine.media.families import FAMILIES
 from kriptik.engine.modalities.image import Image
 from kriptik.engine.objectives.denoise import Denoise
@@ -160,8 +162,9 @@ def test_what_was_encoded_once_is_not_encoded_again(tmp_path, monkeypatch):
     assert session.collate([[0]]).extra["clean"].shape[1] == 4
 
 
-def test_a_unets_adapter_has_the_names_that_other_programs_expect(tmp_path):
-    job = job_in(tmp_path, "StableDiffusionPipeline", count=2, epochs=1)
+@pytest.mark.parametrize("family", ["StableDiffusionPipeline", "StableDiffusionXLPipeline"])
+def test_a_unets_adapter_has_the_names_that_other_programs_expect(tmp_path, family):
+    job = job_in(tmp_path, family, count=2, epochs=1)
     train(job, lambda body: None, toy.running)
     folder = Path(job.run_dir) / "result" / "adapter"
     ours, theirs = load_file(folder / "pytorch_lora_weights.safetensors"), load_file(folder / "kohya.safetensors")
@@ -177,6 +180,46 @@ def test_a_unets_adapter_has_the_names_that_other_programs_expect(tmp_path):
         pipe.fuse_lora()
     one, two = (dict(pipe.unet.named_parameters()) for pipe in pipes)
     assert one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
+
+
+BOTH = "attn.to_q attn.to_k attn.to_v attn.to_out.0 attn.add_q_proj attn.add_k_proj attn.add_v_proj attn.to_add_out"
+FEED = "ff.net.0.proj ff.net.2 ff_context.net.0.proj ff_context.net.2"
+Z = "attention.to_q attention.to_k attention.to_v attention.to_out.0 feed_forward.w1 feed_forward.w2 feed_forward.w3"
+MAPPED = {
+    "StableDiffusion3Pipeline": {"transformer_blocks": f"{BOTH} {FEED}"},
+    "FluxPipeline": {
+        "transformer_blocks": f"{BOTH} {FEED}", "single_transformer_blocks": "attn.to_q attn.to_k attn.to_v proj_mlp proj_out",
+    },
+    "Flux2KleinPipeline": {
+        "transformer_blocks": f"{BOTH} ff.linear_in ff.linear_out ff_context.linear_in ff_context.linear_out",
+        "single_transformer_blocks": "attn.to_qkv_mlp_proj attn.to_out",
+    },
+    "QwenImagePipeline": {"transformer_blocks": f"{BOTH} img_mlp.net.0.proj img_mlp.net.2 txt_mlp.net.0.proj txt_mlp.net.2"},
+    "ZImagePipeline": {"layers": Z, "noise_refiner": Z, "context_refiner": Z},
+}
+"""What ComfyUI's `model_lora_keys_unet` maps under `transformer.` of those families (comfy/utils.py: `mmdit_to_diffusers`,
+`flux_to_diffusers`, `z_image_to_diffusers`; of Qwen-Image its own names), in block 0."""
+
+
+@pytest.mark.parametrize(("family", "adaptation"), [("FluxPipeline", "lora"), *((one, "dora") for one in sorted(MAPPED))])
+def test_a_transformers_adapter_has_the_names_that_comfyui_maps(tmp_path, family, adaptation):
+    _, session, _ = opened(job_in(tmp_path, family, adaptation=adaptation, count=1))
+    bundle, folder = session.bundle, tmp_path / "adapter"
+    diffusers_result.save_adapter(bundle.trainee, bundle.pipeline, FAMILIES[family], folder)
+    ours = load_file(folder / diffusers_result.WEIGHTS)
+    layers = {name.partition(".lora_")[0] for name in ours}
+    wanted = {f"transformer.{block}.0.{one}" for block, several in MAPPED[family].items() for one in several.split()}
+    assert {re.sub(r"\.\d+\.", ".0.", one, count=1) for one in layers} == wanted
+    file = folder / diffusers_result.COMFY
+    assert file.exists() == (adaptation == "dora"), "ComfyUI has another name for magnitudes alone"
+    if file.exists():
+        theirs = load_file(file)
+        kinds = ("lora_A.weight", "lora_B.weight", "dora_scale")
+        assert theirs.keys() == {f"{layer}.{kind}" for layer in layers for kind in kinds}
+        assert all(torch.equal(one, theirs[name]) for name, one in ours.items() if name in theirs)
+        for layer in layers:
+            magnitude = ours[f"{layer}.lora_magnitude_vector"]
+            assert torch.equal(theirs[f"{layer}.dora_scale"], magnitude.reshape(-1, 1)) and magnitude.ndim == 1
 
 
 def test_min_snr_is_the_librarys(tmp_path):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from kriptik.data import reel
 from kriptik.engine import stage, testing
 from kriptik.engine.media import diffusion
-from kriptik.engine.media.diffusers_result import LOW_NOISE, WEIGHTS
+from kriptik.engine.media.diffusers_result import COMFY, COMFY_LOW, LOW_NOISE, WEIGHTS, save_adapter
 from kriptik.engine.media.footage import consistency, taken
 from kriptik.engine.media.noise_experts import LOW, NoiseExperts, denoisers
 from kriptik.engine.media.video_families import VIDEO_FAMILIES
@@ -192,6 +192,45 @@ def test_each_expert_has_its_part_of_the_noise_and_a_file_of_its_own(tmp_path):
             hidden, time, text = (one[row : row + 1] for one in rows)
             alone = expert(hidden_states=hidden, timestep=time, encoder_hidden_states=text, return_dict=False)[0]
             assert torch.allclose(alone, together[row : row + 1], atol=1e-6)
+
+
+ATTENTION = ("q", "k", "v", "o")
+COMFYUI = {
+    "WanPipeline-two": ("blocks", [*(f"{one}_attn.{part}" for one in ("self", "cross") for part in ATTENTION), "ffn.0", "ffn.2"]),
+    "LTXPipeline": (
+        "transformer_blocks",
+        [*(f"attn{n}.to_{part}" for n in (1, 2) for part in ("q", "k", "v", "out.0")), "ff.net.0.proj", "ff.net.2"],
+    ),
+}
+"""ComfyUI's names of the layers in a block (comfy/ldm/wan/model.py, comfy/ldm/lightricks/model.py), which its
+`model_lora_keys_unet` takes under `diffusion_model.`."""
+
+
+@pytest.mark.parametrize("kind", sorted(COMFYUI))
+def test_an_adapter_has_a_file_with_comfyuis_names_that_says_the_same(tmp_path, kind):
+    """The library reads the makers' names too, and finds the very weights of its own file in them."""
+    run, session, _ = opened(job_in(tmp_path, kind, count=1))
+    folder, pipe = tmp_path / "adapter", run.bundle.pipeline
+    for name, one in session.bundle.trainee.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(one)
+    save_adapter(session.bundle.trainee, pipe, VIDEO_FAMILIES[kind.partition("-")[0]], folder)
+    blocks, layers = COMFYUI[kind]
+    wanted = {f"diffusion_model.{blocks}.{n}.{one}.lora_{half}.weight" for n in range(2) for one in layers for half in "AB"}
+    pairs = [(WEIGHTS, COMFY), *([(LOW_NOISE, COMFY_LOW)] if kind.endswith("-two") else [])]
+    for file, other in pairs:
+        assert load_file(folder / other).keys() == wanted
+        ours, theirs = (type(pipe).lora_state_dict(str(folder), weight_name=name) for name in (file, other))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert len(list(folder.iterdir())) == 2 * len(pairs)
+
+
+def test_magnitudes_have_comfyuis_name(tmp_path):
+    _, session, _ = opened(job_in(tmp_path, "WanPipeline", adaptation="dora", count=1))
+    save_adapter(session.bundle.trainee, session.bundle.pipeline, VIDEO_FAMILIES["WanPipeline"], tmp_path / "adapter")
+    found = load_file(tmp_path / "adapter" / COMFY)
+    assert found["diffusion_model.blocks.1.ffn.0.dora_scale"].shape == (64, 1)
+    assert not any("magnitude" in name for name in found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,21 +1,28 @@
 """Who speaks and which words: network and sound as their sources have them, Whisper out of CTranslate2's file, and what they say of
 real speech where the packages with the weights are installed."""
 
+import io
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tiny_sound
 import torch
 from torch import nn
 
+from kriptik.data import voices
 from kriptik.engine import base, packaged, whisper_read
 from kriptik.engine.media import judges, scribe, speakers, words
 from kriptik.engine.media.recordings import opened
+from kriptik.server import scribe as server_scribe
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import ModelRef
+
+OTHER = {"pitch": 420.0, "width": 1500.0, "loud": 0.05}
+"""A voice as unlike the usual one as such sounds can be."""
 
 
 @pytest.fixture
@@ -129,7 +136,51 @@ def test_a_scribe_without_a_model_says_so(tmp_path, offline, monkeypatch, capsys
     monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(scribe.os, "nice", lambda more: more)
     assert scribe.main([str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"by": None}
+    assert json.loads(capsys.readouterr().out) == {"by": None, "voices": None}
+
+
+def asked(monkeypatch, capsys, cache, questions):
+    """What the process says to a server that asks these lines."""
+    monkeypatch.setattr(scribe.os, "nice", lambda more: more)
+    monkeypatch.setattr(scribe.sys, "stdin", io.StringIO("".join(f"{line}\n" for line in questions)))
+    assert scribe.main([str(cache)]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def kept_as(cache, model_id, encoder):
+    """Weights in the cache, as they lie there once they were fetched."""
+    home = cache / "models" / model_id.replace("/", "--")
+    home.parent.mkdir(parents=True)
+    (saved(home, encoder) / base.FACTS).write_text(json.dumps({"id": model_id, "source": "test", "sha256": "0" * 64}))
+
+
+def written(folder, name, **voice):
+    sound = tiny_sound.syllables(["ba", "di", "gu", "mo"] * 2, speakers.RATE, **voice)
+    soundfile.write(folder / name, sound, speakers.RATE)
+    return folder / name
+
+
+def test_the_scribe_gives_directions_of_voices_where_no_model_hears_words(tmp_path, offline, monkeypatch, capsys):
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
+    torch.manual_seed(3)
+    encoder = speakers.SpeakerEncoder().requires_grad_(False).eval()
+    kept_as(tmp_path, "resemble-ai/resemblyzer", encoder)
+    files = [written(tmp_path, f"{n}.wav", seed=n) for n in range(2)]
+    first, *told = asked(monkeypatch, capsys, tmp_path, [f"{scribe.VOICE}{file}" for file in files])
+    assert first == {"by": None, "voices": "Resemblyzer"} and server_scribe.VOICE == scribe.VOICE
+    assert len(told) == 2 and told[0] != told[1]
+    for file, one in zip(files, told, strict=True):
+        assert torch.allclose(torch.tensor(one["voice"]), encoder.voice(opened(file, 0, speakers.RATE)[0]), atol=1e-6)
+
+
+@pytest.mark.real_weights
+def test_the_packaged_encoder_leaves_one_voice_together_and_tells_another(kept, offline, monkeypatch, capsys, tmp_path):
+    needed("resemble-ai/resemblyzer")
+    files = [written(tmp_path, f"{n}.wav", seed=n) for n in range(5)] + [written(tmp_path, "5.wav", **OTHER)]
+    first, *told = asked(monkeypatch, capsys, kept, [f"{scribe.VOICE}{file}" for file in files])
+    assert first["voices"] == "Resemblyzer"
+    found = voices.unlike(np.array([one["voice"] for one in told]), np.full(6, 2.0))
+    assert list(found) == [5] and found[5] < voices.SAME
 
 
 def installed(model_id):

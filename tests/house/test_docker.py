@@ -32,6 +32,16 @@ def test_every_copied_path_is_there():
                 assert (ROOT / one).exists() and one not in ignored, f"{path.name}: {one}"
 
 
+def test_torchvision_is_that_of_the_locks_torch_and_in_the_images_for_media():
+    """They are released together: since 2.0 and 0.15 its minor number is torch's and 15."""
+    torch = re.search(r"^torch==2\.(\d+)\.", (ROOT / "requirements.lock").read_text(), re.M)[1]
+    vision = re.search(r'"torchvision==0\.(\d+)\.\d+"', (ROOT / "pyproject.toml").read_text())[1]
+    assert int(vision) == int(torch) + 15
+    holds = {path.name: set(re.search(r'"/src\[([\w,]+)\]"', path.read_text())[1].split(",")) for path in FILES}
+    assert {name for name, extras in holds.items() if "media" in extras} == {"media.Dockerfile", "distributed.Dockerfile"}
+    assert all(("vision" in extras) == ("media" in extras) for extras in holds.values())
+
+
 def test_extras_are_known():
     known = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1], re.M))
     for path in FILES:

@@ -1,6 +1,6 @@
 """A host on the loopback that answers as Anthropic's Messages API (streamed) and as an OpenAI-compatible endpoint do.
 
-`replies` are taken in turn: a text, or a dict {text, stop, status, wait_s, raw}. `asked` keeps what was sent.
+`replies` are taken in turn: a text, or a dict {text, stop, status, body, wait_s, raw}. `asked` keeps what was sent.
 """
 
 import json
@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BUSY = b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'
 
 
 class ModelHost:
@@ -23,7 +25,7 @@ class ModelHost:
                 reply = {"text": reply} if isinstance(reply, str) else reply
                 time.sleep(reply.get("wait_s", 0))
                 if status := reply.get("status"):
-                    self._send(status, "application/json", b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}')
+                    self._send(status, "application/json", reply.get("body", BUSY))
                 elif "raw" in reply:
                     self._send(200, "application/json", reply["raw"])
                 elif self.path.endswith("/messages"):

@@ -7,8 +7,9 @@ from clock import within
 from planning_help import CLOUD, FAQ, intent, laptop, plan_of, statuses
 
 from kriptik.catalogue.load import load_catalogue
+from kriptik.pipeline.plan import moves
 from kriptik.pipeline.plan.choose import choose
-from kriptik.pipeline.plan.known import excluded, members, model_of
+from kriptik.pipeline.plan.known import excluded, members, model_of, unfit
 from kriptik.spec.errors import BadInputError
 
 
@@ -40,7 +41,8 @@ def test_flagship_music_is_the_reference_pipeline():
     names = [stage.name for stage in plan.pipeline.stages]
     assert names == ["Base Model Preparation", "Style Specialization", "Quality Alignment", "Human Preference Tuning"]
     assert plan.estimate.time_hours.likely == pytest.approx(120)
-    assert not plan.approvable and "does not train yet" in plan.why_not_approvable
+    assert plan.choices.base_model == "facebook/musicgen-large", "its last stages learn from probabilities of codes"
+    assert not plan.approvable and "does not train yet" in plan.why_not_approvable, "where nothing of it is proved"
     assert plan.summary.quality_benchmark == "suno-level"
 
 
@@ -170,3 +172,36 @@ def test_qlora_asked_for_by_name_trains_on_this_machine():
     choices = choose(asked, here, FAQ).choices
     assert (choices.method, choices.gpu, choices.provider) == ("qlora", "cpu", "local")
     assert choose(intent(base_model="SmolLM2-135M"), here, FAQ).choices.method == "lora", "unasked, it only costs time"
+
+
+@pytest.mark.parametrize("tier", ["consumer", "professional", "flagship", "research"])
+def test_a_named_method_gets_a_model_of_a_family_that_it_trains(tier):
+    plan, case = plan_of(intent("image_generation", methods=["textual_inversion"], quality_tier=tier), CLOUD)
+    assert plan.choices.base_model == "stable-diffusion-v1-5/stable-diffusion-v1-5" and plan.approvable
+    assert "one CLIP text encoder" in next(tile for tile in plan.tiles if tile.category == "model").description
+    offered = [plan.choices, *(option.choices for option in plan.options)]
+    assert all(unfit(one.method, model_of(one.base_model)) is None for one in offered)
+    assert not moves.larger_models(plan.choices, case), "none of them could be trained by the method that was named"
+
+
+def test_a_method_and_a_model_that_do_not_go_together_are_refused_before_money_is_spent():
+    plan, _case = plan_of(intent("image_generation", base_model="SDXL", methods=["textual_inversion"]), CLOUD)
+    assert plan.choices.base_model == "stabilityai/stable-diffusion-xl-base-1.0", "what was named stands"
+    assert not plan.approvable and "does not train Stable Diffusion XL 1.0" in plan.why_not_approvable
+    assert plan.options and all(option.choices.method != "textual_inversion" for option in plan.options)
+    music, _case = plan_of(intent("music_generation", base_model="MusicGen", methods=["moe_diffusion"]), CLOUD)
+    assert "does not train MusicGen" in music.why_not_approvable
+    sound, _case = plan_of(intent("music_generation", methods=["moe_diffusion"]), CLOUD)
+    family = model_of(sound.choices.base_model).entry.trainable_family
+    assert sound.approvable and family in ("stable_audio", "audioldm2", "ace_step15")
+
+
+def test_a_method_that_does_not_fit_the_model_is_not_chosen_and_does_not_stay():
+    wish = intent("image_generation", quality_tier="consumer", excluded_methods=["dora", "lora", "dreambooth"])
+    plan, case = plan_of(wish, CLOUD)
+    assert plan.choices.method == "full_finetune"
+    small = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    word = plan.choices.model_copy(update={"method": "textual_inversion", "base_model": small})
+    assert moves.swap(word, case, base_model="stabilityai/stable-diffusion-3.5-medium").method == "full_finetune"
+    kept = moves.swap(plan.choices, case, method="textual_inversion")
+    assert kept.base_model == plan.choices.base_model and "does not train" in moves.why_not(kept, case)

@@ -14,6 +14,7 @@ from provider_suite import DEAF, QUIT_ON_TERM, ProviderSuite
 from kriptik.providers import keeper, local
 from kriptik.providers.gpus import cpu_bf16, read_smi
 from kriptik.providers.local import MARK, LocalProvider
+from kriptik.providers.packages import packages_here
 from kriptik.providers.provider import ResourceSpec, make_provider
 from kriptik.spec.errors import BadInputError
 
@@ -248,3 +249,24 @@ def test_whether_the_cpu_multiplies_in_bf16(tmp_path, facts, native):
     (tmp_path / "cpuinfo").write_text(facts)
     assert cpu_bf16(tmp_path / "cpuinfo") is native
     assert cpu_bf16(tmp_path / "nothing") is False
+
+
+@pytest.mark.parametrize(
+    ("torch", "vision", "loads"),
+    [
+        ("2.13.0", "0.28.0", True),
+        ("2.13.0+cpu", "0.28.0+cpu", True),
+        ("2.13.0+cpu", "0.28.0", False),  # made for a GPU's torch: its operators would not be found
+        ("2.14.1", "0.28.0", False),
+        ("2.13.0", None, False),
+        (None, "0.28.0", False),
+    ],
+)
+def test_which_packages_a_worker_here_could_load_is_read_and_not_imported(tmp_path, monkeypatch, torch, vision, loads):
+    for name, version, wants in (("torch", torch, ""), ("torchvision", vision, "Requires-Dist: torch (==2.13.0)\n")):
+        if version:
+            facts = tmp_path / f"{name}-{version}.dist-info" / "METADATA"
+            facts.parent.mkdir()
+            facts.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: numpy\n{wants}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert packages_here(("torchvision", "no_such_thing")) == (["torchvision"] if loads else [])

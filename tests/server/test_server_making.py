@@ -1,11 +1,13 @@
 """Over the API: questions out of a document, pairs compared by a model or by people, data fetched from a hub."""
 
+import io
 import json
 from decimal import Decimal
 
 import pytest
 from data_hub import SHA, data_hub
 from model_host import model_host
+from PIL import Image
 
 GUIDE = (
     "# Roofs\n\nA roof of clay tiles lasts about sixty years when it is inspected every second spring. The ridge is the first part "
@@ -15,6 +17,12 @@ ROWS = [
     {"prompt": f"What is to be done in house {n * 7919}?", "completion": f"The walls of house {n * 31} are to be painted."}
     for n in range(8)
 ]
+
+
+def picture(number):
+    sink = io.BytesIO()
+    Image.new("RGB", (80, 72), (number * 37, 90, 60)).save(sink, format="PNG")
+    return sink.getvalue()
 
 
 def upload(server, path, content, name):
@@ -117,6 +125,12 @@ def test_data_is_found_looked_at_and_fetched_from_the_hub(server, monkeypatch):
         made = server.api("POST", "/data/hub", 201, json={"id": "firm/roofs", "licenceAccepted": True})
         assert made["source"] == "huggingface" and made["licence"] == "cc-by-4.0" and made["rows"] == 8
         assert made["name"] == f"firm/roofs@{SHA[:12]}/train.jsonl"
+        table = "file_name,text\n" + "".join(f"{n}.png,roof {n}\n" for n in range(6))
+        hub.files = {**{f"train/{n}.png": picture(n) for n in range(6)}, "train/metadata.csv": table.encode()}
+        folder = server.api("POST", "/data/hub", 201, json={"id": "firm/roofs", "licenceAccepted": True})
+        assert folder["name"] == f"firm/roofs@{SHA[:12]}/train.zip" and folder["format"] == "images" and folder["rows"] == 6
+        assert {one["caption"] for one in folder["report"]["preview"]} <= {f"roof {n}" for n in range(6)}
+        hub.files = {"data/train.jsonl": body}
         hub.lie["data/train.jsonl"] = body[:-1] + b" "
         assert server.api("POST", "/data/hub", 422, json={"id": "firm/roofs", "licenceAccepted": True})["code"] == "source_changed"
         hub.refuse["/api/"] = 503

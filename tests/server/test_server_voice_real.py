@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 import tiny_sound
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
-SAID = {"speaker": "A Buzz", "statement": "I agree that a model learns my voice for this test."}
+SAID = {"person": "A Buzz", "statement": "I agree that a model learns my voice for this test."}
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_one_sentence_and_recordings_become_a_voice(real, tmp_path):
     asked = {"prompt": "Clone my voice from 5 minutes of audio, budget $2", "context": {"existingData": dataset["id"]}}
     plan = real.api("POST", "/parse-intent", json=asked)["plan"]
     assert plan["approvable"] and plan["choices"]["method"] == "voice_clone" and plan["choices"]["gpu"] == "cpu"
-    body = {"budgetAuthorization": {"maxBudget": 2, "termsAccepted": True}, "voiceConsent": SAID}
+    body = {"budgetAuthorization": {"maxBudget": 2, "termsAccepted": True}, "consent": SAID}
     job_id = real.api("POST", f"/plans/{plan['id']}/approve", json=body)["jobId"]
     job = real.wait(job_id, "completed", "failed", limit_s=150)
     folder = real.core.run_dir(job_id)
@@ -73,4 +73,4 @@ def test_one_sentence_and_recordings_become_a_voice(real, tmp_path):
     shown = real.http.get(f"/api/training/jobs/{job_id}/files/samples/{samples[-1].name}")
     assert shown.headers["content-type"] == "audio/wav" and shown.content.startswith(b"RIFF")
     card = (folder / "result" / "model" / "README.md").read_text()
-    assert SAID["statement"] in card and SAID["speaker"] in card
+    assert SAID["statement"] in card and SAID["person"] in card

@@ -132,25 +132,26 @@ def test_a_plan_is_not_approved_over_words_that_nobody_asked_for(server, monkeyp
     """No model is asked within the approval: it would take minutes, and what it writes is to be read first."""
     monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
     dataset = server.api("POST", "/data", 201, files=recordings(words=False))
-    refused = approve(server, ask(server, CLONE, dataset), 409, voiceConsent=SAID)
+    refused = approve(server, ask(server, CLONE, dataset), 409, consent=SAID)
     assert refused["code"] == "words_missing" and refused["fields"]["datasetId"] == dataset["id"]
     assert f"/data/{dataset['id']}" in refused["nextStep"] and "--write" in refused["nextStep"]
     assert server.api("GET", "/jobs")["jobs"] == [] and not (server.home / "data" / "prepared").exists()
     monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", SURE))
     server.api("POST", f"/data/{dataset['id']}/transcripts")
     monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", "raise SystemExit(1)"))
-    job_id = approve(server, ask(server, CLONE, dataset), voiceConsent=SAID)["jobId"]
+    job_id = approve(server, ask(server, CLONE, dataset), consent=SAID)["jobId"]
     server.api("POST", f"/jobs/{job_id}/stop")
     server.wait(job_id, "stopped", "completed", "failed")
 
 
-def test_the_recipe_of_a_voice_says_that_its_rows_are_speech(server):
+def test_the_recipe_of_a_voice_says_that_its_rows_are_speech(server, monkeypatch):
     """Also where the words came with the recordings: the recipe repeats what an approved plan prepares."""
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", """print('{"by": null}')"""))
     dataset = server.api("POST", "/data", 201, files=recordings())
     place = f"/data/{dataset['id']}/recipe"
     assert not server.api("GET", place)["steps"]["settings"]["speech"], "nobody said yet that it is for a voice"
     asked = server.api("GET", place, params={"capability": "voice_cloning"})
-    job_id = approve(server, ask(server, CLONE, dataset), voiceConsent=SAID)["jobId"]
+    job_id = approve(server, ask(server, CLONE, dataset), consent=SAID)["jobId"]
     (prepared,) = (server.home / "data" / "prepared").iterdir()
     assert json.loads((prepared / "recipe.json").read_text()) == asked["steps"]
     server.api("POST", f"/jobs/{job_id}/stop")

@@ -1,6 +1,7 @@
 """The emitter: at most a line of metrics a second, nothing thinned silently, numbers that JSON can carry."""
 
 import json
+import logging
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_worker import metrics
 
 from kriptik.spec.events import CheckpointCommitted, CurrentSample, EvalResult, Log, Metrics
-from kriptik.worker.emit import CAP_BYTES, MOST_TEXT, Emitter, merged, sane
+from kriptik.worker.emit import CAP_BYTES, MOST_TEXT, Emitter, heard, merged, sane
 from kriptik.worker.spool import Spool
 
 
@@ -162,3 +163,13 @@ def test_merging_keeps_sums_and_means(steps):
     assert whole.tokens == tokens
     assert whole.loss == pytest.approx(sum(x * n for x, n, _ in steps) / tokens, abs=1e-9)
     assert whole.tokens_per_second == pytest.approx(tokens / sum(n / v for _, n, v in steps))
+
+
+def test_what_a_piece_of_the_engine_logs_is_heard():
+    said, log = [], logging.getLogger("kriptik.engine.objectives.grpo")
+    with heard(said.append):
+        log.info("of %d answers", 64)
+        log.warning("few of them")
+        log.debug("not for people")
+    log.warning("after the run")
+    assert said == [Log(message="of 64 answers"), Log(severity="warning", message="few of them")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kriptik.catalogue.load import FOLDER, checked, load_catalogue, read_toml
-from kriptik.spec.catalogue import Bar, MethodTier, Scratch, SpokenLanguages, TokenPrice
+from kriptik.spec.catalogue import Bar, MethodTier, ModelEndpoint, Scratch, SpokenLanguages, TokenPrice
 from kriptik.spec.errors import KriptikError
 
 MANY = "*"
@@ -32,6 +32,8 @@ class Advice:
     token_prices: dict[str, TokenPrice]
     default_models: dict[str, str]
     """Provider → the language model that is asked unless another is named."""
+    endpoints: dict[str, ModelEndpoint]
+    """Provider → where its language models can be asked as judges."""
 
 
 @cache
@@ -56,6 +58,7 @@ def read_advice(folder: Path) -> Advice:
         scratch=checked(Scratch, "expectations.toml", "scratch", hopes["scratch"]),
         token_prices=_entries(TokenPrice, "language_models.toml", tokens["prices"]),
         default_models=tokens["default"],
+        endpoints=_entries(ModelEndpoint, "language_models.toml", tokens.get("endpoints", {})),
     )
     _references_hold(advice, groups)
     return advice

@@ -34,6 +34,17 @@ def constitution(own: Any = None) -> list[Principle]:
         ) from error
 
 
+def names() -> list[str]:
+    """What may stand for principles: sets of them, then single ones."""
+    return [*_read()[1], *(one.id for one in _shipped())]
+
+
+def named(line: str) -> list[Principle]:
+    """The principles that go by this name; none where it is a sentence."""
+    known = {one.id: one for one in _shipped()}
+    return [known[one] for one in _read()[1].get(line, [line] if line in known else [])]
+
+
 def _principle(number: int, one: Any) -> Principle:
     if not isinstance(one, str):
         return Principle.model_validate(one)
@@ -47,6 +58,11 @@ def _principle(number: int, one: Any) -> Principle:
 
 
 @cache
+def _read() -> tuple[tuple[Principle, ...], dict[str, list[str]]]:
+    """Every principle, and sets of them by name."""
+    found = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return tuple(Principle.model_validate(one) for one in found["principles"]), found["constitutions"]
+
+
 def _shipped() -> tuple[Principle, ...]:
-    entries = tomllib.loads(FILE.read_text(encoding="utf-8"))["principles"]
-    return tuple(Principle.model_validate(one) for one in entries)
+    return _read()[0]

@@ -20,6 +20,7 @@ from kriptik.spec.catalogue import (
     ChargeEntry,
     CurrencyRate,
     DataRequirement,
+    FamilyNeeds,
     GpuEntry,
     Licence,
     MethodEntry,
@@ -54,6 +55,8 @@ class Catalogue:
     capabilities: dict[str, CapabilityEntry]
     ways: dict[str, Way]
     """By modality."""
+    needs: dict[str, FamilyNeeds]
+    """By family."""
     data_requirements: dict[str, list[DataRequirement]]
     """By capability; the first is what a supervised fine-tune needs."""
     row_requirements: dict[str, DataRequirement]
@@ -88,6 +91,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         charges=charges,
         capabilities=_entries(CapabilityEntry, _tables(folder, "capabilities.toml")),
         ways=_entries(Way, _tables(folder, "ways.toml")),
+        needs=_entries(FamilyNeeds, _tables(folder, "needs.toml")),
         data_requirements=needs,
         row_requirements=rows,
         pipelines=_pipelines(folder, history),
@@ -264,8 +268,10 @@ def _names(spellings: dict[str, list[str]]) -> dict[str, str]:
 
 def _references(c: Catalogue) -> Iterator[tuple[str, str, str, Any, Any]]:
     """(file, entry, field, value, what it must be among) for every id that one entry uses of another."""
+    trainable = {model.trainable_family for model in c.models.values()}
     for m in c.methods.values():
         yield from (("methods", m.id, "capabilities", capability, c.capabilities) for capability in m.capabilities)
+        yield from (("methods", m.id, "families", family, trainable) for family in m.families)
         if m.alias_of:
             yield "methods", m.id, "alias_of", m.alias_of, {k for k, v in c.methods.items() if not v.alias_of}
     for model in c.models.values():
@@ -282,6 +288,8 @@ def _references(c: Catalogue) -> Iterator[tuple[str, str, str, Any, Any]]:
     for way in c.ways.values():
         yield "ways.toml", way.id, "capability", way.capability, c.capabilities
         yield from (("ways.toml", way.id, "families", family, families) for family in way.families)
+        yield from (("ways.toml", way.id, "unclaimed", method, c.methods) for method in way.unclaimed)
+    yield from (("needs.toml", family, "*", family, families) for family in c.needs)
     yield from (("prices.toml", p.provider, "gpu", p.gpu, c.gpus) for p in c.price_history)
     for p in c.pipelines.values():
         yield "pipelines.toml", p.id, "gpu", p.gpu, c.gpus

@@ -24,6 +24,18 @@ def way_of(model: ModelEntry | None, capability: str) -> Way | None:
     return next((way for way in ways if way.capability == capability and model and model.family in way.families), None)
 
 
+def ways_of(capability: CapabilityEntry) -> list[Way | None]:
+    """The capability's own way (None), and the others in which what it makes can be made."""
+    return [None, *(way for way in load_catalogue().ways.values() if way.capability == capability.id)]
+
+
+def belongs(method: MethodEntry, capability: CapabilityEntry, way: Way | None) -> bool:
+    """Whether a method makes sense in a way: one that fixes its objective to that of one way belongs to that way alone."""
+    each = {one.objective if one else capability.objective for one in ways_of(capability)}
+    fixed = {stage.objective for stage in method.stages} & each
+    return fixed <= {way.objective if way else capability.objective}
+
+
 def fill_points(
     method: MethodEntry,
     capability: CapabilityEntry,

@@ -18,9 +18,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kriptik.catalogue.load import FOLDER, load_catalogue
-from kriptik.catalogue.points import fill_points, ordered_methods
+from kriptik.catalogue.points import belongs, fill_points, ordered_methods, ways_of
 from kriptik.catalogue.sources import ENGINE, names_of, piece_file, pieces_hash
-from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, MethodStatus, Point, ProofEntry, Way
+from kriptik.spec.catalogue import CapabilityEntry, MethodEntry, MethodStatus, PairStatus, Point, ProofEntry, Way
 from kriptik.spec.errors import KriptikError, NotFoundError
 
 PROOF_FILE = FOLDER / "proof.json"
@@ -89,9 +89,21 @@ def method_statuses() -> list[MethodStatus]:
     return list(_statuses(stamp))
 
 
-def all_statuses() -> list[MethodStatus]:
-    """What `kriptik methods` prints: the same as `method_statuses`."""
-    return method_statuses()
+def pair_statuses() -> list[PairStatus]:
+    """Every method × capability that the catalogue claims, each way to make what it makes apart, methods in their order."""
+    return list(_pairs(PROOF_FILE.stat().st_mtime_ns if PROOF_FILE.is_file() else 0))
+
+
+def pairs_from(proofs: Proofs, engine: Path = ENGINE) -> list[PairStatus]:
+    """The pairs as these proofs give them; `pair_statuses` reads them from the proof file."""
+    found = []
+    for method in ordered_methods():
+        for capability in map(_capability, method.capabilities):
+            for way in (one for one in ways_of(capability) if belongs(method, capability, one)):
+                why = _why_not(method, capability.id, proofs, engine, way)
+                state = "planned" if why else "trainable"
+                found.append(PairStatus(method=method.id, capability=capability.id, way=way and way.id, status=state, reason=why))
+    return found
 
 
 def status_of(method_id: str, capability: str | None = None) -> MethodStatus:
@@ -120,6 +132,11 @@ def _proofs(stamp: int) -> Proofs:
 @lru_cache(maxsize=4)
 def _statuses(stamp: int) -> tuple[MethodStatus, ...]:
     return tuple(statuses_from(_proofs(stamp)))
+
+
+@lru_cache(maxsize=4)
+def _pairs(stamp: int) -> tuple[PairStatus, ...]:
+    return tuple(pairs_from(_proofs(stamp)))
 
 
 @lru_cache(maxsize=4)
@@ -156,6 +173,10 @@ def _why_not(method: MethodEntry, capability: str, proofs: Proofs, engine: Path,
         return f"It makes no sense for {_capability(capability).title.lower()}."
     about = _capability(capability)
     target = _method(method.alias_of or method.id)
+    if way and target.id in way.unclaimed:
+        return way.unclaimed[target.id]
+    if not belongs(method, about, way):
+        return f"It is not for models that are trained by '{way.objective if way else about.objective}'."
     here = [p for p in proofs if p.way == (way.id if way else None)]
     mine = [p for p in here if p.method == target.id and _same(target, about, _capability(p.capability))]
     if any(all(p.checks.values()) and _is_current(p, engine) for p in mine):

@@ -1,5 +1,6 @@
-"""`kriptik options …` and `kriptik pick …`: the whole plans at different prices, why, and taking one of them."""
+"""`kriptik options …` and `kriptik pick …`: the whole plans at different prices, why, and taking one of them; who judges."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,16 @@ from kriptik.spec.errors import KriptikError
 console = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 PlanId = Annotated[str, typer.Argument(help="Plan id, or 'last'.")]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="Who judges answers: 'MODEL at URL, key in JUDGE_KEY, for $IN/$OUT', a Claude model, or 'own'."),
+]
+Principles = Annotated[
+    list[str] | None,
+    typer.Option("--principle", help="A rule to judge by, a name of the catalogue's, or a file of such lines; may be repeated."),
+]
+Rollouts = Annotated[str | None, typer.Option(help="What samples answers to learn from: transformers or vllm.")]
+LONGEST_PATH = 200
 
 
 def options(plan: PlanId = "last", as_json: Json = False) -> None:
@@ -41,6 +52,24 @@ def pick(
         console.print_json(data=changed)
         return
     console.print(show.changes_view(changed["changes"]))
+
+
+def set_method(
+    client: Client, plan: dict[str, Any], judge: str | None, principles: list[str] | None, rollouts: str | None
+) -> dict[str, Any]:
+    """The plan with what was said of judge, principles and rollouts; as it was where nothing was."""
+    lines = [line for one in principles or [] for line in _lines(one)]
+    told = {"judge": judge, "principles": lines or None, "rollouts": rollouts}
+    value = {name: one for name, one in told.items() if one is not None}
+    if not value:
+        return plan
+    return client.put(f"/plans/{plan['id']}/tiles/method", {"modification": {"type": "custom_value", "value": value}})["plan"]
+
+
+def _lines(said: str) -> list[str]:
+    """The lines of a file of that name, else the text itself."""
+    file = len(said) <= LONGEST_PATH and Path(said).expanduser().is_file()
+    return Path(said).expanduser().read_text("utf-8").splitlines() if file else [said]
 
 
 def _plan(client: Client, plan: str) -> dict[str, Any]:

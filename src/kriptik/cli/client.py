@@ -69,7 +69,7 @@ class Client:
     def approve(
         self, plan_id: str, max_budget: float, notify: float = 80, freeze: float = 95, consent: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        """Authorises the charges and starts the run → {approvedPlan, jobId}. `consent`: of the person whose voice is learnt."""
+        """Authorises the charges and starts the run → {approvedPlan, jobId}. `consent`: of the person learnt."""
         authorization = {
             "maxBudget": max_budget,
             "notifyAtPercent": notify,
@@ -77,7 +77,7 @@ class Client:
             "notificationChannels": ["in_app"],
             "termsAccepted": True,
         }
-        said = {"voiceConsent": consent} if consent else {}
+        said = {"consent": consent} if consent else {}
         return self.post(f"/plans/{plan_id}/approve", {"budgetAuthorization": authorization, **said})
 
     def upload(self, path: Path) -> dict[str, Any]:

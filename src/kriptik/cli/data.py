@@ -19,6 +19,7 @@ from kriptik.data.prepare import PREVIEW, PrepareSettings, prepare
 from kriptik.data.prepare import check as examine
 from kriptik.data.recipe import of as recipe_of
 from kriptik.data.transcripts import Transcripts
+from kriptik.data.voices import Voices
 from kriptik.spec.catalogue import Point
 from kriptik.spec.data import DataReport, Transcript
 from kriptik.spec.errors import KriptikError
@@ -94,7 +95,8 @@ def write_fixed(
     if recipe is not None:
         steps = json.loads(recipe.read_text("utf-8"))
         settings, seed = PrepareSettings.model_validate(steps["settings"]), int(steps["seed"])
-        words = Transcripts({clip: Transcript.model_validate(one) for clip, one in steps.get("transcripts", {}).items()})
+        told = {clip: Transcript.model_validate(one) for clip, one in steps.get("transcripts", {}).items()}
+        words = Transcripts(told, voices=Voices(other=steps.get("other_voices", [])))
         if recipe_of(seed, settings.document())["libraries"] != steps["libraries"]:
             console.print(
                 Text("The recipe was made with other versions of the checking libraries: the bytes may differ.", style=HOLD)

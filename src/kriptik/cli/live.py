@@ -166,6 +166,8 @@ def _on_probe(view: RunView, body: dict[str, Any]) -> None:
         f"[{SIGNAL}]smoke test[/] {result['secondsPerStep']:.2f} s a step, {result['tokensPerSecond']:.0f} tok/s, "
         f"{result['peakMemoryGb']:.1f} GB; {'it learns' if result['learns'] else 'IT DOES NOT LEARN'}"
     )
+    if result.get("eosSupervised") is False:
+        view.notes.append(f"[{HOLD}]the end of a turn is not learnt[/] answers may never end: look at the model's chat template")
 
 
 def _on_worker(view: RunView, body: dict[str, Any]) -> None:
@@ -192,6 +194,8 @@ def _on_alarm(view: RunView, body: dict[str, Any]) -> None:
 def _on_log(view: RunView, body: dict[str, Any]) -> None:
     if body.get("severity") in {"warning", "error"}:
         view.notes.append(f"[{HOLD}]{body['severity']}[/] {escape(body['message'])}")
+    elif body.get("severity") == "info":
+        view.notes.append(f"[{DIM}]{escape(body['message'])}[/]")
 
 
 _HANDLERS: dict[str, Callable[[RunView, dict[str, Any]], None]] = {

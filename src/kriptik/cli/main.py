@@ -56,11 +56,15 @@ def plan(
     data: Annotated[str | None, typer.Option(help="A data file, or the name of a built-in sample.")] = None,
     edit: Annotated[list[str] | None, typer.Option(help="A plain-English change; may be given several times.")] = None,
     details: Annotated[bool, typer.Option(help="Show the detailed steps.")] = False,
+    judge: choices.Judge = None,
+    principle: choices.Principles = None,
+    rollouts: choices.Rollouts = None,
     as_json: Json = False,
 ) -> None:
     """Read a request and show the plan. Nothing is spent."""
     client = Client()
     made = _make_plan(client, prompt, data, edit or [])
+    made["plan"] = choices.set_method(client, made["plan"], judge, principle, rollouts)
     console.print_json(data=made) if as_json else console.print(show.plan_view(made["plan"], details=details))
 
 
@@ -93,22 +97,28 @@ def train(
     budget: Annotated[float, typer.Option(help="The most this run may spend, in dollars.")],
     data: Annotated[str | None, typer.Option(help="A data file, or the name of a built-in sample.")] = None,
     edit: Annotated[list[str] | None, typer.Option(help="A plain-English change; may be given several times.")] = None,
+    judge: choices.Judge = None,
+    principle: choices.Principles = None,
+    rollouts: choices.Rollouts = None,
     notify_at: Annotated[float, typer.Option(help="Alert at this percent of the budget.")] = 80,
     freeze_at: Annotated[float, typer.Option(help="Freeze at this percent of the budget.")] = 95,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Approve without asking.")] = False,
     detach: Annotated[bool, typer.Option(help="Do not watch.")] = False,
-    speaker: Annotated[str | None, typer.Option(help="Whose voice is learnt; only for voices.")] = None,
-    statement: Annotated[str | None, typer.Option(help="What the speaker says that the voice may be used for.")] = None,
+    person: Annotated[
+        str | None, typer.Option("--person", "--speaker", help="Whose voice is learnt, or whom the pictures show.")
+    ] = None,
+    statement: Annotated[str | None, typer.Option(help="What this person says that voice or pictures may be used for.")] = None,
     as_json: Json = False,
 ) -> None:
     """Plan, approve with a budget, train, watch."""
     client = Client()
     made = _make_plan(client, prompt, data, edit or [])
+    made["plan"] = choices.set_method(client, made["plan"], judge, principle, rollouts)
     if not as_json:
         console.print(show.plan_view(made["plan"]))
     if not yes:
         typer.confirm(f"Authorize charges up to {show.money(budget)}, frozen at {freeze_at:.0f} %?", abort=True)
-    consent = {"speaker": speaker or "", "statement": statement or ""} if speaker or statement else None
+    consent = {"person": person or "", "statement": statement or ""} if person or statement else None
     approved = client.approve(made["plan"]["id"], budget, notify_at, freeze_at, consent)
     if as_json:
         console.print_json(data={"planId": made["plan"]["id"], "jobId": approved["jobId"]})
@@ -248,10 +258,11 @@ app.command()(export)
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """Every method, and whether it trains here."""
-    from kriptik.catalogue.proof import all_statuses
+    """Every method: what it trains for, what not yet, and why not."""
+    from kriptik.catalogue.proof import method_statuses, pair_statuses
 
-    rows = [status.wire() for status in all_statuses()]
+    pairs = pair_statuses()
+    rows = [one.wire() | {"pairs": [pair.wire() for pair in pairs if pair.method == one.id]} for one in method_statuses()]
     sys.stdout.write(json.dumps(rows, indent=2) + "\n") if as_json else console.print(show.methods_view(rows))
 
 

@@ -132,21 +132,20 @@ def jobs_view(jobs: list[dict[str, Any]]) -> Table:
     return table
 
 
-def methods_view(methods: list[dict[str, Any]]) -> Table:
-    """Every method and whether it trains here, with the reason where it does not."""
-    table = Table("method", "is", "status", "trains / why not", box=None, header_style=DIM)
+def methods_view(methods: list[dict[str, Any]]) -> Group:
+    """Every method with what it trains for, and what it does not train for yet; the reasons of that stand below, by number."""
+    table, reasons = Table("method", "trains for", "not yet", box=None, header_style=DIM), dict[str, int]()
     for method in methods:
-        ready = method["status"] == "trainable"
-        points = " → ".join(
-            "×".join(str(point.get(axis) or "·") for axis in ("adaptation", "objective", "strategy")) for point in method["stages"]
-        )
-        table.add_row(
-            method["id"],
-            f"= {method['aliasOf']}" if method.get("aliasOf") else points,
-            Text(method["status"], style=SIGNAL if ready else DIM),
-            ", ".join(method["capabilities"]) if ready else method.get("reason", ""),
-        )
-    return table
+        ready, planned = [], []
+        for pair in method["pairs"]:
+            name = pair.get("way") or pair["capability"].removesuffix("_generation")
+            if pair["status"] == "trainable":
+                ready.append(name)
+            else:
+                planned.append(f"{name} ({reasons.setdefault(pair['reason'], len(reasons) + 1)})")
+        alias = f" = {method['aliasOf']}" if method.get("aliasOf") else ""
+        table.add_row(method["id"] + alias, Text(", ".join(ready), style=SIGNAL), Text(", ".join(planned), style=HOLD))
+    return Group(table, *(Text(f"({number}) {reason}", style=DIM) for reason, number in reasons.items()))
 
 
 def comparison_view(comparison: dict[str, Any]) -> Table:

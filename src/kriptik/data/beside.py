@@ -16,7 +16,10 @@ from kriptik.data.readers import read_records
 from kriptik.data.text import clean
 from kriptik.spec.errors import DataError
 
-TEXT_COLUMNS = ("caption", "text", "transcript", "transcription", "sentence", "prompt", "description", "label", "title")
+TEXT_COLUMNS = (
+    "caption", "text", "transcript", "transcription", "sentence", "prompt", "description", "label", "title", "raw_transcription",
+    "normalized_text", "text_normalized",
+)  # fmt: skip
 START_COLUMNS, END_COLUMNS = ("start", "start_s", "begin", "from"), ("end", "end_s", "stop", "to")
 PROSE = (".md", ".markdown")
 LISTS = (".txt", ".csv", ".tsv")

@@ -18,6 +18,7 @@ from kriptik.data.near import NearIndex
 from kriptik.data.readers import read_records
 from kriptik.data.record import Place, Record, Taken, Unreadable
 from kriptik.data.transcripts import Transcripts
+from kriptik.data.voices import Voices
 from kriptik.spec.data import DataFormat, Row, RowKind
 from kriptik.spec.errors import DataError
 
@@ -114,10 +115,14 @@ class Gathered:
     preview: list[Row] = field(default_factory=list)
     first_error: DataError | None = None
     unreadable: int = 0
+    names: list[str | None] = field(default_factory=list)
+    """Of media: the file that each gathered row is of."""
+    other_voices: dict[int, float | None] = field(default_factory=dict)
+    """Clips of another voice than most, by number, and how like the main voice they are."""
 
     def place(self, number: int) -> Place:
         """Where a gathered row came from."""
-        return Place(self.numbers[number], self.files[self.sources[number]])
+        return Place(self.numbers[number], self.names[number] if self.names else self.files[self.sources[number]])
 
 
 @contextmanager
@@ -135,7 +140,7 @@ def gathered(
     """The first pass; its spool lives as long as the context. Rows that cannot be read are counted, not raised.
 
     Videos, pictures and recordings are left under `media`, else nowhere. `speech`: recordings are of a voice
-    (`sounds.py`), `transcripts`: the words of those that came without.
+    (`sounds.py`), `transcripts`: the words of those that came without, and who speaks in them.
     Raises DataError for a source that is no data at all, and where no row is usable.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -144,9 +149,9 @@ def gathered(
         words = (transcripts or Transcripts()) if speech else None
         if images.is_picture(name) or sounds.is_sound(name) or clips.is_clip(name):
             _gather_media(rows, [archive.Member(source, name)], [], media or Path(temporary), words)
-        elif embedded.holds_pictures(source, name):
-            pictures, table = embedded.taken_apart(source, name, Path(temporary))
-            _gather_media(rows, pictures, [table], media or Path(temporary), words)
+        elif embedded.holds_media(source, name):
+            files, tables = embedded.taken_apart(source, name, Path(temporary))
+            _gather_media(rows, files, tables, media or Path(temporary), words)
         elif archive.is_zip(source, name):
             with archive.unpacked(source, Path(temporary), also=MEDIA) as content:
                 if content.others:
@@ -230,8 +235,8 @@ def _gather_media(
     elif len(heard) == most:
         rows.kind, rows.format, rows.found = "sounds", "sounds", ["audio", "text"]
         _take_media(rows, sounds.take(heard, tables, folder, speech=speech, transcripts=words))
-        if speech and len(rows.traits):
-            rows.doctor.note("speakers_unchecked")
+        if words is not None and len(rows.traits):
+            _tell_voices(rows, words.voices, folder)
     elif asked := pictured.asked_of(tables):
         _gather_asked(rows, asked, seen, folder)
         return
@@ -242,6 +247,16 @@ def _gather_media(
         rows.kind, rows.format, rows.found = "images", "images", ["image", "caption"]
         _take_media(rows, images.take(seen, tables, folder))
     rows.columns = {name: name for name in rows.found}
+
+
+def _tell_voices(rows: Gathered, voices: Voices, folder: Path) -> None:
+    """Finds the clips of another voice than most; what is done about them is for the fixes to say."""
+    heard = [(Path(row["audio"]), float(row["seconds"])) for row in rows.spool]
+    found = voices.differing([folder / file for file, _ in heard], [seconds for _, seconds in heard])
+    if found is None:
+        rows.doctor.note("speakers_unchecked")
+    else:
+        rows.other_voices = {number: found[file.stem] for number, (file, _) in enumerate(heard) if file.stem in found}
 
 
 def _gather_asked(rows: Gathered, asked: list[pictured.Asked], seen: list[archive.Member], folder: Path) -> None:
@@ -283,6 +298,7 @@ def _take_media(rows: Gathered, taken: Iterator[Taken]) -> None:
             rows.tokens.append(one.units)
             rows.numbers.append(one.place.row)
             rows.sources.append(0)
+            rows.names.append(one.place.file)
             if len(rows.preview) < PREVIEW:
                 rows.preview.append({**one.row, **one.extra})
 

@@ -118,7 +118,7 @@ def prepare(
     """
     settings = settings or PrepareSettings()
     words = transcripts or Transcripts()
-    steps = recipe.of(seed, settings.document(), words.document())
+    steps = steps_of(seed, settings, words)
     found = _found(folder, settings_key(source, name, steps), capability)
     if found is not None:
         return found
@@ -136,7 +136,10 @@ def prepare(
             if not report.ready:
                 raise DataError("data_not_ready", report.findings[0].sentence, "Add rows and upload the file again.")
             hashes = _write(rows.spool, plan, made)
-        steps = recipe.of(seed, settings.document(), words.document())
+            if _leaves_out_voices(settings):  # nor do their files go along
+                for number in rows.other_voices:
+                    (made / rows.spool.load(number)["audio"]).unlink(missing_ok=True)
+        steps = steps_of(seed, settings, words)
         prepared = PreparedData(
             train_path=str(folder / "train.jsonl"),
             eval_path=str(folder / "eval.jsonl") if "eval" in hashes else None,
@@ -158,6 +161,12 @@ def prepare(
     return prepared
 
 
+def steps_of(seed: int, settings: PrepareSettings, words: Transcripts) -> dict[str, object]:
+    """The recipe of a preparation with these settings and what is known of recordings."""
+    other = sorted(words.voices.other) if _leaves_out_voices(settings) else []
+    return recipe.of(seed, settings.document(), words.document(), other)
+
+
 def settings_key(source: Path, name: str, steps: dict[str, object]) -> str:
     """Hash of everything that decides what the files hold: the source and the recipe."""
     facts = {"source": file_sha256(source), "suffix": Path(name).suffix.lower(), "recipe": steps}
@@ -176,6 +185,10 @@ class _Plan:
 
     sides: split.Split
     swapped: frozenset[int]
+
+
+def _leaves_out_voices(settings: PrepareSettings) -> bool:
+    return settings.speech and dropping("other_voice", frozenset(settings.fixes))
 
 
 def _refuse_unreadable(rows: Gathered, settings: PrepareSettings) -> None:
@@ -230,7 +243,7 @@ def _report(rows: Gathered, seed: int, settings: PrepareSettings, capability: st
 def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     """The checks that need all rows; which rows the chosen fixes leave out, and which they swap."""
     if rows.kind in NOT_TEXT:
-        return set(), frozenset()
+        return _of_other_voices(rows), frozenset()
     survey, examination = rows.doctor.survey, rows.doctor
     labels = split.find_labels(rows.traits)
     leaks = survey.leaks(rows.traits.exact, rows.traits.question)
@@ -246,6 +259,16 @@ def _look_at_all(rows: Gathered) -> tuple[set[int], frozenset[int]]:
     if constant := survey.constant(text_columns(rows.columns)):
         examination.note("constant_column", count=len(constant), detail=", ".join(map(repr, constant)))
     return dropped, frozenset(swapped)
+
+
+def _of_other_voices(rows: Gathered) -> set[int]:
+    """Notes the clips that are not of the main voice; those that a fix leaves out."""
+    gone = dropping("other_voice", rows.doctor.fixes)
+    for number, likeness in rows.other_voices.items():
+        said = rows.spool.load(number)["text"]
+        shown = said if likeness is None else f"likeness {likeness:.2f}: {said}"
+        rows.doctor.note("other_voice", rows.place(number), shown, fixed=doctor.DROPPED if gone else None)
+    return set(rows.other_voices) if gone else set()
 
 
 def _note_repeats(rows: Gathered, sides: split.Split, drop_near: bool) -> None:

@@ -64,7 +64,11 @@ class Reel:
 def kind_of(path: Path) -> Kind | None:
     """By content; None for what is not read here."""
     with path.open("rb") as handle:
-        head = handle.read(64)
+        return kind_in(handle.read(64))
+
+
+def kind_in(head: bytes) -> Kind | None:
+    """The same, of a file that begins so."""
     if head[4:8] in ISO:
         return Kind("mp4", ".mp4" if head[4:8] == b"ftyp" and head[8:12] != b"qt  " else ".mov")
     if head[:4] == b"\x1a\x45\xdf\xa3":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from kriptik.data.voices import Voices
 from kriptik.spec.data import Transcript
 from kriptik.spec.errors import DataError
 
@@ -18,17 +19,20 @@ _TABLE = TypeAdapter(dict[str, Transcript])
 
 
 class Transcripts:
-    """What is known of clips, and whom to ask of the others. `known` grows by what the scribe says; `grown` hears of each."""
+    """What is known of clips, and whom to ask of the others. `known` grows by what the scribe says; `grown` hears of each.
+    `voices`: the same of who speaks."""
 
     def __init__(
         self,
         known: Mapping[str, Transcript] | None = None,
         scribe: Scribe | None = None,
         grown: Callable[["Transcripts"], None] | None = None,
+        voices: Voices | None = None,
     ) -> None:
         self.known = dict(known or {})
         self.scribe = scribe
         self.grown = grown
+        self.voices = voices or Voices()
 
     def of(self, clip: Path, about: Mapping[str, object]) -> Transcript | None:
         """What is said in a clip; None where nobody says it. `about`: the clip's `name`, `start` and `seconds`, kept with them.

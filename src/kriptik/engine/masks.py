@@ -52,7 +52,7 @@ def shown(job: TrainJob, stage: int, count: int) -> list[dict[str, Any]]:
 def parts_of(tokenizer: Any, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Runs of tokens of one kind: kind, text, how many. Scored documents have one `looked at` token instead of learnt ones."""
     ids, learnt, at = document["ids"], document["learnt"], set(document.get("at", ()))
-    ends = {tokenizer.eos_token_id, *_turn_ends(tokenizer)}
+    ends = {tokenizer.eos_token_id, *turn_ends(tokenizer)}
 
     def kind(place: int) -> str:
         if place in at:
@@ -68,7 +68,7 @@ def parts_of(tokenizer: Any, document: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
-def _turn_ends(tokenizer: Any) -> list[int]:
+def turn_ends(tokenizer: Any) -> list[int]:
     """Special tokens that chat templates end a turn with."""
     known = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|endoftext|>")
     return [number for name, number in tokenizer.get_added_vocab().items() if name in known]

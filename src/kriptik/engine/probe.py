@@ -1,8 +1,8 @@
 """The smoke test: `python -m kriptik.engine.probe job.json result.json`. Real steps on the very machine before the meter matters.
 
 It times updates, an evaluation, a sample and a checkpoint, looks at the longest rows, tries other ways to do the same update
-(`engine/cuts.py`), checks that the model learns at all, and writes `run.lock`. It runs in processes of its own, one per rank of the
-run: its memory, threads and random numbers leave no trace in the training.
+(`engine/cuts.py`), checks that the model learns at all (`engine/liveness.py`), and writes `run.lock`. It runs in processes of its
+own, one per rank of the run: its memory, threads and random numbers leave no trace in the training.
 """
 
 import json
@@ -17,12 +17,14 @@ from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
 from kriptik.engine import lock, pieces, ranks, recompute
 from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import rows_of
 from kriptik.engine.cuts import Cut, Timed, compared
-from kriptik.engine.interfaces import Session, UpdatePlan
+from kriptik.engine.interfaces import Metrics, MicroBatch, Session, UpdatePlan
+from kriptik.engine.liveness import FEW, LOST, MOST, Fit, Seen, Taught, Weights, finite, first_rows, taught
 from kriptik.engine.media import making
 from kriptik.engine.peak import peak_gb
 from kriptik.engine.rng import reseed
@@ -39,11 +41,12 @@ SHARE = 0.05
 updates on the longest rows, and a little of the rest take longer: without those it would not be a test."""
 LEAVING_S = 1.0
 """Of that, for the end: what was written is removed, the result is told, Python ends."""
-CUTS, UPDATES = 0.5, 0.75
-"""Parts of what is left of that time once the model is loaded, in which other cuts, and further updates, must end. The rest is for
-held-out rows, a prompt and a checkpoint."""
+CUTS, UPDATES, ROWS = 0.5, 0.75, 0.87
+"""Parts of what is left of that time once the model is loaded, in which other cuts, further updates and further held-out rows must
+end. The rest is for a prompt; a checkpoint comes before."""
 TYPICAL = 4
 LEARN_STEPS = 4
+"""So many updates on the same rows a model is given to learn, whatever the time."""
 EVAL_ROWS, EVAL_CHUNK = 16, 2
 BRIEF, LONGER = 1 / 16, 1 / 4
 """Parts of a sample that are made first, to know how long the whole takes."""
@@ -54,9 +57,9 @@ FOLDER = ".probe"
 
 
 def main(argv: list[str]) -> int:
-    """Writes a `ProbeResult` to the second path; returns the exit code. What went wrong is the last line of standard error.
+    """Writes a `ProbeResult` to the second path; returns the exit code.
 
-    A rank other than 0 writes there only what went wrong, as `worker/rank.py` does.
+    What went wrong is written there instead, as `worker/rank.py` does, and is the last line of standard error.
     """
     job_file, out = map(Path, argv)
     job = TrainJob.model_validate_json(job_file.read_bytes())
@@ -64,8 +67,7 @@ def main(argv: list[str]) -> int:
         result = probe(job, psutil.Process().create_time())
     except KriptikError as error:
         sys.stderr.write(f"{error.sentence} {error.next_step}\n")
-        if ranks.rank() > 0:
-            out.write_text(json.dumps({"code": error.code, "sentence": error.sentence, "nextStep": error.next_step}))
+        out.write_text(json.dumps({"code": error.code, "sentence": error.sentence, "nextStep": error.next_step}))
         return 1
     if ranks.rank() == 0:
         out.write_text(result.model_dump_json(by_alias=True))
@@ -89,7 +91,8 @@ def probe(job: TrainJob, since: float | None = None) -> ProbeResult:
         loading = time.perf_counter()
         run = load(job.model_copy(update={"run_dir": str(folder)}), about)
         session, place = open_stage(run, 0, None)
-        result, cut = _Bench(run, session, place).measure(began, time.perf_counter() - loading)
+        load_s = time.perf_counter() - loading
+        result, cut = _Bench(run, session, place, taught(session)).measure(began, load_s)
         info = run.bundle.info
     finally:
         if ranks.rank() == 0:
@@ -104,14 +107,21 @@ def probe(job: TrainJob, since: float | None = None) -> ProbeResult:
 class _Bench:
     """The measurements of one stage, in order. Several ranks do the same; what depends on the clock is rank 0's to say."""
 
-    def __init__(self, run: Run, session: Session, place: Place) -> None:
-        self.run, self.session, self.place = run, session, place
+    def __init__(self, run: Run, session: Session, place: Place, told: Taught) -> None:
+        self.run, self.session, self.place, self.taught = run, session, place, told
         self.plans = place.cursor.plan(0)
         self.lr = learning_rate(session.settings, min(session.total - 1, session.total // 4), session.total)
-        self.steps = 0
+        self.steps = self.dropped = 0
         self.until = math.inf
-        self.losses: list[float] = []
-        """Of the updates on the longest rows, in order."""
+        self.weights = Weights(session)
+        self.seen: dict[Cut, list[Seen]] = {}
+        """Losses on the longest rows, by cut: each draws its own dropout."""
+        self.few: dict[Cut, list[Seen]] = {}
+        """Of fewer rows the first loss, of the model as it came, and how they were cut."""
+        self.answers: list[MicroBatch] = []
+        """Some that the model as it came gave, where it learns from its own."""
+        self.untouched = math.inf
+        """Their loss per token then."""
 
     def measure(self, began: float, load_s: float) -> tuple[ProbeResult, Cut]:
         """Everything a `ProbeResult` holds, and how updates are best cut. `began`: when the test's time began to count."""
@@ -120,8 +130,11 @@ class _Bench:
         mean_tokens = statistics.fmean(map(self._tokens, self.plans))
 
         def again(cut: Cut) -> Timed:
-            done = self._update(longest, cut)
-            self.losses.append(done.loss)
+            few = first_rows(longest)
+            if few is not longest and not self.few and self.session.objective.overfits:
+                self.few[cut] = [(self.steps, self._update(few, cut).loss)]
+            before, done = self.steps, self._update(longest, cut)
+            self.seen.setdefault(cut, []).append((before, done.loss))
             return done
 
         def until(first: Timed, share: float) -> float:
@@ -133,15 +146,15 @@ class _Bench:
         recompute.settle(self.session.bundle.trainee, self.session.adaptation, cut.recompute)
         self.until = until(first, UPDATES)
         timed = [self._update(plan, cut) for plan in self.plans[:TYPICAL] if self._time_for(tried[cut].seconds)] or [tried[cut]]
-        while len(self.losses) < LEARN_STEPS and (self._time_for(tried[cut].seconds) or not self._learns()):
-            again(cut)
+        fit, moved = self._fit(longest, next(iter(tried)), first.seconds), self.weights.moved()
         speed = sum(one.tokens for one in timed) / sum(one.seconds for one in timed)
         rates = [one.seconds / max(1, one.tokens) for one in timed]
         spread = 1.65 * statistics.stdev(rates) / statistics.fmean(rates) / math.sqrt(len(rates)) if len(rates) > 1 else 0.25
         checkpoint_s, checkpoint_bytes = self._checkpoint()
+        self.until = until(first, ROWS if self.session.job.samples else 1.0)
+        eval_s = self._evaluation()
         self.until = until(first, 1.0)
-        supervised, eos = self._supervised()
-        eval_s, sample_s = self._evaluation(), self._samples()
+        sample_s = self._samples()
         (peak,) = self.session.runtime.all_sum([peak_gb()])  # last: looking may hold more than learning
         result = ProbeResult(
             seconds_per_step=mean_tokens / speed,
@@ -154,11 +167,16 @@ class _Bench:
             checkpoint_s=checkpoint_s,
             checkpoint_bytes=checkpoint_bytes,
             total_steps=self.run.totals,
-            loss_first=self.losses[0],
-            loss_last=self.losses[-1],
-            learns=self._learns(),
-            supervised_fraction=supervised,
-            eos_supervised=eos,
+            loss_first=finite(fit.seen[0][1]),
+            loss_last=finite(fit.seen[-1][1]),
+            learns=fit.learns and moved > 0,
+            fitted="rows" if self.session.objective.overfits else "answers",
+            fitted_rows=fit.rows,
+            fitted_updates=fit.updates,
+            moved_fraction=moved,
+            supervised_fraction=self.taught.tokens,
+            supervised_rows=self.taught.rows,
+            eos_supervised=self.taught.ends,
             tried=[{**one.document(), "secondsPerUpdate": timing.seconds} for one, timing in tried.items()],
             chosen={**cut.document(), "updatesTimed": len(timed), "steps": self.steps},
         )
@@ -172,31 +190,79 @@ class _Bench:
         """Whether what takes so long would end in time."""
         return bool(self.session.runtime.share(time.perf_counter() + seconds <= self.until))
 
-    def _learns(self) -> bool:
-        """Whether the loss of the longest rows fell, where an objective's loss is one that falls."""
-        fell = math.isfinite(self.losses[-1]) and (self.losses[-1] < self.losses[0] or not self.session.objective.overfits)
-        return bool(self.session.runtime.share(fell))
+    def _fit(self, longest: UpdatePlan, asked: Cut, seconds: float) -> Fit:
+        """Trains on the same few rows until their loss is clearly lower or time is up. `seconds`: what an update takes at most.
+
+        Without time for fewer rows, those of the whole update are looked at. Where a model learns from its own answers, the loss is
+        that of making them likelier: what their rewards ask for may be nothing today.
+        """
+        runtime, share = self.session.runtime, self.session.runtime.share
+        if self.session.objective.overfits:
+            plan, cut, seen = longest, asked, self.seen[asked]
+            if self.few and self._time_for(seconds):
+                plan, (cut, seen) = first_rows(longest), next(iter(self.few.items()))
+            fit = Fit(len(rows_of(plan)), seen)
+            once: Callable[[], float] = lambda: self._update(plan, cut).loss  # noqa: E731
+        else:
+            (rows,) = runtime.all_sum([float(sum(len(one.rows) for one in self.answers))])
+            fit = Fit(round(rows), [], self.untouched + LOST)
+            once = lambda: self._likelier(rows)  # noqa: E731
+        while len(fit.seen) < MOST and not share(fit.clear):
+            early = len(fit.seen) - self.dropped < LEARN_STEPS and not share(fit.learns)
+            if not self._time_for(seconds) and not early:
+                break
+            fit.seen.append((self.steps, once()))
+        return fit
 
     def _update(self, plan: UpdatePlan, cut: Cut) -> Timed:
-        """One whole update on rows of `plan`, cut into micro-batches as `cut` says."""
+        """One whole update on rows of `plan`, cut into micro-batches as `cut` says. Chance is the same each time."""
         session, place = self.session, self.place
         bins = [one for micro in plan for one in micro]
         micros = [bins[at : at + cut.micro_batch] for at in range(0, len(bins), cut.micro_batch)]
         micros = micros if session.modality.recuts else list(plan)
-        reseed(session.job.seed, "probe", self.steps)
+        reseed(session.job.seed, "probe")
         _wait()
         began = time.perf_counter()
         with torch.no_grad():
             update = (place.queue or session.objective.refill(micros, session))[0]
             place.queue = []
             update = session.objective.prepare(update, session)
+        if not session.objective.overfits and self.steps == 0:
+            self._keep(update.micros)
         (weight,) = session.runtime.all_sum([update.weight])
         stats = session.objective.run(update, session, max(weight, 1e-9))
+        self._step()
+        return Timed(time.perf_counter() - began, stats.tokens, stats.loss)
+
+    def _keep(self, micros: list[MicroBatch]) -> None:
+        """Some answers of the model as it came, and how likely it holds them."""
+        self.answers = micros[: max(1, FEW // self.session.settings.micro_batch)]
+        found = self.session.runtime.score(self.answers, self._unlikely)
+        losses, tokens = sum(loss for loss, _, _ in found), sum(told["tokens"] for _, told, _ in found)
+        losses, tokens = self.session.runtime.all_sum([losses, tokens])
+        self.untouched = losses / max(1.0, tokens)
+
+    def _likelier(self, answers: float) -> float:
+        """One update by which the kept answers (so many on all ranks) become likelier; their loss per token before it."""
+        session = self.session
+        reseed(session.job.seed, "probe")
+        penalty = lambda: session.adaptation.penalty(session.bundle)  # noqa: E731
+        stats = session.runtime.forward_backward(self.answers, self._unlikely, answers, penalty)
+        self._step()
+        return stats.loss / stats.metrics["tokens"]
+
+    def _unlikely(self, output: Any, micro: MicroBatch) -> tuple[Tensor, Metrics]:
+        values, mask = self.session.modality.token_log_probs(output, micro)
+        return -(values * mask).sum(), {"tokens": mask.sum()}
+
+    def _step(self) -> None:
+        """What ends an update. One whose gradients were too large for fp16 is dropped, and is nobody's fault."""
+        session = self.session
         session.runtime.step(self.lr, session.settings.max_grad_norm)
+        self.dropped += session.runtime.rescaled
         session.adaptation.after_step(self.steps, session.total, session)
         _wait()
         self.steps += 1
-        return Timed(time.perf_counter() - began, stats.tokens, stats.loss)
 
     def _tokens(self, plan: UpdatePlan) -> int:
         return sum(self.session.rows.encoded[row].length for row in rows_of(plan))
@@ -275,16 +341,6 @@ class _Bench:
             return 0.0, 0
         done = store.commit(name, {"stage": 0, "step": self.steps, "world": runtime.world, "reason": "interval"})
         return time.perf_counter() - began, done.bytes
-
-    def _supervised(self) -> tuple[float, bool]:
-        """Share of tokens that are learnt, and whether the end of a turn is among them."""
-        rows = self.session.rows.encoded
-        end = getattr(self.session.bundle.tokenizer, "eos_token_id", None)
-        every: list[dict[str, Any]] = [one for row in rows for one in row.fields.get("documents", [row.fields])]
-        share = sum(sum(one.get("learnt", [])[1:]) for one in every) / max(1, sum(row.length for row in rows))
-        marks = [zip(one["ids"], one["learnt"], strict=True) for one in every[:64] if "learnt" in one]
-        learnt = any(token == end and on for one in marks for token, on in one)
-        return share, learnt
 
 
 def _wait() -> None:

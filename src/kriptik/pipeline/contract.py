@@ -13,6 +13,7 @@ from kriptik.pipeline.plan.known import (
     model_of,
     other_way,
     pipeline_of,
+    unfit,
 )
 from kriptik.pipeline.plan.reasons import dollars, gpu_reason, method_reason, model_reason
 from kriptik.pipeline.plan.settings import Volume
@@ -155,6 +156,8 @@ def _methods(plan: TrainingImplementationPlan, case: Case) -> list[MethodChoice]
 
 
 def _method_why_not(method: str, choices: Choices, case: Case) -> str | None:
+    if (why := unfit(method, model_of(choices.base_model))) is not None:
+        return why
     way = other_way(choices.base_model, choices.capability)
     for entry in entries(method):
         status = case.site.status(entry.id, way)

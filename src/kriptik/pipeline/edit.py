@@ -10,12 +10,14 @@ from pydantic import JsonValue
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.edits.applying import apply_asks
+from kriptik.pipeline.edits.judging import SETTABLE
 from kriptik.pipeline.edits.reading import read_edit
 from kriptik.pipeline.edits.terms import said_terms
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.work import Work
 from kriptik.pipeline.plan.build import build_plan
 from kriptik.pipeline.plan.cost import estimate
+from kriptik.pipeline.plan.judging import judge_title
 from kriptik.pipeline.plan.known import is_known, model_of
 from kriptik.pipeline.plan.options import with_epochs
 from kriptik.pipeline.plan.place import recommended
@@ -42,6 +44,9 @@ TILE_OF: dict[str, TileCategory] = {
     "gpu": "gpu",
     "gpu_count": "gpu",
     "provider": "gpu",
+    "judge": "method",
+    "principles": "method",
+    "rollouts": "method",
     "data_source": "data",
     "dataset_id": "data",
     "data_rows": "data",
@@ -194,6 +199,8 @@ def _field(tile: TileCategory, name: str, value: JsonValue, said: str) -> list[A
         "gpu": {"gpu_count"},
         "data": {"data_amount"},
     }
+    if tile == "method" and key in SETTABLE:
+        return [Ask(key, "use", value, said)]
     if tile == "config" and key in CUSTOM_TEXTS and isinstance(value, str):
         return [Ask(key, "use", value, said)]
     amount = _figure(value)
@@ -215,7 +222,7 @@ def _figure(value: JsonValue) -> float | None:
 def _takes(tile: TileCategory) -> str:
     return {
         "model": "Give a model's id.",
-        "method": "Give a method's id.",
+        "method": f"Give a method's id, or an object of: {', '.join(SETTABLE)}.",
         "data": "Give a source (user_upload …) or a number of rows.",
         "gpu": 'Give {"gpu", "gpuCount", "provider"}.',
         "config": f"Give an object of: {', '.join(sorted(CUSTOM_FIELDS | CUSTOM_TEXTS))}.",
@@ -289,6 +296,8 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
             changed = [f for f in type(new).model_fields if getattr(old, f) != getattr(new, f)]
             param = changed[0] if len(changed) == 1 else "rank"
             old, new = getattr(old, param, old.rank), getattr(new, param, new.rank)
+        elif name == "judge":
+            old, new = judge_title(old), judge_title(new)
         moved = [(param, old, new)]
         if name == "objective":  # what it is told one by one, such as DreamBooth's prompts
             moved = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -301,6 +310,8 @@ def _choice_changes(before: Choices, after: Choices, work: Work) -> list[PlanCha
 
 
 def _estimate_changes(before: Choices, after: Choices, old: Estimate, new: Estimate, cause: TileCategory) -> list[PlanChange]:
+    judged = ", and what the judge is paid" if old.judge_usd or new.judge_usd else ""
+    costs = float(old.cost_usd.likely or 0), float(new.cost_usd.likely or 0)
     pairs: list[tuple[TileCategory, str, float, float, str]] = [
         (
             "model",
@@ -311,7 +322,7 @@ def _estimate_changes(before: Choices, after: Choices, old: Estimate, new: Estim
         ),
         (cause, "vram", old.vram_gb.likely, new.vram_gb.likely, "the memory follows from model, method and batch"),
         (cause, "time", old.time_hours.likely, new.time_hours.likely, "the time follows from model, data and hardware"),
-        ("budget", "cost", float(old.cost_usd.likely or 0), float(new.cost_usd.likely or 0), "the cost is time times price"),
+        ("budget", "cost", *costs, f"the cost is time times price{judged}"),
     ]
     return [
         PlanChange(tile=tile, param=param, before=was, after=now, reason=reason)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from kriptik.pipeline.plan.cost import LOOKS, card_of, gpu_of, looks, stages_of
 from kriptik.pipeline.plan.data import volume_of
+from kriptik.pipeline.plan.judging import told
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of, other_way
 from kriptik.pipeline.plan.memory import recomputes
 from kriptik.pipeline.plan.settings import steps_of
@@ -28,7 +29,7 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
     for index, (stage, settings) in enumerate(stages):
         steps = steps_of(settings, volume, choices.gpu_count)
         again = recomputes(model_of(choices.base_model), stage, settings, gpu_of(choices.gpu))
-        settings = settings.model_copy(update={"recompute": settings.recompute or again})
+        settings = told(stage, settings.model_copy(update={"recompute": settings.recompute or again}), choices)
         found.append(
             Stage(
                 index=index,

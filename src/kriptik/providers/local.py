@@ -24,6 +24,7 @@ import psutil
 
 from kriptik.providers import keeper
 from kriptik.providers.gpus import Gpu, cpu_bf16, gpus_here
+from kriptik.providers.packages import packages_here
 from kriptik.providers.provider import Offer, Resource, ResourceSpec
 from kriptik.spec.base import utc_now
 from kriptik.spec.errors import BadInputError, KriptikError
@@ -59,7 +60,7 @@ class LocalProvider:
 
     def offers(self) -> list[Offer]:
         """This machine without a GPU, and with one or all of its NVIDIA GPUs."""
-        bf16 = cpu_bf16()
+        bf16, packages = cpu_bf16(), packages_here()
         cores, memory = psutil.cpu_count() or 1, round(psutil.virtual_memory().total / 1e9, 1)
         gpus = gpus_here()
         counts = sorted({1, len(gpus)}) if gpus else []
@@ -73,6 +74,7 @@ class LocalProvider:
                 gpu_memory_gb=size,
                 cpu_cores=cores,
                 cpu_bf16=bf16,
+                packages=packages,
                 memory_gb=memory,
                 price_per_hour=self.price_per_hour,
                 detail=text if gpu == "cpu" else f"{text}, {count} × {gpu}",

@@ -63,6 +63,8 @@ class Offer(Noun):
     cpu_cores: int
     cpu_bf16: bool = False
     """Whether the CPU multiplies matrices in bf16 by itself, faster than in fp32."""
+    packages: list[str] = []
+    """Held of what some models need beside a worker's own packages; told of this machine alone."""
     memory_gb: float
     price_per_hour: Money
     available: bool = True

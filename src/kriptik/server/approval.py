@@ -7,18 +7,30 @@ from sqlalchemy.orm import Session
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.catalogue.proof import status_of
-from kriptik.server import modelcheck, planning, scores
+from kriptik.server import judges, modelcheck, planning, scores
 from kriptik.server.core import Core
 from kriptik.server.runs.launch import RunFacts, launch
 from kriptik.server.wiring import missing_for_runpod
 from kriptik.spec.budget import BudgetAuthorization
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent, Subject
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import BadInputError, ConflictError, KriptikError
 from kriptik.spec.job import DataRef, SamplePrompt, Stage
 from kriptik.spec.plan import PlanStatus, TrainingImplementationPlan
 from kriptik.store import plans
 from kriptik.store.tables import TrainingPlan
+
+WITHOUT: dict[Subject, tuple[str, str]] = {
+    "voice": (
+        "A voice is learnt only with the recorded consent of the person it belongs to.",
+        "Send consent: the speaker's name (person), and in the speaker's own words what the voice may be used for (statement).",
+    ),
+    "likeness": (
+        "Pictures of a person are learnt only with the recorded consent of the person they show.",
+        "Send consent: the person's name (person), and in their own words what pictures of them may be used for (statement).",
+    ),
+}
+"""What is said where consent is missing: what is the matter, and what to do."""
 
 
 def must_be_open(plan: TrainingImplementationPlan) -> None:
@@ -30,16 +42,17 @@ def must_be_open(plan: TrainingImplementationPlan) -> None:
 
 
 def approve(
-    core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization, consent: VoiceConsent | None = None
+    core: Core, user_id: str, plan_id: str, authorization: BudgetAuthorization, consent: Consent | None = None
 ) -> tuple[TrainingImplementationPlan, str]:
     """The approved plan and the id of its run. Rows are prepared before anything is decided: bad data costs nothing.
 
-    422 `consent_missing` for a voice without `consent`.
+    422 `consent_missing` for a voice, or pictures of a person, without `consent`.
     """
     with core.db.read() as session:
         _contract, plan = plans.get(session, user_id, plan_id)
     must_be_open(plan)
     must_be_trainable(core, plan)
+    judges.must_be_there(plan)
     with core.db.read() as session:
         _stages(session, core, user_id, plan)
     consent = consent_for(core, plan, consent)
@@ -48,25 +61,22 @@ def approve(
     data, samples = planning.prepare_rows(core, user_id, plan, folder)
     try:
         with core.db.write() as session:
-            return _decide(session, core, user_id, plan.model_copy(update={"voice_consent": consent}), authorization, data, samples)
+            return _decide(session, core, user_id, plan.model_copy(update={"consent": consent}), authorization, data, samples)
     except KriptikError:
         if plan.job_id is None and not _approved_meanwhile(core, plan.id):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def consent_for(core: Core, plan: TrainingImplementationPlan, consent: VoiceConsent | None) -> VoiceConsent | None:
-    """The consent as it is recorded now; None where no voice is learnt. 422 `consent_missing` for a voice without one."""
-    if planning.modality(plan) != "voice":
+def consent_for(core: Core, plan: TrainingImplementationPlan, consent: Consent | None) -> Consent | None:
+    """The consent as it is recorded now; None where nobody's is needed. 422 `consent_missing` where it is, and there is none."""
+    need = planning.consent_need(plan)
+    if need is None:
         return None
     if consent is None:
-        raise BadInputError(
-            "consent_missing",
-            "A voice is learnt only with the recorded consent of the person it belongs to.",
-            "Send voiceConsent: the speaker's name, and in the speaker's own words what the voice may be used for.",
-            fields={"voiceConsent": "is missing"},
-        )
-    return consent.model_copy(update={"recorded_at": core.clock()})
+        fields = {"consent": "is missing", **({"who": need.who} if need.who else {})}
+        raise BadInputError("consent_missing", *WITHOUT[need.subject], fields=fields)
+    return consent.model_copy(update={"subject": need.subject, "recorded_at": core.clock()})
 
 
 def must_be_trainable(core: Core, plan: TrainingImplementationPlan) -> None:
@@ -129,7 +139,7 @@ def _decide(
         update={
             "status": PlanStatus.APPROVED,
             "budget_authorization": authorization,
-            "voice_consent": plan.voice_consent,
+            "consent": plan.consent,
             "job_id": job.id,
             "approved_at": now,
             "updated_at": now,
@@ -164,7 +174,7 @@ def facts(core: Core, plan: TrainingImplementationPlan, samples: list[SampleProm
         time_hours=plan.estimate.time_hours.document(),
         cost_usd=plan.estimate.cost_usd.document(),
         samples=samples,
-        consent=plan.voice_consent,
+        consent=plan.consent,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from kriptik.data import builtin, prepare, recipe
 from kriptik.data.checks.table import FIXES
 from kriptik.data.transcripts import Transcripts
+from kriptik.data.voices import Voices
 from kriptik.server import words
 from kriptik.server.core import Core
 from kriptik.server.scribe import EngineScribe
@@ -117,9 +118,9 @@ def recipe_of(core: Core, user_id: str, dataset_id: str, capability: str | None 
     with core.db.read() as session:
         row = datasets.get(session, user_id, dataset_id)
         report, source = DataReport.model_validate(row.report), row.sha256
-        known = Transcripts(words.known(Path(row.path)))
+        known = Transcripts(words.known(Path(row.path)), voices=words.voices_of(Path(row.path)))
     speech = prepare.VOICE if report.speech or known.known else None
-    steps = recipe.of(SEED, settings_of(report.fixes, capability or speech).document(), known.document())
+    steps = prepare.steps_of(SEED, settings_of(report.fixes, capability or speech), known)
     return DataRecipe.model_validate(
         {"dataset_id": dataset_id, "source_sha256": source, "steps": steps, "sha256": recipe.sha256(steps)}
     )
@@ -207,7 +208,7 @@ def _keep(
     read_as = name if source in ("upload", "huggingface") else f"{name}.jsonl"
     settings = settings_of(fixes, capability)
     with EngineScribe(core.cache_dir) as scribe:
-        heard = Transcripts(scribe=scribe)
+        heard = Transcripts(scribe=scribe, voices=Voices(ear=scribe.voice))
         work = core.data_dir / "incoming"
         checked = prepare.check(received, name=read_as, work=work, settings=settings, capability=capability, transcripts=heard)
     report = checked.report.model_copy(update={"dataset_id": dataset_id})

@@ -14,6 +14,7 @@ from kriptik.pipeline.contract import make_contract
 from kriptik.pipeline.intent.parser import OfflineParser
 from kriptik.pipeline.plan.build import build_plan
 from kriptik.pipeline.plan.choose import choose
+from kriptik.pipeline.plan.consent import consent_need as consent_need_of
 from kriptik.pipeline.plan.known import is_known
 from kriptik.pipeline.plan.site import Case, Machine, Rows, Site, rows_of
 from kriptik.server import words
@@ -21,6 +22,7 @@ from kriptik.server.core import Core
 from kriptik.server.datasets import SEED, settings_of
 from kriptik.server.reading import parser_of
 from kriptik.spec.base import new_id
+from kriptik.spec.consent import ConsentNeed
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.data import DataReport
 from kriptik.spec.errors import BadInputError, ConflictError, NotFoundError
@@ -200,7 +202,7 @@ def prepare_rows(
         licence=dataset.licence,
         source_name=dataset.name,
         dataset_id=dataset.id,
-        transcripts=Transcripts(known),
+        transcripts=Transcripts(known, voices=words.voices_of(source)),
     )
     rows = []
     if prepared.eval_path:
@@ -229,6 +231,11 @@ def stages(plan: TrainingImplementationPlan) -> list[Stage]:
     return job.plan_stages(plan)
 
 
+def consent_need(plan: TrainingImplementationPlan) -> ConsentNeed | None:
+    """Whose consent the plan needs, as it stands; None where nobody's."""
+    return consent_need_of(plan.choices, plan.prompt)
+
+
 def modality(plan: TrainingImplementationPlan) -> Modality:
     """What the run is about."""
     return job.plan_modality(plan)
@@ -255,7 +262,8 @@ def site_of(core: Core) -> Site:
             gpu = find_gpu(best.gpu)
             memory = best.gpu_memory_gb if best.gpu != "cpu" else best.memory_gb
             cores = core.settings.threads or best.cpu_cores
-            machine = Machine(gpu.id if gpu else "cpu", best.gpu_count, memory, cores, best.cpu_bf16)
+            held = frozenset(best.packages)
+            machine = Machine(gpu.id if gpu else "cpu", best.gpu_count, memory, cores, best.cpu_bf16, held)
     return Site(
         providers=frozenset(core.providers),
         machine=machine or Machine(cores=core.settings.threads or 2),

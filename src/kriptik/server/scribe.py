@@ -1,5 +1,5 @@
-"""A process of the engine that writes down what is said in recordings without words: started when it is first asked, ended with its
-context. The server itself loads no models."""
+"""A process of the engine that listens to recordings: writes down what is said in those without words, and tells voices apart.
+Started when it is first asked, ended with its context. The server itself loads no models."""
 
 import json
 import subprocess
@@ -15,16 +15,19 @@ from kriptik.spec.errors import KriptikError
 COMMAND = (sys.executable, "-m", "kriptik.engine.media.scribe")
 """The folder with models is added to it."""
 START_S, ANSWER_S = 600.0, 120.0
-"""Until a model is loaded (the first time it is fetched), and until a clip is heard."""
+"""Until the models are found (the first time they are fetched), and until a clip is heard (the first time one is loaded)."""
+VOICE = "voice\t"
+"""Stands before a clip of which the voice is asked for, not the words."""
 
 
 class EngineScribe:
-    """A `data.transcripts.Scribe`. `cache`: where models are kept."""
+    """A `data.transcripts.Scribe`, and with `voice` a `data.voices.Ear`. `cache`: where models are kept."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self._process: subprocess.Popen[str] | None = None
-        self._by: str | None = None
+        self._models: dict[str, Any] = {}
+        """Who writes words down (`by`) and who tells voices apart (`voices`), as the process says."""
 
     def __enter__(self) -> "EngineScribe":
         return self
@@ -36,20 +39,33 @@ class EngineScribe:
 
     def __call__(self, clip: Path) -> Transcript | None:
         """What is said in `clip`; None where no model is at hand. Raises KriptikError 503 where the process breaks off."""
+        process = self._started()
+        if (by := self._models.get("by")) is None:
+            return None
+        told = self._ask(process, f"{clip}\n")
+        return Transcript(text=told["text"], by=by, sure=told.get("sure"))
+
+    def voice(self, clip: Path) -> list[float] | None:
+        """The direction of the voice in `clip`; None where no model is at hand, or the process breaks off: a check that nobody
+        waits for must not keep the recordings from being used."""
+        try:
+            process = self._started()
+            return self._ask(process, f"{VOICE}{clip}\n")["voice"] if self._models.get("voices") else None
+        except KriptikError:
+            return None
+
+    def _started(self) -> "subprocess.Popen[str]":
         if self._process is None:
             command = [*COMMAND, str(self.cache)]
             pipe, away = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=away, text=True)
-            self._by = self._answer(self._process, START_S)["by"]
-        if self._by is None:
-            return None
-        told = self._ask(self._process, clip)
-        return Transcript(text=told["text"], by=self._by, sure=told.get("sure"))
+            self._models = self._answer(self._process, START_S)
+        return self._process
 
-    def _ask(self, process: "subprocess.Popen[str]", clip: Path) -> dict[str, Any]:
+    def _ask(self, process: "subprocess.Popen[str]", question: str) -> dict[str, Any]:
         assert process.stdin is not None
         try:
-            process.stdin.write(f"{clip}\n")
+            process.stdin.write(question)
             process.stdin.flush()
         except OSError as error:
             raise _broken() from error

@@ -1,5 +1,5 @@
 """The words that lie beside a data set's source: a model writes them down, people correct them meanwhile, and neither loses what
-the other did; and the clips that they are of, to listen to."""
+the other did; whose voice the clips are of; and the clips themselves, to listen to."""
 
 import contextlib
 import threading
@@ -8,9 +8,10 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-from kriptik.data import archive, sounds, transcripts
+from kriptik.data import archive, embedded, sounds, transcripts, voices
 from kriptik.data.archive import Member
 from kriptik.data.transcripts import Transcripts
+from kriptik.data.voices import Voices
 from kriptik.server.core import Core
 from kriptik.server.scribe import EngineScribe
 from kriptik.spec.data import Transcript
@@ -23,6 +24,11 @@ _KEEPING = threading.Lock()
 def known(source: Path) -> dict[str, Transcript]:
     """The words that recordings of a source came without, by clip. Raises DataError for a damaged file."""
     return transcripts.read(_file(source))
+
+
+def voices_of(source: Path) -> Voices:
+    """Whose voice the clips of a source are of, as they were heard. Raises DataError for a damaged file."""
+    return voices.read(_voices(source))
 
 
 def change(source: Path, act: Callable[[Transcripts], None]) -> dict[str, Transcript]:
@@ -38,11 +44,13 @@ def begin(source: Path, words: Transcripts) -> None:
     """Puts the words of a new source beside it."""
     if words.known:
         transcripts.write(_file(source), words)
+    _keep_voices(source, words.voices)
 
 
 def forget(source: Path) -> None:
-    """Deletes the words of a source and its clips."""
+    """Deletes the words of a source, its voices and its clips."""
     _file(source).unlink(missing_ok=True)
+    _voices(source).unlink(missing_ok=True)
     rmtree(_clips(source), ignore_errors=True)
 
 
@@ -50,11 +58,15 @@ def forget(source: Path) -> None:
 def heard(core: Core, source: Path) -> Iterator[Transcripts]:
     """The words of a source, with a scribe for what is missing: kept as it writes, and afterwards."""
     with EngineScribe(core.cache_dir) as scribe:
-        words = Transcripts(known(source), scribe, lambda grown: _keep(source, grown))
+        before = voices_of(source)
+        speakers = Voices(before.known, before.other, scribe.voice)
+        words = Transcripts(known(source), scribe, lambda grown: _keep(source, grown), speakers)
         try:
             yield words
         finally:
             _keep(source, words)
+            if (speakers.known, speakers.other) != (before.known, before.other):
+                _keep_voices(source, speakers)
 
 
 @contextlib.contextmanager
@@ -96,6 +108,9 @@ def clip(core: Core, source: Path, name: str) -> Path:
 @contextlib.contextmanager
 def _unpacked(source: Path, recording: str, work: Path) -> Iterator[tuple[list[Member], list[Member]]]:
     """The recordings of a source, of which the one that is named is there, and the tables beside them."""
+    if embedded.holds_media(source, source.name):
+        yield embedded.taken_apart(source, source.name, work, only=recording)
+        return
     if sounds.is_sound(source.name) or not archive.is_zip(source, source.name):
         yield [Member(source, recording)], []
         return
@@ -115,8 +130,18 @@ def _keep(source: Path, words: Transcripts) -> None:
             transcripts.write(_file(source), Transcripts(merged))
 
 
+def _keep_voices(source: Path, heard: Voices) -> None:
+    if heard.known:
+        with _KEEPING:
+            voices.write(_voices(source), heard)
+
+
 def _file(source: Path) -> Path:
     return source.parent / "transcripts.json"
+
+
+def _voices(source: Path) -> Path:
+    return source.parent / "voices.json"
 
 
 def _clips(source: Path) -> Path:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -85,7 +86,7 @@ class LedgerEntry(Noun):
     id: str
     job_id: str
     at: datetime
-    kind: Literal["compute", "storage", "adjustment"]
+    kind: Literal["compute", "storage", "adjustment", "judge"]
     debit: str
     credit: str
     amount: Money
@@ -99,3 +100,8 @@ def cost(price_per_hour: Decimal, start: datetime, end: datetime) -> Decimal:
     """Dollars for a resource from `start` to `end`, rounded up at the eighth place; 0 if the clock ran backwards."""
     seconds = Decimal(max(end - start, timedelta(0)) // timedelta(microseconds=1)) / 1_000_000
     return (price_per_hour * seconds / HOUR_S).quantize(SMALLEST, rounding=ROUND_UP)
+
+
+def asked_file(run_dir: Path, generation: int) -> Path:
+    """Where a generation keeps what its judge was paid; it goes along with the judge's answers."""
+    return run_dir / "asked" / f"paid-g{generation}.jsonl"

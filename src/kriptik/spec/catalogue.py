@@ -56,6 +56,10 @@ class MethodEntry(Noun):
     stages: list[Point] = Field(min_length=1)
     capabilities: list[str] = Field(min_length=1)
     """Where the method makes sense; where it is proved to train is `catalogue.proof`'s to say."""
+    families: list[str] = []
+    """The only families of models that it trains, by their `trainable_family`; empty: all of its capabilities."""
+    families_why: str | None = None
+    """Why it trains no others, as the end of a sentence."""
     tier: MethodTier
     image: ImageName
     data_types: list[RowNeed] = Field(min_length=1)
@@ -66,6 +70,12 @@ class MethodEntry(Noun):
     source: str
     why_not: str | None = None
     """A standing limit worth telling, beyond the computed status."""
+
+    @model_validator(mode="after")
+    def _says_which(self) -> "MethodEntry":
+        if bool(self.families) != bool(self.families_why):
+            raise ValueError("familiesWhy must be given exactly where families are")
+        return self
 
 
 class Licence(Noun):
@@ -288,10 +298,17 @@ class Way(Noun):
     objective: str
     swaps: dict[str, str] = {}
     """Objectives that have another name here, as `CapabilityEntry.swaps`."""
-    unclaimed: list[str] = []
-    """Methods of the capability that are not claimed here: nobody need prove them, and none can be approved."""
+    unclaimed: dict[str, str] = {}
+    """Methods of the capability that are not claimed here → why: nobody need prove them, and none can be approved."""
     metric: str
     metric_unit: str
+
+
+class FamilyNeeds(Noun):
+    """Packages that models of a family need beside those every worker holds. Whether they are there is a fact of the machine."""
+
+    id: str
+    packages: list[Literal["num2words", "torchvision"]] = Field(min_length=1)
 
 
 class SpokenLanguages(Noun):
@@ -334,6 +351,20 @@ class TokenPrice(Noun):
     provider: str
     input_usd: Money = Field(ge=Decimal(0))
     output_usd: Money = Field(ge=Decimal(0))
+    source: str
+    observed_on: date
+
+
+class ModelEndpoint(Noun):
+    """Where a provider's language models answer as OpenAI's do (`id`: the provider of their prices), and whose key that takes."""
+
+    id: str
+    url: str
+    """Ends before "/chat/completions"."""
+    key_env: str
+    """The environment variable whose key goes to this host, and to no other."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Of a judge's answer, unless something else is said."""
     source: str
     observed_on: date
 
@@ -415,6 +446,22 @@ class ProofEntry(Noun):
         if self.way is None:
             del body["way"]
         return body
+
+
+class PairStatus(Noun):
+    """One method for one capability, in one of its ways: whether it trains, and why not."""
+
+    method: str
+    capability: str
+    way: str | None = None
+    """The modality, where it is not the capability's own."""
+    status: Literal["trainable", "planned"]
+    reason: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The capability, or the way: they are named apart."""
+        return self.way or self.capability
 
 
 class MethodStatus(Noun):

@@ -147,6 +147,13 @@ class Alarm(Noun):
     """Relative to the run's folder; None where the disk took nothing."""
 
 
+class Asked(Noun):
+    """What this generation has paid its judge so far."""
+
+    type: Literal["asked"] = "asked"
+    usd: Money
+
+
 class Log(Noun):
     """A line for people."""
 
@@ -250,6 +257,7 @@ WorkerBody = Annotated[
     | StageProgress
     | ProbeDone
     | Alarm
+    | Asked
     | Log
     | WorkerState
     | RunResult
@@ -268,6 +276,7 @@ EventBody = Annotated[
     | StageProgress
     | ProbeDone
     | Alarm
+    | Asked
     | Log
     | WorkerState
     | RunResult

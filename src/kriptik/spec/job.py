@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.catalogue import Point
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent
 from kriptik.spec.export import ExportOrder
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
@@ -191,8 +191,10 @@ class TrainJob(Noun):
     export: ExportOrder | None = None
     """What an export worker is to write."""
     price_per_hour: Money | None = None
-    consent: VoiceConsent | None = None
-    """Of the person whose voice is learnt; no voice is trained without it."""
+    asking_usd: Money | None = None
+    """What this generation may cost at most where its judge is paid, the machine included; None: nobody is paid for answers."""
+    consent: Consent | None = None
+    """Of the person whose voice is learnt or whom pictures show; no voice is trained without it."""
     carry: bool = False
     """The worker runs elsewhere: files are fetched and put by the server's routes, `run_dir` is the worker's own."""
 
@@ -235,10 +237,24 @@ class ProbeResult(Noun):
     checkpoint_s: float
     checkpoint_bytes: int
     total_steps: list[int]
-    loss_first: float
-    loss_last: float
+    loss_first: float | None
+    loss_last: float | None
+    """Loss of the same few rows before the first and before the last of several updates on them; None: no finite number."""
     learns: bool
-    supervised_fraction: float
-    eos_supervised: bool
+    """That loss fell, and weights moved."""
+    fitted: Literal["rows", "answers"] = "rows"
+    """What was learnt: rows, or the model's own answers where it is trained by rewards for them."""
+    fitted_rows: int = 0
+    """How many of those (0: not told)."""
+    fitted_updates: int = 0
+    """Updates between the two losses."""
+    moved_fraction: float = 1.0
+    """Share of the trained tensors that moved; a value head does not count."""
+    supervised_fraction: float | None = None
+    """Share of tokens that are learnt; None where rows are no text with answers."""
+    supervised_rows: float | None = None
+    """Share of rows with any such token."""
+    eos_supervised: bool | None = None
+    """Whether the end of a turn is learnt; None where rows are no chat."""
     tried: list[dict[str, JsonValue]] = []
     chosen: dict[str, JsonValue] = {}

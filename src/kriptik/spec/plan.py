@@ -1,15 +1,16 @@
 """The implementation plan: six tiles to look at, change and approve; edits and what they moved."""
 
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AliasChoices, Field, JsonValue
 
 from kriptik.spec.base import Money, Noun
 from kriptik.spec.budget import BudgetAuthorization
 from kriptik.spec.catalogue import TrainingPipeline
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent, ConsentNeed
 from kriptik.spec.contract import Interval, MoneyRange
 from kriptik.spec.intent import TrainingIntent
 from kriptik.spec.job import StageSettings
@@ -26,6 +27,25 @@ class PlanStatus(StrEnum):
     MODIFIED = "modified"
     APPROVED = "approved"
     REJECTED = "rejected"
+
+
+class Judge(Noun):
+    """A model behind an OpenAI-compatible endpoint that judges answers. Of its key only the variable's name is kept."""
+
+    model: str
+    url: str
+    """Ends before "/chat/completions"."""
+    key_env: str | None = None
+    max_tokens: int = 256
+    """The most that one answer may hold, thinking included."""
+    input_usd_per_million: Money = Decimal(0)
+    output_usd_per_million: Money = Decimal(0)
+    price_source: str = ""
+
+    @property
+    def paid(self) -> bool:
+        """Whether asking costs anything."""
+        return self.input_usd_per_million > 0 or self.output_usd_per_million > 0
 
 
 class Choices(Noun):
@@ -48,6 +68,12 @@ class Choices(Noun):
     notify_at_percent: float = 80
     freeze_at_percent: float = 95
     resolution: int | None = None
+    judge: Judge | None = None
+    """Who judges answers, in a method that has them judged; None: the model itself, as it was before it learns."""
+    principles: list[str] = []
+    """By which they are judged: sentences, and names of the catalogue's (`constitution.toml`); none: all of the catalogue's."""
+    rollouts: Literal["transformers", "vllm"] = "transformers"
+    """What samples answers, in a method that learns from its own."""
 
 
 class Estimate(Noun):
@@ -55,6 +81,8 @@ class Estimate(Noun):
 
     time_hours: Interval
     cost_usd: MoneyRange
+    """The judge's part included."""
+    judge_usd: MoneyRange | None = None
     vram_gb: Interval
     tokens: int
     total_steps: int
@@ -207,7 +235,8 @@ class TrainingImplementationPlan(Noun):
     why_not_approvable: str | None = None
     user_modifications: list[ModificationRecord] = []
     budget_authorization: BudgetAuthorization | None = None
-    voice_consent: VoiceConsent | None = None
+    consent_need: ConsentNeed | None = None
+    consent: Consent | None = Field(default=None, validation_alias=AliasChoices("consent", "voiceConsent", "voice_consent"))
     job_id: str | None = None
     created_at: datetime
     updated_at: datetime

@@ -1,16 +1,18 @@
 """The ledger: double entry, rows are only added, sums are exact decimals."""
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from kriptik.spec.base import new_id
-from kriptik.spec.budget import LedgerEntry, cost
+from kriptik.spec.budget import SMALLEST, LedgerEntry, cost
 from kriptik.store.tables import Base, ExportRow, LedgerRow, Resource, TrialRow
 
 POST_EVERY_S = 60
+JUDGE = "judge"
+"""Kind of the rows of what a judge was paid."""
 _RESOURCES, _LEDGER = Base.metadata.tables[Resource.__tablename__].c, Base.metadata.tables[LedgerRow.__tablename__].c
 _LIVE = select(_RESOURCES.price_per_hour, _RESOURCES.metered_at).where(
     _RESOURCES.stream_id == bindparam("stream"), _RESOURCES.gone_at.is_(None)
@@ -42,13 +44,34 @@ def meter(session: Session, resource: Resource, now: datetime, *, final: bool) -
     resource.metered_at = now
 
 
-def post(session: Session, stream_id: str, kind: str, amount: Decimal, now: datetime, note: str, credit: str) -> None:
-    """Any other entry: storage, adjustment."""
-    session.add(
-        LedgerRow(
-            id=new_id(), stream_id=stream_id, at=now, kind=kind, debit=f"run:{stream_id}", credit=credit, amount=amount, note=note
-        )
-    )
+def post(
+    session: Session,
+    stream_id: str,
+    kind: str,
+    amount: Decimal,
+    now: datetime,
+    note: str,
+    credit: str,
+    generation: int | None = None,
+) -> None:
+    """Any other entry: storage, judge, adjustment."""
+    what = {"kind": kind, "debit": f"run:{stream_id}", "credit": credit, "amount": amount, "generation": generation, "note": note}
+    session.add(LedgerRow(id=new_id(), stream_id=stream_id, at=now, **what))
+
+
+def judged(session: Session, stream_id: str, generation: int, total: Decimal, now: datetime) -> None:
+    """A generation has paid its judge `total`: what of it is not posted yet, is."""
+    session.flush()
+    mine = (LedgerRow.stream_id == stream_id, LedgerRow.kind == JUDGE, LedgerRow.generation == generation)
+    missing = total.quantize(SMALLEST, rounding=ROUND_UP) - sum(session.scalars(select(LedgerRow.amount).where(*mine)), Decimal(0))
+    if missing > 0:
+        post(session, stream_id, JUDGE, missing, now, "answers of the judge", "judge", generation)
+
+
+def paid_judges(session: Session, stream_id: str) -> Decimal:
+    """What a run has paid its judges."""
+    paid = select(LedgerRow.amount).where(LedgerRow.stream_id == stream_id, LedgerRow.kind == JUDGE)
+    return sum(session.scalars(paid), Decimal(0))
 
 
 def spend(session: Session, stream_id: str, now: datetime) -> Decimal:

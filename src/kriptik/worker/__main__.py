@@ -5,6 +5,7 @@ Exit codes: 0 ended as wanted (completed, frozen, stopped, waiting for approval)
 engine that did not obey. No torch is imported before the first event is on disk, so that even its failure is an event.
 """
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -31,6 +32,7 @@ from kriptik.worker.machine import Machine
 from kriptik.worker.outbox import Outbox
 from kriptik.worker.pieces import Engine, Pieces
 from kriptik.worker.spool import Spool, spool_path
+from kriptik.worker.tab import open_tab
 
 DONE, FAILED, UNUSABLE, FENCED, SWITCHED = 0, 1, 2, 3, 4
 FLUSH_S = 30.0
@@ -71,6 +73,7 @@ class Life:
         machine = Machine()
         self.emitter = Emitter(self.spool, machine, self.control.check)
         self._ended_with: int | None = None
+        self.tab = open_tab(job)
         self.link = self._link()
         self.outbox = Outbox(self.spool, self.link, self.control) if self.link else None
         self.watch = Watch(self.control, self.link, self._beat, self._leave)
@@ -103,6 +106,7 @@ class Life:
         """The last event, delivered if anybody listens, acknowledged if the server had asked for it."""
         try:
             self._deliver_rest()
+            self._tell_paid()
             self.emitter.finish()
             self.emitter(last)
             self.emitter.silence(0)  # a line that waited for its second must not follow the last word
@@ -133,6 +137,10 @@ class Life:
                 self.emitter(said)
         except WorkerError as error:
             self.emitter(Log(severity="error", message=error.sentence))
+
+    def _tell_paid(self) -> None:
+        if self.tab is not None:
+            self.tab.tell(self.emitter)
 
     def _fenced(self, error: FencedError) -> int:
         sys.stderr.write(f"Fenced: {error}. This worker ends and writes nothing more.\n")
@@ -189,6 +197,8 @@ class Life:
 
     def _beat(self, ended: int | None = None) -> None:
         self.emitter.tick()
+        with contextlib.suppress(FencedError, OSError):  # the engine meets them itself
+            self._tell_paid()
         acked = self.outbox.acked if self.outbox else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
         facts = {"pid": os.getpid(), "at": now, "seq": self.spool.last_seq, "acked": acked, "exitCode": ended}

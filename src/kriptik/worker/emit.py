@@ -3,14 +3,16 @@
 Nothing is thinned out silently: a log event says what was left out and why.
 """
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kriptik.spec.base import Noun
-from kriptik.spec.events import CurrentSample, EvalResult, Log, Metrics, WorkerBody
+from kriptik.spec.events import CurrentSample, EvalResult, Log, Metrics, Severity, WorkerBody
 from kriptik.worker.spool import DURABLE, Spool
 
 METRICS_EVERY_S = 1.0
@@ -161,3 +163,30 @@ def _value(value: Any, name: str, odd: list[str], optional: bool = False) -> Any
     if isinstance(value, Noun):
         return _noun(value, name + ".", odd)
     return value
+
+
+class _Heard(logging.Handler):
+    """A line that a piece of the engine logs, as an event."""
+
+    def __init__(self, emit: Callable[[WorkerBody], None]) -> None:
+        super().__init__(logging.INFO)
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See Handler. What `emit` raises ends the engine, as anywhere else."""
+        severity: Severity = "info" if record.levelno < logging.WARNING else "warning"
+        self._emit(Log(severity=severity, message=record.getMessage()))
+
+
+@contextmanager
+def heard(emit: Callable[[WorkerBody], None]) -> Iterator[None]:
+    """Inside, people hear what pieces of the engine log: an objective or a modality has no other voice."""
+    logger, handler = logging.getLogger("kriptik.engine"), _Heard(emit)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -17,6 +17,7 @@ from kriptik.spec.errors import KriptikError, WorkerError
 from kriptik.spec.events import Desired, WorkerBody
 from kriptik.spec.job import TrainJob
 from kriptik.worker.pieces import Engine
+from kriptik.worker.tab import open_tab
 
 DONE, FAILED, ORPHANED = 0, 1, 5
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, signal.SIG_IGN)  # whoever sends one to all processes means the run, and rank 0 decides for it
     threading.Thread(target=_end_with_rank_0, name="orphan", daemon=True).start()
     job = TrainJob.model_validate_json(job_file.read_bytes())
+    open_tab(job)
     try:
         Engine().train(job, _unheard, _unasked)
     except KriptikError as error:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import proving
 import pytest
@@ -153,12 +154,35 @@ def test_rewards_rise(tmp_path):
     assert sum(rewards[-5:]) > 1.3 * sum(rewards[:5])
 
 
-@pytest.mark.parametrize("pattern", [".*", "never said"])
-def test_what_always_or_never_passes_is_not_begun(tmp_path, pattern):
+@pytest.mark.parametrize(("pattern", "told"), [(".*", "100% pass, mean reward 1"), ("never said", "0% pass, mean reward 0")])
+def test_what_always_or_never_passes_is_not_begun(tmp_path, pattern, told):
     job = job_in(tmp_path, verifier="regex", pattern=pattern, doctor=64)
     with pytest.raises(WorkerError, match="All 48 answers") as refused:
         train(job, lambda body: None, proving.toy.running)
     assert refused.value.code == "nothing_to_learn"
+    assert f"{told}; 12 of 12 groups" in refused.value.sentence
+
+
+def test_what_is_begun_is_told_before_and_prompts_are_drawn_by_seed(tmp_path, caplog):
+    def looked_at(seed):
+        job = job_in(tmp_path / str(seed), count=40, doctor=16).model_copy(update={"seed": seed})
+        session, _ = stage.open_stage(stage.load(job, Text), 0, None)
+        asked, answered = [], session.objective._answered
+
+        def noted(prompts, session):
+            asked.extend(one.row for one in prompts)
+            return answered(prompts, session)
+
+        session.objective._answered = noted
+        with caplog.at_level("INFO", logger="kriptik.engine"):
+            session.objective.begin(session, lambda: None)
+        return asked
+
+    first = looked_at(7)
+    assert len(set(first)) == 4 and max(first) >= 4, "not the first rows of the file"
+    assert first == looked_at(7) and first != looked_at(8)
+    (said, *_) = caplog.messages
+    assert re.fullmatch(r"Before training, of 16 answers: \d+% pass, mean reward 0\.\d+; [0-3] of 4 groups .*\.", said)
 
 
 def test_a_kl_needs_a_reference(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import near
 import numpy
 import proving
 import pytest
@@ -54,14 +55,21 @@ def job_in(folder, adaptation="full", steps=12, rate=1e-3, strategy="single", co
 class Plain:
     """A policy, its value head, reference and reward model, without anything of the engine's."""
 
-    def __init__(self, job):
+    def __init__(self, job, dtype=torch.float32):
         base = job.base_model.path
         self.words = AutoTokenizer.from_pretrained(base)
-        self.policy = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+        self.policy = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager")
         self.reference = copy.deepcopy(self.policy).requires_grad_(False)
-        self.value = torch.nn.Parameter(torch.zeros(1, self.policy.config.hidden_size))
+        self.value = torch.nn.Parameter(torch.zeros(1, self.policy.config.hidden_size, dtype=dtype))
         reward = job.stages[0].settings.objective["reward_model"]
-        self.reward = AutoModelForSequenceClassification.from_pretrained(reward, dtype=torch.float32).eval()
+        self.reward = AutoModelForSequenceClassification.from_pretrained(reward, dtype=dtype).eval()
+
+    def take(self, trainee):
+        """The weights that the engine's policy and its value head have now."""
+        weights = trainee.state_dict()
+        with torch.no_grad():
+            self.value.copy_(weights.pop("value_head.weight"))
+        self.policy.load_state_dict(weights)
 
     def values(self, answer):
         """V(s_t): what is foreseen before each said token."""
@@ -88,12 +96,16 @@ class Plain:
         found = []
         for row, prompt, line in zip(rows, prompts, made[:, longest:].tolist(), strict=True):
             said = line[: line.index(self.words.eos_token_id) + 1] if self.words.eos_token_id in line else line
-            turn = {"role": "assistant", "content": self.words.decode(said, skip_special_tokens=True)}
-            whole = self.words.apply_chat_template([*row["messages"][:-1], turn], return_dict=True)["input_ids"]
-            with torch.no_grad():
-                score = self.reward(input_ids=torch.tensor([whole])).logits[0, 0].item()
-            found.append({"prompt": prompt, "said": said, "score": score})
+            found.append(self.scored(row, prompt, said))
         return found
+
+    def scored(self, row, prompt, said):
+        """An answer with what the reward model thinks of it."""
+        turn = {"role": "assistant", "content": self.words.decode(said, skip_special_tokens=True)}
+        whole = self.words.apply_chat_template([*row["messages"][:-1], turn], return_dict=True)["input_ids"]
+        with torch.no_grad():
+            score = self.reward(input_ids=torch.tensor([whole])).logits[0, 0].item()
+        return {"prompt": prompt, "said": said, "score": score}
 
 
 def told(plain, answer, coefficient):
@@ -106,8 +118,21 @@ def told(plain, answer, coefficient):
     following = [*values[1:].tolist(), 0.0]
     surprise = [rewards[t] + GAMMA * following[t] - values[t].item() for t in range(last + 1)]
     gains = [sum((GAMMA * DECAY) ** (k - t) * surprise[k] for k in range(t, last + 1)) for t in range(last + 1)]
-    returns = torch.tensor(gains) + values
+    returns = torch.tensor(gains, dtype=values.dtype) + values
     return {"past": past, "values": values, "gains": gains, "returns": returns, "kl": (past - before).sum().item()}
+
+
+def facts_of(plain, answers, seen, coefficient):
+    """Of every answer what `told` says, scores and advantages normalised; `seen`: all scores so far, which grows."""
+    seen += [one["score"] for one in answers]
+    for one in answers:
+        one["told"] = (one["score"] - numpy.mean(seen)) / (numpy.std(seen) + 1e-8)
+    facts = [told(plain, one, coefficient) for one in answers]
+    every = numpy.concatenate([one["gains"] for one in facts])
+    for one in facts:
+        white = (numpy.array(one["gains"]) - every.mean()) / (every.std() + 1e-8)
+        one["white"] = torch.tensor(white, dtype=one["values"].dtype)
+    return facts
 
 
 def loss_of(plain, answer, facts):
@@ -132,13 +157,7 @@ def by_hand(job, steps, turns, minibatches, coefficient, target=None, horizon=No
         numbers = [row for bins in group for one in bins for row in one]
         prompts = [session.rows.encoded[row].fields["ids"] for row in numbers]
         answers = plain.answers([session.rows.raw[row] for row in numbers], prompts)
-        seen += [one["score"] for one in answers]
-        for one in answers:
-            one["told"] = (one["score"] - numpy.mean(seen)) / (numpy.std(seen) + 1e-8)
-        facts = [told(plain, one, coefficient) for one in answers]
-        every = torch.tensor([gain for one in facts for gain in one["gains"]])
-        for one in facts:
-            one["white"] = (torch.tensor(one["gains"]) - every.mean()) / (every.std(correction=0) + 1e-8)
+        facts = facts_of(plain, answers, seen, coefficient)
         if target:
             off = min(0.2, max(-0.2, sum(one["kl"] for one in facts) / len(facts) / target - 1))
             coefficient *= 1 + off * len(facts) / horizon
@@ -166,6 +185,45 @@ def test_losses_are_those_of_the_equations(tmp_path):
     assert len({round(loss, 3) for loss, _ in found}) > 6
     state = json.loads((tmp_path / "frozen/run/checkpoints/s0-000006-g1/state-r0.json").read_text())
     assert len(state["queue"]) == 2 and state["objective"]["kl_coef"] != 0.3
+
+
+def jolted(session, generator):
+    """Weights somewhere else, those of the value head too."""
+    with torch.no_grad():
+        for one in session.bundle.trainee.parameters():
+            one.add_(0.02 * torch.randn(one.shape, generator=generator))
+
+
+@pytest.mark.exactness
+def test_one_update_is_that_of_the_equations_to_rounding(tmp_path, monkeypatch):
+    """Loss and gradient in fp32 against the equations in fp64: of a policy that has left its reference before it answers, and its
+    answers before it learns from them, so that ratios and values are clipped."""
+    job, made, moves = job_in(tmp_path, accumulation=4, ppo_epochs=1), [], torch.Generator().manual_seed(5)
+    session, place = stage.open_stage(stage.load(job, Text), 0, None)
+    plain, of = Plain(job, torch.float64), session.objective.rewards.of
+    monkeypatch.setattr(session.objective.rewards, "of", lambda answers, session: made.extend(answers) or of(answers, session))
+    jolted(session, moves)
+    _, group = place.cursor.next()
+    reseed(3)
+    with torch.no_grad():
+        (update,) = session.objective.refill(group, session)
+    plain.take(session.bundle.trainee)
+    answers = []
+    for one in made:
+        asked = one.fields["learnt"].index(True)
+        answers.append(plain.scored(session.rows.raw[one.row], one.fields["ids"][:asked], one.fields["ids"][asked:]))
+    facts = facts_of(plain, answers, [], 0.3)
+    jolted(session, moves)
+    plain.take(session.bundle.trainee)
+    loss = sum(loss_of(plain, *one) for one in zip(answers, facts, strict=True)) / sum(len(one["said"]) for one in answers)
+    loss.backward()
+    stats = session.objective.run(update, session, update.weight)
+    assert stats.loss == pytest.approx(loss.item(), rel=1e-5) and len(answers) == 8
+    expected = {**near.gradients(plain.policy), "value_head.weight": plain.value.grad}
+    near.assert_near(near.gradients(session.bundle.trainee), expected)
+    assert 0 < stats.metrics["clipped"] < 1 and abs(stats.metrics["kl"]) > 1e-2
+    apart = torch.cat([plain.values(one) - fact["values"] for one, fact in zip(answers, facts, strict=True)]).abs()
+    assert apart.min() < VALUE_CLIP < apart.max()
 
 
 @pytest.mark.exactness

@@ -6,6 +6,7 @@ import proving
 import pytest
 import tiny
 import torch
+from near import assert_near, gradients, off
 from peft import PeftModel
 from safetensors import safe_open
 from torch.func import functional_call
@@ -46,6 +47,11 @@ def factors_of(run):
     return found
 
 
+def merged(dense, low):
+    """Names → weights as they count: W + scale × B·A where there are factors."""
+    return dict(dense) | {f"{name}.weight": dense[f"{name}.weight"] + SCALE * b @ a for name, (a, b) in low.items()}
+
+
 def by_hand(job):
     """(losses, weights at the end, names of those that moved) of W + scale × B·A as plain tensors, rows one by one."""
     run = stage.load(job, Text)
@@ -61,8 +67,7 @@ def by_hand(job):
         _, group = place.cursor.next()
         rows = [session.rows.encoded[row] for bins in group for one in bins for row in one]
         total = sum(row.weight for row in rows)
-        merged = dict(dense) | {f"{n}.weight": dense[f"{n}.weight"] + SCALE * b @ a for n, (a, b) in low.items()}
-        loss = sum(row_loss(plain, merged, row) for row in rows) / total
+        loss = sum(row_loss(plain, merged(dense, low), row) for row in rows) / total
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([one for pair in low.values() for one in pair], 1.0)
@@ -79,7 +84,7 @@ def by_hand(job):
                     bound = 1 / math.sqrt(a.shape[1])
                     a.uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
                     b.zero_()
-    whole = dense | {f"{name}.weight": (dense[f"{name}.weight"] + SCALE * b @ a).detach() for name, (a, b) in low.items()}
+    whole = {name: one.detach() for name, one in merged(dense, low).items()}
     return losses, whole, {f"{name}.weight" for name in low}
 
 
@@ -106,6 +111,54 @@ def test_losses_are_those_of_plain_tensors(tmp_path):
     tuned = PeftModel.from_pretrained(base, tmp_path / "straight/run/result/adapter").merge_and_unload()
     for name, one in tuned.named_parameters():
         assert torch.allclose(one, whole[name], atol=3e-3), name
+
+
+@pytest.mark.exactness
+def test_updates_about_a_reset_are_those_of_plain_tensors_to_rounding(tmp_path):
+    """Loss and gradient in fp32 against fp64: of the first update, of one whose factors have moved, of the one behind a merge."""
+    job = job_in(tmp_path)
+    run = stage.load(job, Text)
+    session, place = stage.open_stage(run, 0, None)
+    plain = AutoModelForCausalLM.from_pretrained(job.base_model.path, dtype=torch.float64, attn_implementation="eager")
+    dense = {name: one.detach().clone() for name, one in plain.named_parameters()}
+    _same_update(session, place, plain, dense)
+    _move(session)
+    _same_update(session, place, plain, dense)
+    before = factors_of(run)
+    dense = merged(dense, {name: (a.double(), b.double()) for name, (a, b) in before.items()})
+    session.adaptation.after_step(RESETS[0] - 1, STEPS, session)
+    for name, (a, b) in factors_of(run).items():
+        assert not b.any() and off(a, before[name][0]) > 0.1, "begun anew"
+    _same_update(session, place, plain, dense)
+    _move(session)
+    _same_update(session, place, plain, dense)
+
+
+def _move(session):
+    """Both factors, since the gradient of one is nothing where the other is."""
+    torch.manual_seed(6)
+    with torch.no_grad():
+        for name, one in session.bundle.trainee.named_parameters():
+            if ".lora_" in name:
+                one.add_(0.05 * torch.randn_like(one))
+
+
+def _same_update(session, place, plain, dense):
+    low = {name: [one.double().requires_grad_() for one in pair] for name, pair in factors_of(session).items()}
+    _, group = place.cursor.next()
+    rows = [session.rows.encoded[row] for bins in group for one in bins for row in one]
+    loss = sum(row_loss(plain, merged(dense, low), row) for row in rows) / sum(row.weight for row in rows)
+    loss.backward()
+    with torch.no_grad():
+        (update,) = session.objective.refill(group, session)
+    stats = session.objective.run(update, session, update.weight)
+    assert stats.loss == pytest.approx(loss.item(), rel=1e-5)
+    expected = {}
+    for name, (a, b) in low.items():
+        found = f"base_model.model.{name}"
+        expected |= {f"{found}.lora_A.default.weight": a.grad, f"{found}.lora_B.default.weight": b.grad}
+    assert_near(gradients(session.bundle.trainee), expected)
+    session.runtime.clear_gradients()
 
 
 @pytest.mark.exactness

@@ -161,6 +161,9 @@ KINDS: dict[str, Kind] = {
     "sound_cut": Kind("info", "{n} {recordings} {are} long", "cut into parts, which stay together in the split"),
     "sound_pair_cut": Kind("info", "{n} {rows} {have} recordings of more than 30 seconds", "their beginnings are compared"),
     "sound_no_text": Kind("info", "{n} {recordings} {have} no text"),
+    "other_voice": Kind(
+        "warning", "{n} {recordings} {sound} like another voice than most", "leave them out unless all are of one person", drop=True
+    ),
     "speakers_unchecked": Kind("info", "Whether all recordings are of one person was not checked"),
     # amount
     "hardly_any_rows": Kind("error", "{n} usable {rows}: {detail}"),
@@ -169,7 +172,7 @@ KINDS: dict[str, Kind] = {
 
 VERBS = {
     "hold": "holds", "have": "has", "are": "is", "prefer": "prefers", "repeat": "repeats", "give": "gives", "answer": "answers",
-    "end": "ends", "open": "opens", "mark": "marks",
+    "end": "ends", "open": "opens", "mark": "marks", "sound": "sounds",
 }  # fmt: skip
 """Several rows hold, one row holds."""
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from kriptik.data import text
+from kriptik.data.search import folders
+from kriptik.data.search.folders import Listed
 from kriptik.data.search.http import TIMEOUT_S, SearchError, fetch_json
 from kriptik.spec.errors import DataError
 from kriptik.spec.search import DataSource, Quality, SourcePreview
@@ -50,18 +53,29 @@ class Hub:
         return [self._source(one) for one in found if isinstance(one, dict) and isinstance(one.get("id"), str)]
 
     def look(self, dataset: str, revision: str | None) -> SourcePreview:
-        """The files that can be fetched at a revision, and the first rows where the viewer shows them. Raises SearchError."""
+        """The files, and folders of media ("train/"), that can be fetched at a revision, and the first rows where the viewer shows
+        them. Raises SearchError."""
         about = self._about(dataset, revision)
-        files = [name for name, _, _ in _files(about)]
+        files = [*folders.found(_listed(about)), *(name for name, _, _ in _files(about))]
         return SourcePreview(id=dataset, revision=str(about["sha"]), files=files, rows=self._first_rows(dataset))
 
     def fetch(self, dataset: str, revision: str | None, file: str | None, target: Path, most_bytes: int) -> tuple[str, str, str]:
-        """Downloads one file to `target`, in pieces; returns revision, name of the file and its licence.
+        """Downloads one file to `target`, in pieces, or a folder of media as a zip; returns revision, name and licence.
 
         Raises DataError where there is no such file, it is too large, or what came is not what the hub's list says (SHA-256).
         """
         about = self._about(dataset, revision)
         pinned, files = str(about["sha"]), _files(about)
+        several = folders.found(_listed(about))
+        if several and (file is None or file in several):
+            folder = file or next(iter(several))
+            place = f"{self.endpoint}/datasets/{dataset}/resolve/{pinned}/"
+
+            def fetch(one: Listed, part: Path, most: int) -> None:
+                self._download(place + quote(one[0]), part, most, one[2], one[0])
+
+            folders.zipped(folder, several[folder], target, most_bytes, fetch)
+            return pinned, f"{folder.strip('./') or 'files'}.zip", licence_of(about)
         chosen = next((one for one in files if one[0] == file), None) if file else _training(files)
         if chosen is None:
             shown = ", ".join(name for name, _, _ in files[:6]) or "none"
@@ -138,16 +152,21 @@ class Hub:
             summary=summary,
             quality=quality,
             revision=str(about["sha"]) if about.get("sha") else None,
-            fetchable=bool(_files(about)),
+            fetchable=bool(_files(about) or folders.found(_listed(about))),
         )
 
 
-def _files(about: dict[str, Any]) -> list[tuple[str, int | None, str | None]]:
-    """(name, bytes, SHA-256) of what can be trained on; the last two where the hub says them."""
+def _files(about: dict[str, Any]) -> list[Listed]:
+    """What can be trained on as it is."""
+    return [one for one in _listed(about) if one[0].lower().endswith(FORMATS)]
+
+
+def _listed(about: dict[str, Any]) -> list[Listed]:
+    """(name, bytes, SHA-256) of all files; the last two where the hub says them."""
     found = []
     for one in about.get("siblings") or ():
         name = one.get("rfilename") if isinstance(one, dict) else None
-        if isinstance(name, str) and name.lower().endswith(FORMATS) and ".." not in name.split("/"):
+        if isinstance(name, str) and ".." not in name.split("/") and not name.startswith("/"):
             said = one.get("lfs")
             lfs: dict[str, Any] = said if isinstance(said, dict) else {}
             digest = lfs.get("sha256") or lfs.get("oid")
@@ -155,10 +174,10 @@ def _files(about: dict[str, Any]) -> list[tuple[str, int | None, str | None]]:
     return found
 
 
-def _training(files: list[tuple[str, int | None, str | None]]) -> tuple[str, int | None, str | None] | None:
+def _training(files: list[Listed]) -> Listed | None:
     """The file that is likeliest meant for training: named so, in the format that is read best, the first by name."""
 
-    def rank(one: tuple[str, int | None, str | None]) -> tuple[bool, bool, int, str]:
+    def rank(one: Listed) -> tuple[bool, bool, int, str]:
         lower = one[0].lower()
         other = any(word in lower for word in ("test", "valid", "dev", "eval", "dataset_info", "config", "readme"))
         return other, "train" not in lower, next(at for at, kind in enumerate(FORMATS) if lower.endswith(kind)), lower

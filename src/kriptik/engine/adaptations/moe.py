@@ -13,6 +13,7 @@ unlearn. Settings (`settings.adaptation`): `experts` (8), `top_k` (2), `balance`
 import copy
 import inspect
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,10 @@ SAME = 1e-4
 """Largest difference, relative to the largest number, of experts from the dense layer (fp32; bf16: 100 times that)."""
 NAMES = ("timestep", "t")
 """What denoisers call the time they are told."""
+FEED_FORWARD = re.compile(r"(.*\.)?(transformer_blocks|blocks|layers|noise_refiner)\.\d+\.(ff|ffn|img_mlp|feed_forward|mlp)")
+"""The feed-forward layers of the blocks through which go the tokens of what is made, by all families' names. Not those of a text
+stream (`ff_context`, `txt_mlp`, refiners of captions), nor those that are one layer with their block's attention, as in the
+single-stream blocks of FLUX."""
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Experts(nn.Module):
 
 
 class Moe(Adaptation):
-    """Experts in the place of every feed-forward layer of the picture's own tokens."""
+    """Experts in the place of every feed-forward layer that `FEED_FORWARD` names."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"noise", "penalty"})
     adapter: ClassVar[bool] = True
@@ -242,12 +247,10 @@ def _replace(model: nn.Module, config: dict[str, Any]) -> None:
 
 
 def _feed_forwards(model: nn.Module) -> dict[str, tuple[nn.Module, int]]:
-    """Name → (layer, width): those of the picture's tokens, not those of a text stream."""
-    from diffusers.models.attention import FeedForward
-
+    """Name → (layer, width)."""
     found = {}
     for name, one in model.named_modules():
-        if isinstance(one, FeedForward) and name.rpartition(".")[2] in ("ff", "ffn", "img_mlp"):
+        if FEED_FORWARD.fullmatch(name):
             size = next(layer.in_features for layer in one.modules() if isinstance(layer, nn.Linear))
             found[name] = (one, size)
     return found

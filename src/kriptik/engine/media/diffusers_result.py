@@ -1,12 +1,16 @@
 """What a run on a diffusion model leaves: adapters as the ecosystem's programs read them, and the whole pipeline as a folder.
 
 The files of an adapter hold its strength in the weights themselves (alpha = rank), since not every program reads it from beside
-them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for transformers too, and for UNets
-`kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family. Of two denoisers each has a file of its own,
-the one for little noise `low_noise.safetensors` (`load_lora_weights(…, load_into_transformer_2=True)`).
+them: `pytorch_lora_weights.safetensors` with the key names of diffusers, which ComfyUI reads for the transformers of images too;
+for UNets `kohya.safetensors` with those that ComfyUI and AUTOMATIC1111 expect of that family; `comfyui.safetensors` where
+ComfyUI has other names: for Wan and LTX, and for the magnitudes of DoRA on transformers. Its names of HunyuanVideo, CogVideoX and
+ACE-Step are not written. Of two denoisers each has files of its own, those for little noise `low_noise.safetensors`
+(`load_lora_weights(…, load_into_transformer_2=True)`) and `comfyui_low_noise.safetensors`. Source of ComfyUI's names: its
+`comfy/lora.py`, read on 2026-12-01.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from kriptik.engine.media.states import bare
 from kriptik.spec.job import TrainJob
 
 WEIGHTS, KOHYA, LOW_NOISE = "pytorch_lora_weights.safetensors", "kohya.safetensors", "low_noise.safetensors"
+COMFY, COMFY_LOW = "comfyui.safetensors", "comfyui_low_noise.safetensors"
 PREFIX = "base_model.model."
 MAGNITUDE = "lora_magnitude_vector"
 
@@ -69,6 +74,9 @@ def save_adapter(model: PeftModel, pipe: Any, family: Family, folder: Path) -> N
         mine = {name.removeprefix(begins): one for name, one in state.items() if name.startswith(begins)}
         file = LOW_NOISE if part == LOW else WEIGHTS
         type(pipe).save_lora_weights(folder, **{f"{family.part}_lora_layers": mine}, weight_name=file)
+        theirs = _comfy(mine, family)
+        if theirs.keys() - {f"{family.part}.{name}" for name in mine}:
+            save_file(theirs, folder / (COMFY_LOW if part == LOW else COMFY))
     if family.kohya:
         save_file(_kohya(state, family.part), folder / KOHYA)
 
@@ -84,6 +92,18 @@ def _kohya(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
             layer = name.removesuffix(f".{MAGNITUDE}").replace(".", "_")
             found[f"lora_{part}_{layer}.dora_scale"] = one.reshape(-1, 1)
     return {name: one.contiguous().clone() for name, one in found.items()}
+
+
+def _comfy(state: dict[str, Tensor], family: Family) -> dict[str, Tensor]:
+    """ComfyUI's names, where they are known; DoRA's magnitudes as in `_kohya`."""
+    found = {}
+    for name, one in state.items() if family.comfy else ():
+        for pattern, other in family.comfy:
+            name = re.sub(pattern, other, name)
+        if name.endswith(MAGNITUDE):
+            name, one = f"{name.removesuffix(MAGNITUDE)}dora_scale", one.reshape(-1, 1)
+        found[name] = one.contiguous().clone()
+    return found
 
 
 def lora_state(model: PeftModel) -> dict[str, Tensor]:

@@ -55,6 +55,8 @@ class Family:
     """Tokens of a caption at most."""
     kohya: bool = False
     """Whether adapters are also written with the key names of kohya's scripts, which other programs expect of this family."""
+    comfy: tuple[tuple[str, str], ...] = ()
+    """How ComfyUI's names of layers follow from the denoiser's own: (pattern, replacement), in order; none: they are not known."""
 
 
 def _pack2(sample: Tensor) -> Tensor:
@@ -187,28 +189,32 @@ def _z_call(pipe: Any, sample: Tensor, sigmas: Tensor, text: Text, sizes: Sizes)
     return {"x": list(sample.unsqueeze(2).unbind(0)), "t": 1 - sigmas, "cap_feats": told, "return_dict": False}
 
 
+WITHIN = (("^", "transformer."),)
+"""ComfyUI takes the names of diffusers, as its `model_lora_keys_unet` maps them."""
 UNET = r".*attentions\.\d+\.transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ff\.net\.(0\.proj|2))"
 BLOCKS = r".*blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2)|proj_(mlp|out))"
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": Family("unet", False, _sd_text, _sd_call, UNET, time_scale=1000, inverts=True, kohya=True),
     "StableDiffusionXLPipeline": Family("unet", False, _sdxl_text, _sdxl_call, UNET, time_scale=1000, kohya=True),
-    "StableDiffusion3Pipeline": Family("transformer", True, _sd3_text, _sd3_call, BLOCKS, time_scale=1000, patch=2, longest=256),
-    "FluxPipeline": Family("transformer", True, _flux_text, _flux_call, BLOCKS, _pack2, patch=2, longest=512),
+    "StableDiffusion3Pipeline": Family(
+        "transformer", True, _sd3_text, _sd3_call, BLOCKS, time_scale=1000, patch=2, longest=256, comfy=WITHIN,
+    ),
+    "FluxPipeline": Family("transformer", True, _flux_text, _flux_call, BLOCKS, _pack2, patch=2, longest=512, comfy=WITHIN),
     "Flux2KleinPipeline": Family(
         "transformer", True, _flux2_text, _flux2_call,
         r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.linear_(in|out))"
         r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)",
-        _flat, _flux2_standard, patch=2, longest=512,
+        _flat, _flux2_standard, patch=2, longest=512, comfy=WITHIN,
     ),
     "QwenImagePipeline": Family(
         "transformer", True, _qwen_text, _qwen_call,
         r".*blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|(img|txt)_mlp\.net\.(0\.proj|2))",
-        _pack2, _qwen_standard, patch=2, longest=512,
+        _pack2, _qwen_standard, patch=2, longest=512, comfy=WITHIN,
     ),
     "ZImagePipeline": Family(
         "transformer", True, _z_text, _z_call,
         r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])",
-        sign=-1.0, time_reversed=True, patch=2, longest=512,
+        sign=-1.0, time_reversed=True, patch=2, longest=512, comfy=WITHIN,
     ),
 }
 """By the name of the library's pipeline class, as `model_index.json` has it."""

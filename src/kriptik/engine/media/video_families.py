@@ -140,17 +140,23 @@ def _hunyuan_call(pipe: Any, sample: Tensor, sigmas: Tensor, text: Text, sizes: 
 
 SELF = r"attn1\.(to_[qkv]|to_out\.0)"
 FEED = r"net\.(0\.proj|2)"
+WAN = (
+    ("^", "diffusion_model."), ("attn1", "self_attn"), ("attn2", "cross_attn"), (r"to_([qkv])", r"\1"), (r"to_out\.0", "o"),
+    (r"net\.(0|2)(\.proj)?", r"\1"),
+)  # fmt: skip
+"""The names of Wan's makers, which are ComfyUI's."""
 VIDEO_FAMILIES: dict[str, VideoFamily] = {
     "WanPipeline": VideoFamily(
         "transformer", True, _wan_text, _wan_call,
         rf"(transformer(_2)?\.)?blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ffn\.{FEED})",
         units=_wan_units, time_scale=1000, patch=2, longest=512, temporal=rf"(transformer(_2)?\.)?blocks\.\d+\.{SELF}",
+        comfy=WAN,
     ),
     "LTXPipeline": VideoFamily(
         "transformer", True, _ltx_text, _ltx_call,
         rf"transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ff\.{FEED})",
         _flat, units=_ltx_units, time_scale=1000, longest=128, temporal=rf"transformer_blocks\.\d+\.{SELF}",
-        frames=161, fps=25, side=608, multiple=32, more=lambda fps: {"frame_rate": fps},
+        frames=161, fps=25, side=608, multiple=32, more=lambda fps: {"frame_rate": fps}, comfy=(("^", "diffusion_model."),),
     ),
     "CogVideoXPipeline": VideoFamily(
         "transformer", False, _cog_text, _cog_call, rf"transformer_blocks\.\d+\.({SELF}|ff\.{FEED})",

@@ -6,9 +6,10 @@
 `beta` (weight of the KL to the model before; 0), `unbiased_kl` (false; the KL × the ratio, DeepSeek-V3.2), `iterations` over one
 set of answers (1), `minibatches` it is cut into (1), `temperature` (1), `max_new_tokens` (64), `rollouts` ("transformers", or
 "vllm", see `text/vllm.py`), `reward` and its options (see `text/rewards.py`), `doctor`, how many answers are sampled first
-to see that there is something to learn (64; 0: none).
+to see that there is something to learn (64; 0: none): it logs how many pass, and how many groups tell no answer from another.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -16,13 +17,14 @@ import torch
 from torch import Tensor
 
 from kriptik.engine.interfaces import Bundle, Encoded, Metrics, MicroBatch, Objective, RowScores, Session, Update, UpdatePlan
-from kriptik.engine.rng import reseed
-from kriptik.engine.text.rewards import answered, greedy_scores, rewards_of, rollouts_of
+from kriptik.engine.rng import permutation, reseed
+from kriptik.engine.text.rewards import Verified, answered, greedy_scores, rewards_of, rollouts_of
 from kriptik.engine.text.rollouts import trust
 from kriptik.spec.errors import WorkerError
 from kriptik.spec.job import StageSettings
 
 LOSSES = ("grpo", "dr_grpo", "dapo")
+log = logging.getLogger(__name__)
 
 
 class Grpo(Objective):
@@ -82,22 +84,30 @@ class Grpo(Objective):
         self._log_probs = session.modality.token_log_probs
 
     def begin(self, session: Session, obey: Callable[[], None]) -> None:
-        """See Objective: looks at some groups of answers. Raises WorkerError where no reward differs inside any of them."""
+        """See Objective: answers some prompts, drawn by seed. Raises WorkerError where no reward differs inside any group.
+
+        So it is where all pass, and where none does.
+        """
         if session.step > 0 or self.doctor < 1 or not self.rewards.free:
             return
+        order = permutation(len(session.rows), session.job.seed, "doctor", session.stage)
         reseed(session.job.seed, "doctor", session.stage)
         found: list[list[float]] = []
-        for row in session.rows.encoded[: max(1, self.doctor // self.group)]:
+        for row in order[: max(1, self.doctor // self.group)]:
             obey()
-            found.append([reward for _, reward, _ in self._answered([row], session)])
-        if all(max(group) == min(group) for group in found):
-            rewards = [one for group in found for one in group]
+            found.append([reward for _, reward, _ in self._answered([session.rows.encoded[row]], session)])
+        rewards = [one for group in found for one in group]
+        tied = sum(max(group) == min(group) for group in found)
+        passed = f"{sum(one >= 1 for one in rewards) / len(rewards):.0%} pass, " if isinstance(self.rewards, Verified) else ""
+        mean = sum(rewards) / len(rewards)
+        told = f"{passed}mean reward {mean:.3g}; {tied} of {len(found)} groups tell no answer from another"
+        if tied == len(found):
             raise WorkerError(
                 "nothing_to_learn",
-                f"All {len(rewards)} answers that were tried got rewards alike within their groups "
-                f"({min(rewards):g} to {max(rewards):g}): no answer can be told from another.",
+                f"All {len(rewards)} answers that were tried got rewards alike within their groups: {told}.",
                 "Choose easier or harder prompts, another check, or a model that sometimes succeeds.",
             )
+        log.info("Before training, of %d answers: %s.", len(rewards), told)
 
     def refill(self, plan: UpdatePlan, session: Session) -> list[Update]:
         """See Objective: answers, rewards, advantages, log-probabilities of the policy that answered (and of the reference)."""

@@ -46,7 +46,8 @@ class Reward(Preference):
         """See Objective."""
         if self.keeps_policy:
             bundle.parts[PART] = bundle.trainee.requires_grad_(False).eval()
-            bundle.trainee = bundle.parts.pop(POLICY)
+            device = next(bundle.trainee.parameters()).device  # where parts rest on the CPU, the policy did
+            bundle.trainee = bundle.parts.pop(POLICY).to(device)
         else:
             take_value_head(bundle, SCORE)
 

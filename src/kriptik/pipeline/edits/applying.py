@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from kriptik.pipeline.edits.goals import edit_budget, edit_cost, edit_quality, edit_time, edit_vram
+from kriptik.pipeline.edits.judging import edit_judge, edit_principles, edit_rollouts
 from kriptik.pipeline.edits.terms import edit_terms
 from kriptik.pipeline.edits.text import Ask
 from kriptik.pipeline.edits.values import (
@@ -88,6 +89,9 @@ HANDLERS: dict[str, Handler] = {
     "settings": edit_reset,
     "class_prompt": edit_prompt,
     "instance_prompt": edit_prompt,
+    "judge": edit_judge,
+    "principles": edit_principles,
+    "rollouts": edit_rollouts,
     "notify_at_percent": edit_percent,
     "freeze_at_percent": edit_percent,
     "quality": edit_quality,

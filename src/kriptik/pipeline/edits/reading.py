@@ -10,6 +10,7 @@ from kriptik.catalogue.load import find_gpu, load_catalogue
 from kriptik.catalogue.names import key_of, sized_name
 from kriptik.pipeline.edits import figures, words
 from kriptik.pipeline.edits.glossary import in_english
+from kriptik.pipeline.edits.judging import read_judging
 from kriptik.pipeline.edits.nouns import read_clauses, train_longer
 from kriptik.pipeline.edits.text import SPLIT, TAKEN, Ask, Text, clause_before
 from kriptik.pipeline.intent.quantities import numbers
@@ -79,9 +80,10 @@ def read_edit(prompt: str) -> list[Ask]:
     """Everything that was understood, in the order in which it is to be applied."""
     if answered := _answered(prompt):
         return answered
+    judging, prompt = read_judging(prompt[:LONGEST])
     text = Text(fold(prompt))
     if _QUESTION.match(text.text):
-        return []
+        return judging
     for step in (
         _orders, _prompts, _keep, _marks, _models, _methods, _gpus, _memory, _providers, _sources, _money, _sizes, _limits, _tiers,
     ):  # fmt: skip
@@ -90,7 +92,7 @@ def read_edit(prompt: str) -> list[Ask]:
         train_longer(text)
     read_clauses(text, _clauses(text.text))
     _wishes(text)
-    return _settled(text.asks)
+    return [*_settled(text.asks), *judging]
 
 
 def fold(prompt: str) -> str:

@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
+from kriptik.pipeline.plan import judging
 from kriptik.pipeline.plan.cautions import cautions
 from kriptik.pipeline.plan.choose import method_candidates
+from kriptik.pipeline.plan.consent import consent_need
+from kriptik.pipeline.plan.cost import asking_of, stages_of
 from kriptik.pipeline.plan.cost import estimate as estimate_of
-from kriptik.pipeline.plan.cost import stages_of
 from kriptik.pipeline.plan.data import SOURCES, mismatch, sufficiency, volume_of
 from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.known import (
@@ -51,6 +53,7 @@ def build_plan(
     options = options_of(choices, case, menu)
     blocked = why_not_approvable(choices, estimate, case)
     enough = sufficiency(choices, case.rows)
+    need = consent_need(choices, prompt)
     return TrainingImplementationPlan(
         id=plan_id,
         contract_id=contract_id,
@@ -67,7 +70,8 @@ def build_plan(
         pipeline=pipeline_for(choices, estimate, case),
         detailed_steps=detailed_steps(choices, estimate, case),
         pending_decisions=questions_of(choices, case),
-        warnings=[*cautions(choices, estimate, case, options), *(assumed or [])],
+        warnings=[*cautions(choices, estimate, case, options, need), *(assumed or [])],
+        consent_need=need,
         status=PlanStatus.PENDING_APPROVAL,
         approvable=blocked is None,
         why_not_approvable=blocked,
@@ -89,7 +93,7 @@ def why_not_approvable(choices: Choices, estimate: Estimate, case: Case) -> str 
     if reason is None:
         reason = mismatch(choices, case.rows)
     if reason is None:
-        return None
+        return judging.why_not(choices)
     near = nearest(choices, case)
     return f"{reason} {near}" if near else reason
 
@@ -167,6 +171,10 @@ def detailed_steps(choices: Choices, estimate: Estimate, case: Case) -> list[str
         steps.append(
             f"Stage {index + 1}, {stage.name} ({axes}): {count:,} updates at learning rate {settings.learning_rate:g}.{wait}"
         )
+    if "judge" in judging.takes(choices) and choices.judge is not None:
+        asked, paid = asking_of(choices, case.rows), estimate.judge_usd
+        price = f"{dollars(paid.min)}–{dollars(paid.max)}" if paid else "for nothing"
+        steps.append(f"On the way {choices.judge.model} is asked about {asked.calls:,} times to judge, {price}.")
     steps += [
         f"Tell you at {choices.notify_at_percent:g} % of {dollars(choices.budget_max_usd)} and freeze with a verified checkpoint at"
         f" {choices.freeze_at_percent:g} %.",

@@ -10,12 +10,15 @@ from kriptik.pipeline.plan.licences import forbidden
 from kriptik.pipeline.plan.models import language_of, language_rank
 from kriptik.pipeline.plan.options import cap_of
 from kriptik.pipeline.plan.reasons import dollars
-from kriptik.pipeline.plan.site import Case
+from kriptik.pipeline.plan.site import Case, Rows
+from kriptik.spec.consent import ConsentNeed
 from kriptik.spec.plan import Choices, Estimate, PlanOption
 
 
-def cautions(choices: Choices, estimate: Estimate, case: Case, options: list[PlanOption]) -> list[str]:
-    """Sentences, those on money first."""
+def cautions(
+    choices: Choices, estimate: Estimate, case: Case, options: list[PlanOption], need: ConsentNeed | None = None
+) -> list[str]:
+    """Sentences, those on money first. `need`: whose consent the plan needs."""
     intent, found = case.intent, []
     model = model_of(choices.base_model)
     if intent.conflict:
@@ -25,8 +28,11 @@ def cautions(choices: Choices, estimate: Estimate, case: Case, options: list[Pla
         found.append(note)
     if model.guessed:
         found.append(f"{model.id} is not in the catalogue; its size of {model.params_b:g}B is a guess.")
-    if choices.capability == "voice_cloning":
+    if need is not None and need.subject == "voice":
         found.append("A voice may be cloned only with the recorded consent of the person it belongs to.")
+        found += _voices(choices, case.rows)
+    elif need is not None:
+        found.append(f"Pictures of a person (“{need.who}”) may be learnt only with the recorded consent of the person they show.")
     if _class_unsaid(choices):
         found.append(
             "DreamBooth is not told yet what kind of thing its subject is, and so cannot keep how the others of that kind look: "
@@ -37,6 +43,19 @@ def cautions(choices: Choices, estimate: Estimate, case: Case, options: list[Pla
     if not estimate.fits and estimate.why_not:
         found.append(estimate.why_not)
     return found
+
+
+def _voices(choices: Choices, rows: Rows | None) -> list[str]:
+    """What is known of who speaks in the attached recordings."""
+    if rows is None or rows.dataset_id != choices.dataset_id or rows.kind != "sounds":
+        return []
+    if rows.other_voices is None:
+        return ["Whether all recordings are of one person was not checked: have them listened to on the page of the data set."]
+    if rows.other_voices == 0:
+        return []
+    sound = "sounds" if rows.other_voices == 1 else "sound"
+    which = f"{rows.other_voices:,} of the recordings {sound} like another voice than most"
+    return [f"{which}: look at the page of the data set, and leave out what is not of one person."]
 
 
 def _class_unsaid(choices: Choices) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kriptik.catalogue.load import find_gpu, load_catalogue
-from kriptik.pipeline.plan.fitting import FITS, WITHIN, Fitted, Limits, best_of_models
+from kriptik.pipeline.plan.data import mismatch
+from kriptik.pipeline.plan.fitting import FITS, WITHIN, Fitted, Limits, approvable_parts, best_of_models
 from kriptik.pipeline.plan.known import (
     FIRST,
     TEXT_CAPABILITIES,
@@ -14,6 +15,8 @@ from kriptik.pipeline.plan.known import (
     excluded,
     is_known,
     model_of,
+    pipeline_of,
+    trained_by,
 )
 from kriptik.pipeline.plan.ladder import METHODS, TIERS, tiers_down
 from kriptik.pipeline.plan.models import model_candidates
@@ -29,7 +32,10 @@ LEAST_SHARE = 0.3
 """Where a limit presses, a tier is kept by no model smaller than this share of its usual one: then the tier below is honest."""
 MOST_PRESSED = 5
 """Models tried in a tier before the one below is, where a limit presses."""
-KEPT = ("data_source", "dataset_id", "data_rows", "resolution", "notify_at_percent", "freeze_at_percent")
+KEPT = (
+    "data_source", "dataset_id", "data_rows", "resolution", "notify_at_percent", "freeze_at_percent",
+    "judge", "principles", "rollouts",
+)  # fmt: skip
 """Choices that do not depend on model, method or place."""
 PREFERENCE_METHODS = ("dpo", "orpo", "simpo", "kto")
 NICE = (Decimal("0.5"), *(Decimal(n) * 10**e for e in range(0, 7) for n in (1, 2, 3, 5, 8)))
@@ -185,14 +191,28 @@ def _within_limits(
 
 
 def _of_tier(intent: TrainingIntent, tier: str, rows: Rows | None, site: Site, keep: Choices | None) -> Fitted:
-    names = model_candidates(intent, tier, site)
+    names, named = model_candidates(intent, tier, site), named_method(intent)
+    names = trained_by(named, names) or names if named else names
     if Limits.of(intent).any and tier != TIERS[0]:
         least = model_of(names[0]).params_b * LEAST_SHARE
         names = [name for name in names if model_of(name).params_b >= least][:MOST_PRESSED]
-    named = named_method(intent)
     bare = _bare(intent, tier, rows, keep)
     methods = [named] if named else method_candidates(bare.capability, tier, intent, rows)
-    return best_of_models(intent, bare, names, methods, named is not None, rows, site)
+    whole = _on_its_base(intent, bare, names, methods[:1], rows, site)
+    return whole or best_of_models(intent, bare, names, methods, named is not None, rows, site)
+
+
+def _on_its_base(
+    intent: TrainingIntent, bare: Choices, names: list[str], first: list[str], rows: Rows | None, site: Site
+) -> Fitted | None:
+    """The reference pipeline that comes first, on the model it is made for. None where there is none, where the person named
+    another model, where it passes a limit or the rows do not serve it, and where it would not train in a place that is set up."""
+    pipeline = pipeline_of(first[0]) if first else None
+    if pipeline is None or intent.base_model or pipeline.base_model not in names:
+        return None
+    found = best_of_models(intent, bare, [pipeline.base_model], first, True, rows, site)
+    refused = found.choices.provider in site.providers and approvable_parts(found.choices, site) is not None
+    return found if found.grade == WITHIN and not refused and mismatch(found.choices, rows) is None else None
 
 
 def pinned(intent: TrainingIntent, choices: Choices) -> set[str]:

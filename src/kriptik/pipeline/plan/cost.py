@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from kriptik.catalogue.load import load_catalogue, price_of
 from kriptik.pipeline.plan.data import volume_of
+from kriptik.pipeline.plan.judging import Asking, asking
 from kriptik.pipeline.plan.known import (
     FP16,
     PREFERENCE,
@@ -118,14 +119,24 @@ def card_of(choices: Choices, site: Site) -> GpuEntry:
     bf16, what is trained beside a base in fp16 needs a loss scale, which one copy per GPU has.
     """
     gpu = gpu_of(choices.gpu)
+    if gpu.bf16 and any(_in_fp32(stage.point) for stage in _stages(choices)):
+        return gpu.model_copy(update={"bf16": False})
     if gpu.tflops_fp16 and not gpu.bf16 and capability_of(choices.capability).modality == "text":
-        stages = stage_points(choices.method, choices.capability, choices.gpu_count, model_of(choices.base_model))
-        return gpu.model_copy(update={"fp16": all(fits_fp16(stage.point) for stage in stages)})
+        return gpu.model_copy(update={"fp16": all(fits_fp16(stage.point) for stage in _stages(choices))})
     native = site.machine is not None and site.machine.cpu_bf16 and choices.provider == "local" and choices.gpu_count == 1
     if gpu.id != "cpu" or not native or capability_of(choices.capability).modality != "text":
         return gpu
     aims = {stage.point.objective for stage in stage_points(choices.method, choices.capability)}
     return gpu if "ppo" in aims else gpu.model_copy(update={"bf16": True})
+
+
+def _stages(choices: Choices) -> list[StagePoint]:
+    return stage_points(choices.method, choices.capability, choices.gpu_count, model_of(choices.base_model))
+
+
+def _in_fp32(point: Point) -> bool:
+    """Whether a stage moves the base's own weights by DeepSpeed, which takes none but fp32 here (`engine/strategies/zero.py`)."""
+    return point.strategy == "deepspeed" and kind_of(point) == "full"
 
 
 def fits_fp16(point: Point) -> bool:
@@ -156,12 +167,14 @@ def estimate(choices: Choices, rows: Rows | None, site: Site) -> Estimate:
     need = need_of(choices, model, gpu, stages)
     quoted = price(choices.provider, choices.gpu, choices.gpu_count, site)
     time, source = hours(choices, model, gpu, stages, volume, site)
-    cost = _money(time, quoted, source)
+    asked = asking_of(choices, rows)
+    cost = _money(time, quoted, source, asked)
     fits, why_not = fit(need, choices, gpu, site)
     disk = disk_gb(model, stages)
     return Estimate(
         time_hours=time,
         cost_usd=cost,
+        judge_usd=MoneyRange(min=_round(asked.low), likely=_round(asked.likely), max=_round(asked.most)) if asked.most else None,
         vram_gb=need,
         tokens=int(sum(tokens_of(settings, volume, choices.gpu_count) for _stage, settings in stages)),
         total_steps=sum(steps_of(settings, volume, choices.gpu_count) for _stage, settings in stages),
@@ -171,6 +184,15 @@ def estimate(choices: Choices, rows: Rows | None, site: Site) -> Estimate:
         fits=fits,
         why_not=why_not,
     )
+
+
+def asking_of(choices: Choices, rows: Rows | None) -> Asking:
+    """What the plan's judge is expected to cost."""
+    if choices.judge is None:
+        return Asking()
+    volume = volume_of(choices, rows)
+    stages = stages_of(choices, volume)
+    return asking(choices, stages, volume, looks(choices, stages, volume))
 
 
 def need_of(choices: Choices, model: Model, gpu: GpuEntry, stages: list[tuple[StagePoint, StageSettings]]) -> Interval:
@@ -192,7 +214,7 @@ def hours(
     if pipeline is not None:
         reference = gpu_of(pipeline.gpu)
         power = reference.tflops_bf16 * pipeline.gpu_count * _scaling(pipeline.gpu_count)
-        mine = max(peak(gpu, site.machine), 0.1) * choices.gpu_count * scaling
+        mine = max(peak(gpu_of(choices.gpu), site.machine), 0.1) * choices.gpu_count * scaling
         likely = pipeline.pipeline.total_estimated_hours * power / mine
         why = f"the reference pipeline's {pipeline.pipeline.total_estimated_hours:g} h, scaled by the hardware's peak"
         return _interval(likely, SPREAD, "guess", why), "guess"
@@ -310,8 +332,9 @@ def _interval(likely: float, spread: tuple[float, float], source: NumberSource, 
     )
 
 
-def _money(time: Interval, quoted: Price, source: NumberSource) -> MoneyRange:
-    low, likely, high = (_round(quoted.per_hour * Decimal(str(value))) for value in (time.low, time.likely, time.high))
+def _money(time: Interval, quoted: Price, source: NumberSource, asked: Asking) -> MoneyRange:
+    parts = ((time.low, asked.low), (time.likely, asked.likely), (time.high, asked.most))
+    low, likely, high = (_round(quoted.per_hour * Decimal(str(value)) + judged) for value, judged in parts)
     return MoneyRange(min=low, likely=likely, max=high, source=source if quoted.known else "guess", prices_as_of=quoted.as_of)
 
 

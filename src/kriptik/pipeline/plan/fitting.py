@@ -13,6 +13,7 @@ from kriptik.pipeline.plan.known import (
     model_of,
     other_way,
     stage_points,
+    unfit,
 )
 from kriptik.pipeline.plan.place import CPU_MOST_B, at, costs, forecast, least_gpus, place
 from kriptik.pipeline.plan.shape import kind_of
@@ -76,10 +77,15 @@ def fits_place(choices: Choices, need: float, site: Site) -> bool:
 
 
 def approvable_parts(choices: Choices, site: Site) -> str | None:
-    """Why model or method does not train; None where both do. Where it would run is not looked at here."""
+    """Why model or method does not train; None where both do. Of where it would run, only what it lacks for them counts here."""
     model = model_of(choices.base_model)
     if model.why_not:
         return f"{model.title} does not train yet: {model.why_not}"
+    if (why := unfit(choices.method, model)) is not None:
+        return why
+    if lacking := site.lacking(model.needs, choices.provider):
+        here = f"its processor needs {' and '.join(lacking)}, in a build that goes with the PyTorch here"
+        return f"{model.title} does not train on this machine: {here}."
     points = stage_points(choices.method, choices.capability, choices.gpu_count, model)
     if choices.gpu == "cpu" and any(kind_of(stage.point) == "qlora" for stage in points):
         return f"{method_title(choices.method)} holds its base in four bits, which needs a GPU."
@@ -135,9 +141,12 @@ def best_of_models(
 def best_of_methods(
     intent: TrainingIntent, choices: Choices, methods: list[str], named: bool, rows: Rows | None, site: Site
 ) -> Fitted:
-    """Method and place for a model. Of several methods that keep to the limits and suit the rows, the first that trains wins."""
+    """Method and place for a model. Of the methods that fit its family, keep to the limits and suit the rows, the first that trains
+    wins."""
     if not methods:
         raise BadInputError("no_method", "Every method that makes sense here was ruled out.", "Allow at least one method.")
+    model = model_of(choices.base_model)
+    methods = [one for one in methods if unfit(one, model) is None] or methods
     limits = Limits.of(intent)
     best: tuple[tuple[int, bool, bool], Choices] | None = None
     for method in methods[:MOST_METHODS]:

@@ -44,6 +44,12 @@ class Model:
         return (self.entry and self.entry.active_params_b) or self.params_b
 
     @property
+    def needs(self) -> list[str]:
+        """Packages that its family needs beside those every worker holds."""
+        needed = load_catalogue().needs.get(self.entry.family) if self.entry else None
+        return list(needed.packages) if needed else []
+
+    @property
     def licence(self) -> Licence | None:
         return self.entry.licence if self.entry else None
 
@@ -140,6 +146,25 @@ def entries(method: str) -> list[MethodEntry]:
     """The catalogue entries behind a choice; unknown ids are left out."""
     known = load_catalogue().methods
     return [known[one] for one in members(method) if one in known]
+
+
+def unfit(method: str, model: Model) -> str | None:
+    """Why a choice does not train a model's family; None where it does, or where no method does."""
+    if model.entry is None or not (family := model.entry.trainable_family):
+        return None
+    way = next((way for one in model.entry.capabilities if (way := way_of(model.entry, one))), None)
+    for entry in entries(method):
+        if entry.families and family not in entry.families:
+            return f"{entry.title} does not train {model.title}: {entry.families_why}."
+        if way is not None and real_id(entry) in way.unclaimed:
+            return f"{entry.title} does not train {model.title}. {way.unclaimed[real_id(entry)]}"
+    return None
+
+
+def trained_by(method: str, models: list[str]) -> list[str]:
+    """Those of some models whose family a method trains; where it does not train all, those that no method trains are out too."""
+    fit = [name for name in models if unfit(method, model_of(name)) is None]
+    return [name for name in fit if len(fit) == len(models) or model_of(name).why_not is None]
 
 
 def is_known(method: str) -> bool:

@@ -41,8 +41,8 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "embedding": {
         "consumer": ("contrastive", "lora", "full_finetune"),
         "professional": ("contrastive", "full_finetune", "lora"),
-        "flagship": ("full_finetune_deepspeed", "contrastive", "lora"),
-        "research": ("full_finetune_fsdp", "full_finetune_deepspeed", "contrastive"),
+        "flagship": ("full_finetune", "contrastive", "lora"),
+        "research": ("full_finetune", "contrastive", "lora"),
     },
     "vision_language": {
         "consumer": ("qlora", "lora", "dora", "full_finetune"),

@@ -21,7 +21,7 @@ def model_candidates(intent: TrainingIntent, tier: str, site: Site) -> list[str]
     capability = capability_of(intent.meant or "custom")
     pick = capability.picks.get(tier) or next(iter(capability.picks.values()))  # type: ignore[call-overload]
     names = [pick]
-    if wants_here(intent, tier, site) and (small := _small(capability.small_pick, intent)):
+    if wants_here(intent, tier, site) and (small := _small(capability.small_pick, intent, site)):
         names.insert(0, small)
     rest = sorted(
         models_for(capability.id),
@@ -79,9 +79,10 @@ def language_rank(model_id: str, intent: TrainingIntent) -> int:
     return {True: 0, None: 1, False: 2}[speaks(model_id, language)]
 
 
-def _small(small_pick: str, intent: TrainingIntent) -> str | None:
+def _small(small_pick: str, intent: TrainingIntent, site: Site) -> str | None:
     """The smallest model worth training here: the capability's own, or one like it that speaks the language asked for."""
-    found = [small_pick, *(m.id for m in models_for(intent.meant or "custom") if _tiny(m))]
+    tiny = [m.id for m in models_for(intent.meant or "custom") if _tiny(m)]
+    found = [small_pick, *(one for one in tiny if not site.lacking(model_of(one).needs, "local"))]
     fitting = [one for one in found if model_of(one).why_not is None and language_rank(one, intent) == 0]
     return fitting[0] if fitting else small_pick if model_of(small_pick).why_not is None else None
 

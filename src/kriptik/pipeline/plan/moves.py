@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.plan.choose import allowed, method_candidates, pinned
-from kriptik.pipeline.plan.cost import gpu_of, price
+from kriptik.pipeline.plan.cost import asking_of, gpu_of, price
 from kriptik.pipeline.plan.fitting import approvable_parts
 from kriptik.pipeline.plan.known import (
     Model,
@@ -13,6 +13,8 @@ from kriptik.pipeline.plan.known import (
     models_for,
     pipeline_of,
     stage_points,
+    trained_by,
+    unfit,
 )
 from kriptik.pipeline.plan.models import language_rank, suits
 from kriptik.pipeline.plan.place import Place, fits_at, least_gpus, local_place, need_and_hours, place, provider_for, recommended
@@ -51,7 +53,8 @@ def swap(choices: Choices, case: Case, **updates: object) -> Choices:
 def cost_of(choices: Choices, case: Case) -> Decimal:
     """Likely dollars."""
     _need, time = need_and_hours(choices, case.rows, case.site)
-    return price(choices.provider, choices.gpu, choices.gpu_count, case.site).per_hour * Decimal(str(time))
+    per_hour = price(choices.provider, choices.gpu, choices.gpu_count, case.site).per_hour
+    return per_hour * Decimal(str(time)) + asking_of(choices, case.rows).likely
 
 
 def hours_of(choices: Choices, case: Case) -> float:
@@ -194,9 +197,13 @@ def simpler(choices: Choices, case: Case) -> Choices | None:
 
 
 def _others(choices: Choices, case: Case) -> list[ModelEntry]:
-    """Other models that may be used; none that is known not to speak the language asked for, unless the present one is such too."""
+    """Other models that may be used, by a method that was fixed too; none that is known not to speak the language asked for,
+    unless the present one is such too."""
     worst = max(1, language_rank(choices.base_model, case.intent))
     found = [m for m in models_for(choices.capability) if m.id != choices.base_model and suits(model_of(m.id), case.intent)]
+    if "method" in pinned(case.intent, choices):
+        kept = trained_by(choices.method, [m.id for m in found])
+        found = [m for m in found if m.id in kept]
     return [m for m in found if language_rank(m.id, case.intent) <= worst]
 
 
@@ -223,11 +230,12 @@ def _method_follows(choices: Choices, case: Case, reasons: Reasons) -> Choices:
     model = model_of(choices.base_model)
     points = stage_points(choices.method, choices.capability, choices.gpu_count, model)
     on_cpu = choices.gpu == "cpu" and any(kind_of(p.point) == "qlora" for p in points)
-    if is_known(choices.method) and allowed(choices.method, choices.capability, case.intent.excluded_methods) and not on_cpu:
+    sensible = is_known(choices.method) and allowed(choices.method, choices.capability, case.intent.excluded_methods)
+    if sensible and unfit(choices.method, model) is None and not on_cpu:
         return choices
     for method in method_candidates(choices.capability, choices.tier, case.intent, case.rows):
         quantised = any(kind_of(p.point) == "qlora" for p in stage_points(method, choices.capability, 1, model))
-        if not (quantised and choices.gpu == "cpu") and method != choices.method:
+        if not (quantised and choices.gpu == "cpu") and method != choices.method and unfit(method, model) is None:
             slow = "on a CPU a base in four bits only costs time"
             reasons["method"] = slow if on_cpu else f"{choices.method} does not go with this plan"
             return choices.model_copy(update={"method": method})

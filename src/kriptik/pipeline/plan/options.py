@@ -15,7 +15,7 @@ from kriptik.pipeline.plan.cost import estimate
 from kriptik.pipeline.plan.data import mismatch
 from kriptik.pipeline.plan.expect import expected_quality, limits_of
 from kriptik.pipeline.plan.fitting import WITHIN, Limits, grade
-from kriptik.pipeline.plan.known import capability_of, excluded, method_title, model_of
+from kriptik.pipeline.plan.known import capability_of, excluded, method_title, model_of, unfit
 from kriptik.pipeline.plan.ladder import TIERS, tier_above, tiers_down
 from kriptik.pipeline.plan.licences import forbidden
 from kriptik.pipeline.plan.models import language_rank
@@ -61,7 +61,8 @@ def menu_of(choices: Choices, case: Case) -> Menu:
             continue
         with suppress(BadInputError):
             found = choose(trial, case.site, case.rows, keep=choices)
-            if found.grade == WITHIN:
+            fits = unfit(found.choices.method, model_of(found.choices.base_model)) is None
+            if found.grade == WITHIN and fits:
                 return _menu(trial, found.choices, choices, Case(trial, case.site, case.rows))
     return Menu(wish, case, {})
 

@@ -9,6 +9,7 @@ from kriptik.catalogue.load import find_gpu, load_catalogue
 from kriptik.pipeline.plan.cost import (
     CLOUD_SETUP_H,
     FILLS_GPU,
+    asking_of,
     capacity_gb,
     card_of,
     fit,
@@ -99,7 +100,7 @@ def local_place(choices: Choices, rows: Rows | None, site: Site) -> Place | None
     if machine is None or "local" not in site.providers or least_gpus(choices.method) > machine.gpu_count:
         return None
     model = model_of(choices.base_model)
-    if machine.gpu == "cpu" and (model.why_not or model.active_b > CPU_MOST_B):
+    if (machine.gpu == "cpu" and (model.why_not or model.active_b > CPU_MOST_B)) or site.lacking(model.needs, "local"):
         return None
     if choices.tier in ("flagship", "research"):
         return None
@@ -221,8 +222,8 @@ def _forecast(choices: Choices, volume: Volume, site: Site) -> Forecast:
 def costs(choices: Choices, rows: Rows | None, site: Site) -> tuple[Decimal, Decimal]:
     """Likely dollars, and the most dollars that are expected."""
     taken = forecast(choices, rows, site)
-    per_hour = price(choices.provider, choices.gpu, choices.gpu_count, site).per_hour
-    return per_hour * Decimal(str(taken.hours)), per_hour * Decimal(str(taken.most_hours))
+    per_hour, asked = price(choices.provider, choices.gpu, choices.gpu_count, site).per_hour, asking_of(choices, rows)
+    return per_hour * Decimal(str(taken.hours)) + asked.likely, per_hour * Decimal(str(taken.most_hours)) + asked.most
 
 
 def fits_at(choices: Choices, where: Place, rows: Rows | None, site: Site) -> bool:

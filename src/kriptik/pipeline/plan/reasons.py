@@ -5,7 +5,8 @@ from decimal import Decimal
 from kriptik.catalogue.load import correction
 from kriptik.pipeline.plan.choose import named_method, pinned
 from kriptik.pipeline.plan.cost import gpu_of
-from kriptik.pipeline.plan.known import capability_of, entries, method_title, model_of, pipeline_of
+from kriptik.pipeline.plan.judging import said
+from kriptik.pipeline.plan.known import capability_of, entries, method_title, model_of, pipeline_of, unfit
 from kriptik.pipeline.plan.site import Case
 from kriptik.spec.plan import Choices, Estimate
 
@@ -21,6 +22,12 @@ def model_reason(choices: Choices, case: Case) -> str:
     home = capability_of(choices.capability)
     if model.id == home.small_pick and choices.provider == "local":
         return f"It is small enough to train on this machine now. {_strength(choices)}".strip()
+    whole = pipeline_of(choices.method)
+    if whole is not None and whole.base_model == model.id != home.picks.get(choices.tier):  # type: ignore[call-overload]
+        return f"The pipeline {whole.title} is made for it. {_strength(choices)}".strip()
+    usual = home.picks.get(choices.tier)  # type: ignore[call-overload]
+    if usual and (why := unfit(choices.method, model_of(usual))) is not None:
+        return f"{why} {_strength(choices)}".strip()
     return f"It is the pick for {home.title.lower()} at the {choices.tier} tier. {_strength(choices)}".strip()
 
 
@@ -37,7 +44,7 @@ def method_reason(choices: Choices, case: Case) -> str:
     pipeline = pipeline_of(choices.method)
     summary = pipeline.summary if pipeline else " Then: ".join(entry.summary for entry in entries(choices.method))
     banned = ", ".join(case.intent.excluded_methods)
-    return f"{start} {summary}" + (f" Ruled out by you: {banned}." if banned else "")
+    return " ".join(filter(None, (start, summary, said(choices), f"Ruled out by you: {banned}." if banned else "")))
 
 
 def gpu_reason(choices: Choices, estimate: Estimate, case: Case) -> str:

@@ -1,6 +1,6 @@
 """What the planner is told about the world: what is set up here, what trains, what rows there are. Plain values, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -27,6 +27,8 @@ class Machine:
     cores: int = 2
     cpu_bf16: bool = False
     """Whether its CPU multiplies matrices in bf16 by itself."""
+    packages: frozenset[str] = frozenset()
+    """What it holds of the packages that some families need beside a worker's own."""
 
     @property
     def usable_gb(self) -> float:
@@ -53,6 +55,13 @@ class Site:
         """Of a method, in a way other than the capability's own if one is given; None where nothing is known of it."""
         return self.ways.get((way.id, method)) if way else self.statuses.get(method)
 
+    def lacking(self, packages: Sequence[str], provider: str) -> list[str]:
+        """Of these packages, those that a worker there could not load. Rented machines start from an image of `docker/`, which
+        holds them all; of an unknown machine nothing is known."""
+        if provider != "local" or self.machine is None:
+            return []
+        return [one for one in packages if one not in self.machine.packages]
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -68,6 +77,8 @@ class Rows:
     longest_tokens: int
     kind: str = "messages"
     licence: str = ""
+    other_voices: int | None = None
+    """Recordings that sound like another voice than most and are not left out; None where nobody listened to them."""
 
     @property
     def tokens_per_row(self) -> float:
@@ -102,4 +113,11 @@ def rows_of(dataset_id: str, name: str, report: DataReport, licence: str = "") -
         longest_tokens=report.longest_tokens_estimate + template,
         kind=report.kind,
         licence=licence,
+        other_voices=_other_voices(report),
     )
+
+
+def _other_voices(report: DataReport) -> int | None:
+    if not report.speech or any(one.code == "speakers_unchecked" for one in report.findings):
+        return None
+    return sum(one.count for one in report.findings if one.code == "other_voice" and not one.fixed)

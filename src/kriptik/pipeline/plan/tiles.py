@@ -6,6 +6,9 @@ a recipe ("quick", "recommended", "thorough", "custom"), or for the budget the k
 
 from decimal import Decimal
 
+from kriptik.catalogue import constitution
+from kriptik.catalogue.advice import load_advice
+from kriptik.pipeline.plan import judging
 from kriptik.pipeline.plan.choose import method_candidates, named_method
 from kriptik.pipeline.plan.cost import capacity_gb, gpu_of, price
 from kriptik.pipeline.plan.data import SOURCES, requirements, row_needs, sufficiency
@@ -169,6 +172,9 @@ def _method(now: Now) -> ImplementationTile:
         "named": named_method(case.intent) == choices.method,
         "excluded": list(case.intent.excluded_methods),
         "pipeline": pipeline_of(choices.method) is not None,
+        "takes": list(judging.takes(choices)),
+        "constitutions": constitution.names(),
+        "judges": sorted(name for name, one in load_advice().token_prices.items() if one.provider in load_advice().endpoints),
     }
     return _tile(
         "method",

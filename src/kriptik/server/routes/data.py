@@ -173,7 +173,8 @@ def get_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> Transc
 @router.post("/{dataset_id}/transcripts")
 def write_transcripts(core: CoreDep, person: PersonDep, dataset_id: str) -> Dataset:
     """Examines recordings as those of a voice. Words that they came without are written down where a model that hears is at hand;
-    else these recordings are left out, and the report says so. Takes about a second a sentence."""
+    else these recordings are left out, and the report says so. Recordings of another voice than most are found where a model that
+    tells voices apart is at hand. Takes about a second a sentence."""
     return datasets.transcribe(core, person.id, dataset_id)
 
 

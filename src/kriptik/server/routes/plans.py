@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from kriptik.server import approval, importing, modelcheck, planning
 from kriptik.server.auth import CoreDep, PersonDep
@@ -11,7 +11,7 @@ from kriptik.server.core import Core
 from kriptik.server.problems import checked
 from kriptik.spec.base import Noun
 from kriptik.spec.budget import BudgetAuthorization
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent
 from kriptik.spec.contract import TrainingContract
 from kriptik.spec.errors import BudgetError, ConflictError, NotFoundError
 from kriptik.spec.intent import QualityTier
@@ -127,8 +127,9 @@ class ApproveRequest(Noun):
     """The authorisation; checked here so that each refusal has its own sentence."""
 
     budget_authorization: dict[str, Any]
-    voice_consent: dict[str, Any] | None = None
-    """Of the person whose voice is learnt: speaker, statement, givenBy. Plans that clone a voice ask for it; the run keeps it."""
+    consent: dict[str, Any] | None = Field(default=None, validation_alias=AliasChoices("consent", "voiceConsent"))
+    """Of the person whose voice is learnt or whom the pictures show: person, statement, givenBy. Plans with a `consentNeed` ask for
+    it; the run keeps it."""
 
 
 class Approved(Noun):
@@ -229,7 +230,7 @@ def approve_plan(core: CoreDep, person: PersonDep, plan_id: str, body: ApproveRe
     authorization = checked(BudgetAuthorization, body.budget_authorization)
     if not authorization.terms_accepted:
         raise BudgetError("terms_not_accepted", "The terms were not accepted.", "Set termsAccepted to true to authorize charges.")
-    consent = checked(VoiceConsent, body.voice_consent) if body.voice_consent is not None else None
+    consent = checked(Consent, body.consent) if body.consent is not None else None
     plan, job_id = approval.approve(core, person.id, plan_id, authorization, consent)
     core.bus.wake(job_id)
     return Approved(approved_plan=plan, job_id=job_id)

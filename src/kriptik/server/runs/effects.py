@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from kriptik.llm.purse import Purse
 from kriptik.providers import provider as providers
-from kriptik.server import links
+from kriptik.server import judges, links
 from kriptik.server.core import Core
 from kriptik.server.runs import artefacts, bills, doubles, freezing, jobfile, messages, money, naming, room, setup, spool
 from kriptik.server.runs.acts import (
@@ -29,7 +30,7 @@ from kriptik.server.runs.acts import (
     Want,
 )
 from kriptik.server.runs.view import RunView
-from kriptik.spec.budget import BudgetStatus, FreezeState
+from kriptik.spec.budget import BudgetStatus, FreezeState, asked_file
 from kriptik.spec.errors import KriptikError
 from kriptik.spec.events import BudgetMoved, CheckpointCommitted, Log, SetupName, SetupProgress, StateChanged
 from kriptik.spec.job import TERMINAL_STATES, JobState, TrainJob
@@ -216,6 +217,7 @@ def _create(core: Core, view: RunView) -> None:
 def _environment(core: Core, job_id: str, work: TrainJob) -> dict[str, str]:
     """What a worker is told by its environment: its token, and elsewhere also where its job is and how to give the machine back."""
     env = {"KRIPTIK_WORKER_TOKEN": core.worker_token(job_id, work.generation)}
+    env |= judges.variables(work)
     if work.carry and work.control is not None:
         path = f"/api/worker/v1/jobs/{job_id}/generations/{work.generation}"
         buys = work.control.hard_stop_in_s
@@ -313,8 +315,17 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
     ended_at = core.clock()  # what follows may take its time, but does not bill
     spool.take_rest(core, view.job.id, view.resource.number, core.run_dir(view.job.id))
     core.objects.pull(view.job.id, core.run_dir(view.job.id))
+    _take_paid(core, view.job.id, view.resource.number)
     core.objects.abort(view.job.id)  # what it began to send and never ended
     _gone(core, view.resource.id, left, act.why, ended_at)
+
+
+def _take_paid(core: Core, job_id: str, number: int) -> None:
+    """What the worker paid its judge and had no time to say; a call whose end it did not write down counts at its most."""
+    file = asked_file(core.run_dir(job_id), number)
+    if file.is_file():
+        with core.db.write() as session:
+            ledger.judged(session, job_id, number, Purse(file, Decimal(0)).spent(), core.clock())
 
 
 def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: str, now: datetime) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from kriptik.pipeline import budget
 from kriptik.server.core import Core
 from kriptik.server.runs import money
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent
 from kriptik.spec.export import ExportOrder
 from kriptik.spec.job import ControlLink, DataRef, ModelRef, SamplePrompt, Stage, TrainJob, WorkKind
 from kriptik.store import ledger
@@ -38,6 +38,7 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
         allow_inexact=True,
         consent=_consent(job),
         price_per_hour=overheads.price_per_hour,
+        asking_usd=money.asking(core, job, ledger.spend(session, job.id, now)),
         carry=carry,
         control=ControlLink(
             server_url=core.settings.outside_url or core.settings.url if carry else core.settings.url,
@@ -50,9 +51,9 @@ def of_run(session: Session, core: Core, job: Job, generation: Generation, now: 
     )
 
 
-def _consent(job: Job) -> VoiceConsent | None:
+def _consent(job: Job) -> Consent | None:
     found = job.estimate.get("consent")
-    return VoiceConsent.model_validate(found) if found else None
+    return Consent.model_validate(found) if found else None
 
 
 def _world(job: Job) -> int:

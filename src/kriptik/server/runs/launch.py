@@ -12,7 +12,7 @@ from kriptik.server.core import Core
 from kriptik.server.runs import effects, money
 from kriptik.spec.base import Money, Noun, new_id
 from kriptik.spec.budget import BudgetAuthorization, BudgetStatus
-from kriptik.spec.consent import VoiceConsent
+from kriptik.spec.consent import Consent
 from kriptik.spec.job import DataRef, JobState, Modality, Precision, SamplePrompt, Stage
 from kriptik.store import jobs
 from kriptik.store.tables import Job
@@ -34,7 +34,7 @@ class RunFacts(Noun):
     cost_usd: dict[str, JsonValue] = {}
     samples: list[SamplePrompt] = []
     measured: dict[str, JsonValue] | None = None
-    consent: VoiceConsent | None = None
+    consent: Consent | None = None
 
 
 def launch(

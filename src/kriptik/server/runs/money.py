@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from kriptik.pipeline import budget
 from kriptik.pipeline.looks import looks_of
+from kriptik.pipeline.plan.judging import is_paid
 from kriptik.server.core import Core
-from kriptik.spec.budget import BudgetAuthorization, BudgetState, BudgetStatus
+from kriptik.spec.budget import HOUR_S, BudgetAuthorization, BudgetState, BudgetStatus
 from kriptik.spec.job import TERMINAL_STATES, JobState, ProbeResult, Stage
 from kriptik.store import ledger
 from kriptik.store.tables import Job
@@ -28,6 +29,7 @@ def budget_state(session: Session, core: Core, job: Job, now: datetime) -> Budge
     sent = (["training_alert"] if job.alert_sent else []) + (["training_freeze"] if job.state == JobState.FROZEN else [])
     left = remaining_s(job)
     ended = job.state in TERMINAL_STATES
+    expected = spend if ended else spend + judge_left(session, job)
     return BudgetState(
         job_id=job.id,
         user_id=job.user_id,
@@ -35,7 +37,7 @@ def budget_state(session: Session, core: Core, job: Job, now: datetime) -> Budge
         alert_threshold=authorization.notify_at_percent,
         freeze_threshold=authorization.freeze_at_percent,
         current_spend=spend,
-        estimated_total_spend=spend if ended else budget.projected_total(spend, over.price_per_hour, left),
+        estimated_total_spend=spend if ended else budget.projected_total(expected, over.price_per_hour, left),
         spend_rate=ledger.rate(session, job.id),
         status=status(job, ours, over, spend),
         channels=authorization.notification_channels,
@@ -103,6 +105,27 @@ def _pace(job: Job, probe: ProbeResult) -> float:
     made = int(job.metrics["step"]) - (job.start_step if int(job.metrics["stage"]) == 0 else 0)
     elapsed = float(job.metrics.get("elapsedS") or 0)
     return elapsed / made if made >= 5 and elapsed > 0 and int(job.metrics["stage"]) == 0 else probe.seconds_per_step
+
+
+def judge_left(session: Session, job: Job) -> Decimal:
+    """What a judge that marks every answer will still be paid if it goes on so; nothing before the first update."""
+    if not job.metrics or int(job.metrics["step"]) < 1:
+        return Decimal(0)
+    stage = Stage.model_validate(job.stages[int(job.metrics["stage"])]).settings
+    if stage.objective.get("reward") != "judge" or not is_paid(stage):
+        return Decimal(0)
+    step, total = int(job.metrics["step"]), int(job.metrics["totalSteps"])
+    return ledger.paid_judges(session, job.id) * max(0, total - step) / step
+
+
+def asking(core: Core, job: Job, spend: Decimal) -> Decimal | None:
+    """What the next generation may cost at most where its judge is paid; None where none is. A rented machine bills before its
+    worker can count."""
+    if not any(is_paid(Stage.model_validate(stage).settings) for stage in job.stages):
+        return None
+    over = overheads(core, job)
+    booting = Decimal(0) if job.provider == "local" else over.price_per_hour * Decimal(str(core.settings.boot_s)) / HOUR_S
+    return max(Decimal(0), job.max_budget - budget.reserve(over) - spend - booting)
 
 
 def smallest_cap(session: Session, core: Core, job: Job, now: datetime) -> Decimal:

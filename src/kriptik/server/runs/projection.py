@@ -11,6 +11,7 @@ from kriptik.pipeline.band import KEPT, Band, band_of
 from kriptik.pipeline.looks import looks_of
 from kriptik.server.runs import setup
 from kriptik.spec.events import (
+    Asked,
     CheckpointCommitted,
     CurrentSample,
     ExportDone,
@@ -24,7 +25,7 @@ from kriptik.spec.events import (
     WorkerState,
 )
 from kriptik.spec.job import ProbeResult, Stage, StageSettings
-from kriptik.store import events, jobs
+from kriptik.store import events, jobs, ledger
 from kriptik.store.tables import ExportRow, Generation, Job, TrialCall
 
 LEAST_UNSURE = 0.1
@@ -62,6 +63,8 @@ def _follow(session: Session, job: Job, generation: Generation, event: StoredEve
     match body:
         case SetupProgress():
             job.setup = setup.move(job.setup or setup.fresh(job).document(), body)
+        case Asked():
+            ledger.judged(session, job.id, generation.number, body.usd, now)
         case CheckpointCommitted():
             jobs.add_checkpoint(session, job.id, generation.number, body, event.at)
             job.checkpoint_seconds = max(job.checkpoint_seconds or 0.0, body.seconds)

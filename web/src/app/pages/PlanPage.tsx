@@ -5,7 +5,8 @@ import { type Authorization, Authorize, problems } from "../../features/budget/A
 import { Attached } from "../../features/data/Attached";
 import { HaveNeed } from "../../features/data/DatasetCard";
 import { needOf } from "../../features/data/need";
-import { ConsentForm, lacking, NO_CONSENT } from "../../features/plan/Consent";
+import { ConsentForm, needOf as consentNeedOf, lacking, NO_CONSENT, Recorded } from "../../features/plan/Consent";
+import { Judging, takenBy } from "../../features/plan/Judging";
 import { ModelCheck } from "../../features/plan/ModelCheck";
 import { Changes, Modify } from "../../features/plan/Modify";
 import { Options } from "../../features/plan/Options";
@@ -46,14 +47,14 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
   const [authorization, setAuthorization] = useState(() => startAuthorization(plan));
   const [authorized, setAuthorized] = useState(false);
   const [consent, setConsent] = useState(NO_CONSENT);
-  const voice = plan.choices.capability === "voice_cloning";
+  const need = consentNeedOf(plan);
   const locked = plan.status === "approved" || plan.status === "rejected";
   const approve = useMutation({
     mutationFn: () =>
       call(api.POST("/api/training/plans/{plan_id}/approve", {
         params: { path: { plan_id: plan.id } }, body: {
           budgetAuthorization: { ...authorization, termsAccepted: true },
-          ...(voice && { voiceConsent: { speaker: consent.speaker, statement: consent.statement } }),
+          ...(need && { consent: { person: consent.person, statement: consent.statement } }),
         },
       })),
     onSuccess: ({ jobId }) => void navigate({ to: "/jobs/$jobId", params: { jobId } }),
@@ -65,10 +66,12 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
   };
   const custom = (tile: string, value: unknown) => edit(tile, { type: "custom_value", value, nlpPrompt: null });
   const missing = [
-    ...(plan.approvable ? [] : [plan.whyNotApprovable ?? "This plan does not train yet."]), ...(voice ? lacking(consent) : []), ...(authorized ? [] : ["The charges are not authorized yet."]),
+    ...(plan.approvable ? [] : [plan.whyNotApprovable ?? "This plan does not train yet."]), ...(need ? lacking(consent, need) : []), ...(authorized ? [] : ["The charges are not authorized yet."]),
   ];
+  const method = plan.tiles.find((tile) => tile.category === "method");
   const extra: Partial<Record<Plan["tiles"][number]["category"], React.ReactNode>> = {
     data: <Attached datasetId={plan.choices.datasetId ?? null} onAttach={(id) => custom("data", id)} />,
+    method: takenBy(method?.facts ?? {}).length > 0 && <Judging key={plan.updatedAt} choices={plan.choices} facts={method?.facts ?? {}} busy={state.busy} onSave={(value) => custom("method", value)} />,
     config: <Settings key={plan.updatedAt} settings={plan.choices.settings} busy={state.busy} onSave={(value) => custom("config", value)} />,
   };
   const drawings: typeof extra = {
@@ -115,8 +118,8 @@ function Review({ made, state }: { made: Schemas["Planned"]; state: ReturnType<t
           </section>
         ))}
       </div>
-      {voice && !locked && <ConsentForm value={consent} onChange={setConsent} />}
-      {locked && plan.voiceConsent && <p className="card p-4 text-sm text-mid">The voice of {plan.voiceConsent.speaker}: “{plan.voiceConsent.statement}”</p>}
+      {need && !locked && <ConsentForm need={need} value={consent} onChange={setConsent} />}
+      {locked && plan.consent && <Recorded consent={plan.consent} />}
       <Options plan={plan} busy={state.busy} locked={locked} onPick={(option) => edit("budget", { type: "select_alternative", value: option.key, nlpPrompt: null })} />
       {approve.isError && <ErrorBox problem={toProblem(approve.error)} kept="Nothing was started or charged." />}
       {approve.isError && toProblem(approve.error).code === "words_missing" && plan.choices.datasetId && (

@@ -5,6 +5,7 @@ import { BudgetBar } from "../../features/budget/BudgetBar";
 import { ExportModel } from "../../features/export/Export";
 import { Complete } from "../../features/report/Verdict";
 import { Charts } from "../../features/run/Charts";
+import { ExpertUse } from "../../features/run/ExpertUse";
 import { Failed } from "../../features/run/Failed";
 import { Frozen } from "../../features/run/Frozen";
 import { Header } from "../../features/run/Header";
@@ -107,6 +108,7 @@ function Body({ job, run, dim, panel, onLook }: { job: Schemas["JobDetail"]; run
             {!ended && <CurrentData run={run} jobId={job.id} />}
             {run.state === "completed" && budget}
             {(run.state !== "completed" || run.samples.some((sample) => sample.file)) && <Samples samples={run.samples} jobId={job.id} />}
+            {(run.experts !== null || run.stages.some((stage) => stage.method === "moe_diffusion")) && <ExpertUse experts={run.experts} />}
             <Alarms alarms={run.alarms} />
           </div>
           <div className="grid min-w-0 gap-4">

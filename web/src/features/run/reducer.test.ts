@@ -63,6 +63,13 @@ describe("the run reducer", () => {
     expect(reduce(failed, [said(2, { type: "state", state: "queued" })]).failure).toBeNull();
   });
 
+  it("keeps what was last told of experts, also when a later stage has none", () => {
+    const update = metrics(1, 1) as unknown as { body: object };
+    const told = { ...update, body: { ...update.body, custom: { expert_0_low_noise: 1 } } } as unknown as Message;
+    expect(reduce(start(), [metrics(1, 1)]).experts).toBeNull();
+    expect(reduce(start(), [told, metrics(2, 2)]).experts?.low).toEqual([1]);
+  });
+
   it("replaces a checkpoint and an evaluation that are told again", () => {
     const checkpoint = { type: "checkpoint", checkpointId: "a", stage: 0, step: 5, bytes: 1, manifestSha256: "", seconds: 1 };
     const held = { type: "eval", stage: 0, step: 5, loss: 1, rows: 1, tokens: 1 };

@@ -1,6 +1,7 @@
 /** One pure reducer per open run: the event stream and the polling fallback both go through it. */
 import type { Schemas } from "../../lib/api";
 import { addPoint, type Curve, emptyCurve } from "./curve";
+import { type Experts, expertsOf } from "./experts";
 
 export type Message = Schemas["StreamMessage"];
 type Body = Message["body"];
@@ -24,6 +25,8 @@ export interface RunLive {
   /** Places on the curve (see `Curve.steps`) where a later generation took over. */
   resumes: number[];
   evals: Schemas["EvalResult"][];
+  /** As the newest update that told of experts had it. */
+  experts: Experts | null;
   samples: Schemas["QualitySample"][];
   alarms: Schemas["Alarm"][];
   checkpoints: (Schemas["CheckpointCommitted"] & { at?: string; kept?: boolean })[];
@@ -56,7 +59,7 @@ export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory
   }
   return {
     lastId: job.lastEventId, at: job.updatedAt, state: job.state, reason: job.reason, metrics: job.metrics ?? null, curve,
-    resumes: takeovers(history.points, curve), evals: history.evals, samples: job.samples, alarms: job.alarms ?? [], checkpoints: job.checkpoints,
+    resumes: takeovers(history.points, curve), evals: history.evals, experts: lastExperts(history.points), samples: job.samples, alarms: job.alarms ?? [], checkpoints: job.checkpoints,
     budget: {
       currentSpend: job.budget.currentSpend, maxBudget: job.budget.maxBudget, estimatedTotalSpend: job.budget.estimatedTotalSpend,
       spendRate: job.budget.spendRate, percent: job.budget.percentUsed, status: job.budget.status,
@@ -66,6 +69,14 @@ export function seed(job: Schemas["JobDetail"], history: Schemas["MetricsHistory
     freeze: job.freezeState ?? null, result: job.result ?? null, generation: job.generation, notices: 0, paceFrom: job.metrics ?? null,
     logs: logs.map((line) => ({ id: line.id, at: line.at, severity: line.severity, message: line.message })),
   };
+}
+
+function lastExperts(points: Schemas["MetricsPoint"][]): Experts | null {
+  for (const point of [...points].reverse()) {
+    const found = expertsOf(point.custom);
+    if (found) return found;
+  }
+  return null;
 }
 
 function takeovers(points: Schemas["MetricsPoint"][], curve: Curve): number[] {
@@ -152,6 +163,7 @@ function takeMetrics(run: RunLive, generation: number, body: Of<"metrics">): voi
   const before = run.generation;
   if (!run.paceFrom || generation > before || body.stage !== run.paceFrom.stage) run.paceFrom = body;
   run.metrics = body;
+  run.experts = expertsOf(body.custom) ?? run.experts;
   run.curve = addPoint(run.curve, body);
   const place = run.curve.steps.at(-1);
   run.resumes = run.resumes.filter((mark) => place === undefined || mark <= place);

@@ -63,10 +63,30 @@ export function Setup({ setup, logs, queuePlace }: { setup: Progress; logs: { st
   );
 }
 
+type Measured = Schemas["ProbeResult"];
+
+/** What came of training on the same few rows again and again. */
+function fitted(probe: Measured): [string, string] {
+  const [first, last] = [probe.lossFirst, probe.lossLast].map((one) => (one == null ? "no number" : String(Number(one.toPrecision(4)))));
+  if (!probe.fittedRows) return ["Loss in the test", `${first} to ${last}`];
+  const what = probe.fitted === "answers" ? "answers of its own" : "rows";
+  return [`Loss on ${probe.fittedRows} ${what}`, `${first} to ${last} in ${probe.fittedUpdates} update${probe.fittedUpdates === 1 ? "" : "s"}`];
+}
+
 /** What the smoke test measured before the meter mattered. */
-export function Probe({ probe, expected }: { probe: Schemas["ProbeResult"]; expected: number }) {
+export function Probe({ probe, expected }: { probe: Measured; expected: number }) {
+  const taught: [string, string][] = [];
+  if (probe.supervisedFraction != null) taught.push(["Tokens that teach", share(probe.supervisedFraction)]);
+  if (probe.supervisedRows != null && probe.supervisedRows < 1) taught.push(["Rows that teach", share(probe.supervisedRows)]);
+  if (probe.eosSupervised != null) taught.push(["End of a turn", probe.eosSupervised ? "learnt" : "not learnt: answers may never end"]);
+  const aside = (
+    <span className="flex flex-wrap justify-end gap-2">
+      {probe.eosSupervised === false && <Badge tone="hold" icon="alert">Ends of turns are not learnt</Badge>}
+      <Badge tone={probe.learns ? "signal" : "fault"} icon={probe.learns ? "check" : "alert"}>{probe.learns ? "It learns" : "It does not learn"}</Badge>
+    </span>
+  );
   return (
-    <Disclosure title="Measured by the smoke test" aside={<Badge tone={probe.learns ? "signal" : "fault"} icon={probe.learns ? "check" : "alert"}>{probe.learns ? "It learns" : "It does not learn"}</Badge>}>
+    <Disclosure title="Measured by the smoke test" aside={aside}>
       <Facts
         columns={3}
         rows={[
@@ -76,11 +96,16 @@ export function Probe({ probe, expected }: { probe: Schemas["ProbeResult"]; expe
           ["Steps in all", probe.totalSteps.join(" + ")],
           ["A checkpoint", `${probe.checkpointS.toFixed(1)} s, ${bytes(probe.checkpointBytes)}`],
           ["An evaluation", duration(probe.evalS)],
-          ["Loss in the test", `${probe.lossFirst.toFixed(3)} to ${probe.lossLast.toFixed(3)}`],
-          ["Tokens that teach", `${Math.round(probe.supervisedFraction * 100)} %`],
+          fitted(probe),
+          ["Weights that moved", share(probe.movedFraction)],
+          ...taught,
           ["Expected in all", money(expected)],
         ]}
       />
     </Disclosure>
   );
+}
+
+function share(part: number): string {
+  return `${part > 0 && part < 0.01 ? (part * 100).toFixed(2) : Math.round(part * 100)} %`;
 }

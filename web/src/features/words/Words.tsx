@@ -80,7 +80,11 @@ function None({ data, onWrite }: { data: Dataset; onWrite: () => void }) {
     const what = `Nobody says what is spoken in ${left} of the recordings, and no model that hears is at hand on this server. They are left out. Send a table with their words beside them, or try again once a model is there.`;
     return <Empty title={what} action={<Button icon="retry" onClick={onWrite}>Try again</Button>} />;
   }
-  if (data.report?.speech || !found.sound_no_text) return <Empty title="Every recording came with its words: there is nothing to write down." />;
+  if (data.report?.speech) return <Empty title="Every recording came with its words: there is nothing to write down." />;
+  if (!found.sound_no_text) {
+    const what = "Every recording came with its words. For a voice, a model can tell whether all of them are of one person, where one is at hand.";
+    return <Empty title={what} action={<Button icon="voice" onClick={onWrite}>Check the voices</Button>} />;
+  }
   const what = `${found.sound_no_text} of the recordings came without words. For a voice, a model can write down what is said in them, where one is at hand.`;
   return <Empty title={what} action={<Button look="primary" icon="voice" onClick={onWrite}>Write the words down</Button>} />;
 }
