@@ -10,9 +10,11 @@ from itertools import pairwise
 
 import httpx
 import numpy as np
+import pyarrow
 import pytest
 import soundfile
 from harness import until
+from pyarrow import parquet
 from test_server_voice import CLONE, HEARS, SAID, approve, ask, media_trains, recordings
 
 from kriptik.server import scribe
@@ -75,6 +77,23 @@ def test_a_clip_is_heard_as_the_model_heard_it(server, voice):
     assert stranger.status_code == 401
     server.api("DELETE", f"/data/{dataset_id}", 204)
     assert list((server.home / "data" / "sources").iterdir()) == []
+
+
+def test_a_clip_out_of_a_parquet_file_is_heard_too(server, monkeypatch):
+    monkeypatch.setattr(scribe, "COMMAND", (sys.executable, "-c", SURE))
+    cells, sink = [], io.BytesIO()
+    for number in range(6):
+        wave = io.BytesIO()
+        soundfile.write(wave, 0.2 * np.sin(2 * np.pi * (200 + 20 * number) * np.arange(12_000) / 8000), 8000, format="WAV")
+        cells.append({"bytes": wave.getvalue(), "path": f"{number}.wav"})
+    parquet.write_table(pyarrow.table({"audio": cells, "speaker": ["one"] * 6}), sink)
+    dataset_id = server.api("POST", "/data", 201, files={"file": ("train.parquet", sink.getvalue())})["id"]
+    assert server.api("POST", f"/data/{dataset_id}/transcripts")["report"]["usable"] == 6
+    clips = known(server, dataset_id)
+    assert sorted(one["name"] for one in clips.values()) == [f"0000000{n}.wav" for n in range(6)]
+    for clip in clips:
+        content = server.http.get(f"/api/training/data/{dataset_id}/clips/{clip}.flac").content
+        assert len(soundfile.read(io.BytesIO(content))[0]) == 12_000
 
 
 def test_clips_of_a_long_recording_stand_at_their_times(server, monkeypatch):
