@@ -4,6 +4,8 @@
 ARG BASE=python:3.11.14-slim-bookworm
 
 FROM $BASE AS build
+# pycosat, which reasoning-gym brings, comes as source.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/kriptik
 COPY pyproject.toml requirements.lock README.md LICENSE /src/
 COPY src /src/src
