@@ -203,7 +203,7 @@ def by_the_clock(monkeypatch, kind, steps):
 
 def bench_of(job, kind):
     run = stage.load(job, kind)
-    return probe._Bench(run, *stage.open_stage(run, 0, None))
+    return probe._Bench(run, *stage.open_stage(run, 0, None), probe.Taught())
 
 
 @pytest.mark.parametrize(("left", "made"), [(1e9, [1 / 4, 1 / 4, 1.0]), (0.0, [1 / 4]), (1.2, [1 / 4, 1 / 4, 1 / 2])])
