@@ -4,12 +4,13 @@ import math
 
 import pytest
 import tiny
+import torch
 from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer
 
 from kriptik.engine import pieces
 from kriptik.engine.adaptations.lora import Lora
-from kriptik.engine.liveness import FEW, LEAST, Fit, first_rows
+from kriptik.engine.liveness import FEW, LEAST, Fit, first_rows, roughness
 from kriptik.engine.probe import probe
 from kriptik.spec.errors import DataError
 from kriptik.spec.job import StageSettings
@@ -128,6 +129,12 @@ def test_plain_text_has_no_turns(tmp_path):
 def test_what_counts_as_a_fall(losses, learns, clear):
     fit = Fit(8, list(enumerate(losses)))
     assert (fit.learns, fit.clear) == (learns, clear)
+
+
+@pytest.mark.parametrize(("last", "learns"), [(3.0, False), (3.01, True), (2.9, True), (3.3, False), (math.nan, False)])
+def test_in_half_precision_a_small_rate_is_hidden_by_rounding(last, learns):
+    """It is not refused for that; that nothing changes at all, or that the loss rises, is."""
+    assert Fit(8, [(0, 3.0), (4, last)], rough=roughness(torch.nn.Linear(2, 2, dtype=torch.bfloat16))).learns == learns
 
 
 def test_the_first_rows_stay_in_their_micro_batches():

@@ -24,7 +24,7 @@ from kriptik.engine.checkpoint import Checkpoints
 from kriptik.engine.cursor import rows_of
 from kriptik.engine.cuts import Cut, Timed, compared
 from kriptik.engine.interfaces import Metrics, MicroBatch, Session, UpdatePlan
-from kriptik.engine.liveness import FEW, LOST, MOST, Fit, Seen, Taught, Weights, finite, first_rows, taught
+from kriptik.engine.liveness import FEW, LOST, MOST, Fit, Seen, Taught, Weights, finite, first_rows, roughness, taught
 from kriptik.engine.media import making
 from kriptik.engine.peak import peak_gb
 from kriptik.engine.rng import reseed
@@ -197,15 +197,16 @@ class _Bench:
         that of making them likelier: what their rewards ask for may be nothing today.
         """
         runtime, share = self.session.runtime, self.session.runtime.share
+        rough = roughness(self.session.bundle.trainee)
         if self.session.objective.overfits:
             plan, cut, seen = longest, asked, self.seen[asked]
             if self.few and self._time_for(seconds):
                 plan, (cut, seen) = first_rows(longest), next(iter(self.few.items()))
-            fit = Fit(len(rows_of(plan)), seen)
+            fit = Fit(len(rows_of(plan)), seen, rough=rough)
             once: Callable[[], float] = lambda: self._update(plan, cut).loss  # noqa: E731
         else:
             (rows,) = runtime.all_sum([float(sum(len(one.rows) for one in self.answers))])
-            fit = Fit(round(rows), [], self.untouched + LOST)
+            fit = Fit(round(rows), [], self.untouched + LOST, rough)
             once = lambda: self._likelier(rows)  # noqa: E731
         while len(fit.seen) < MOST and not share(fit.clear):
             early = len(fit.seen) - self.dropped < LEARN_STEPS and not share(fit.learns)
