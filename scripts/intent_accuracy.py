@@ -2,7 +2,7 @@
 
     python scripts/intent_accuracy.py [development|validation] [--misses]
 
-`--misses` lists what was read wrong, on the development set only: the validation set is seen as totals, never one by one.
+`--misses` lists what was read wrong, of the development sets only: the others are seen as totals, never one by one.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
         print(name)
         for key, (right, counted) in sorted(found.items(), key=lambda item: item[1][0] / item[1][1]):
             print(f"  {key:10} {right:4}/{counted:<4} {100 * right / counted:5.1f} %")
-        if "--misses" in arguments and name == "development":
+        if "--misses" in arguments and name.startswith("development"):
             for prompt, key, wanted, got in sorted(misses, key=lambda m: m[1]):
                 print(f"{key:6} want {wanted!s:20} got {got!s:20} | {prompt}")
 

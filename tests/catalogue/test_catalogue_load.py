@@ -342,7 +342,7 @@ def test_currencies():
         ("capabilities.toml", 'gpu = "H100"', 'gpu = "H9"', "music_generation", "gpu"),
         ("data.toml", "min_samples = 1000,", "min_samples = 99999,", "music_generation", "*"),
         ("currencies.toml", "as_of = 2026-09-29", "", "USD", "as_of"),
-        ("methods/specialised.toml", 'families = ["sd15"]', 'families = ["sd99"]', "textual_inversion", "families"),
+        ("methods/specialised.toml", 'families = ["sd15", "sdxl"]', 'families = ["sd99"]', "textual_inversion", "families"),
         ("methods/specialised.toml", 'families_why = "a new word', 'why_not = "a new word', "textual_inversion", "*"),
         ("ways.toml", '"stable_audio"', '"stable_radio"', "sound", "families"),
         ("pipelines.toml", 'method = "lora"', 'method = "lorra"', "flagship_music", "method"),

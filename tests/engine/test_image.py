@@ -286,6 +286,37 @@ def test_a_new_word_is_all_that_moves(tmp_path):
     assert torch.equal(row, learnt["<subject>"][0])
 
 
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_a_new_word_of_two_encoders_is_read_as_the_library_reads_it(tmp_path, vectors):
+    rows = tiny_diffusion.shape_rows(tmp_path, 4, 2, captions=False, only=("gold", "disc"))
+    job = job_in(
+        tmp_path, "StableDiffusionXLPipeline", adaptation="textual_inversion", rows=rows, learning_rate=5e-2,
+        objective={"instance_prompt": "a <subject>"},
+    )
+    settings = job.stages[0].settings.model_copy(update={"adaptation": {"vectors": vectors}})
+    job = job.model_copy(update={"stages": [job.stages[0].model_copy(update={"settings": settings})]})
+    train(job, lambda body: None, toy.running)
+    run, session, _ = opened(job_of_newest(job))
+    folder = Path(job.run_dir) / "result" / "adapter"
+    learnt = load_file(folder / "learned_embeds.safetensors")
+    assert {name: tuple(one.shape) for name, one in learnt.items()} == {"clip_l": (vectors, 32), "clip_g": (vectors, 32)}
+    moved = [name for name, one in run.bundle.trainee.named_parameters() if one.requires_grad]
+    assert len(moved) == 2 and all(name.endswith(".vectors") for name in moved)
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path)
+    for name, encoder, tokenizer in (
+        ("clip_l", pipe.text_encoder, pipe.tokenizer), ("clip_g", pipe.text_encoder_2, pipe.tokenizer_2),
+    ):
+        pipe.load_textual_inversion(learnt[name], token="<subject>", text_encoder=encoder, tokenizer=tokenizer)
+    states, _, pooled, _ = pipe.encode_prompt("a <subject>", None, "cpu", 1, False)
+    update = session.objective.prepare(session.objective.refill([[[0]]], session)[0], session)
+    told = run.bundle.trainee.text_encoder.eval()(update.micros[0].inputs["token_ids"])
+    assert torch.allclose(told["encoder_hidden_states"], states, atol=1e-5)
+    assert torch.allclose(told["added_cond_kwargs"]["text_embeds"], pooled, atol=1e-5)
+    before = diffusers.DiffusionPipeline.from_pretrained(job.base_model.path).encode_prompt("a o", None, "cpu", 1, False)[0]
+    assert not torch.allclose(states, before, atol=1e-3)
+
+
 def test_the_prior_is_made_once_and_held(tmp_path):
     rows = tiny_diffusion.shape_rows(tmp_path, 4, 2, captions=False, only=("gold", "disc"))
     prior = {"prior_preservation": True, "prior_images": 3, "class_prompt": "a disc", "instance_prompt": "a subject disc"}

@@ -13,7 +13,9 @@ from kriptik.cli.data import app
 from kriptik.data.checks.rows import bad_tool_call
 from kriptik.data.formats import detect, to_row
 from kriptik.data.record import Place, Record
-from kriptik.engine.text.chat import encode_row, render
+from kriptik.engine.text.chat import encode_prompt, encode_row, render
+from kriptik.engine.text.forms import documents_of, encode_form
+from kriptik.pipeline.job import sample_of
 
 TEMPLATE = (
     "{% if tools %}{{ '<|im_start|>system\nTools:' }}{% for tool in tools %}{{ ' ' + (tool | tojson) }}{% endfor %}"
@@ -25,6 +27,13 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """Writes tools and calls, as templates of models that call tools do."""
+JOINED = "call['function']['name'] + ' ' + call['function']['arguments'] + '</tool_call>'"
+WRITERS = {
+    "joined": TEMPLATE,
+    "tojson": TEMPLATE.replace(JOINED, JOINED.replace("['arguments']", "['arguments'] | tojson")),
+    "printed": TEMPLATE.replace(JOINED, "call['function']['name'] }} {{ call['function']['arguments'] }}{{ '</tool_call>'"),
+}
+"""Three ways to write arguments: put together as text (DeepSeek R1), by `tojson` (Qwen 2.5, Llama 3.1), and as they stand."""
 TOOL = {
     "type": "function",
     "function": {"name": "hash", "description": "Hash a text.", "parameters": {"type": "object", "properties": {}}},
@@ -48,7 +57,7 @@ OLDER = {
         {"role": "function", "name": "hash", "content": GAVE},
         {"role": "assistant", "content": ENDS},
     ],
-    "functions": [TOOL],
+    "functions": [TOOL["function"]],
 }
 SHAREGPT = {
     "conversations": [
@@ -57,7 +66,7 @@ SHAREGPT = {
         {"from": "observation", "value": GAVE},
         {"from": "gpt", "value": ENDS},
     ],
-    "tools": json.dumps([TOOL]),
+    "tools": json.dumps([TOOL["function"]]),
 }
 CALLED = f"<tool_call>hash {ARGUMENTS}</tool_call>"
 WAYS = pytest.mark.parametrize(
@@ -65,10 +74,10 @@ WAYS = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
+@pytest.fixture(scope="module", params=WRITERS)
+def tokenizer(request):
     found = tiny.tiny_tokenizer()
-    found.chat_template = TEMPLATE
+    found.chat_template = WRITERS[request.param]
     return found
 
 
@@ -96,8 +105,7 @@ def test_calls_are_learnt_and_what_tools_give_is_not(tokenizer, written, format_
     learnt, read = parted(tokenizer, tokens)
     assert learnt == f"{CALLED}<|im_end|>{ENDS}<|im_end|>"
     assert GAVE in read and ASKED in read and "Hash a text." in read and "tool_call" not in read
-    whole = tokenizer.apply_chat_template(made.row["messages"], tools=[TOOL], tokenize=False)
-    assert tokenizer.decode(tokens.ids) == whole
+    assert tokenizer.decode(tokens.ids) == render(tokenizer, made.row["messages"], 0, ask=False, tools=[TOOL])
 
 
 def test_several_calls_at_once_are_all_learnt(tokenizer):
@@ -139,3 +147,63 @@ def test_a_file_is_shown_as_it_would_be_learnt(tmp_path):
         parts = {kind: "".join(p["text"] for p in line["parts"] if p["kind"] == kind) for kind in ("context", "learnt", "end")}
         assert parts["learnt"] == CALLED + ENDS and parts["end"] == "<|im_end|>" * 2
         assert GAVE in parts["context"] and "Hash a text." in parts["context"]
+
+
+PAIR = {
+    "prompt": [{"role": "user", "content": ASKED}],
+    "chosen": [{"role": "assistant", "content": None, "tool_calls": [CALL]}],
+    "rejected": [{"role": "assistant", "content": "I cannot do that."}],
+    "tools": [TOOL],
+}
+OPENAI_PAIR = {
+    "input": {"messages": PAIR["prompt"], "tools": [TOOL], "parallel_tool_calls": True},
+    "preferred_output": PAIR["chosen"],
+    "non_preferred_output": PAIR["rejected"],
+}
+MARKED = {"prompt": PAIR["prompt"], "completion": PAIR["chosen"], "label": True, "tools": [TOOL]}
+ASKING = {"prompt": PAIR["prompt"], "tools": json.dumps([TOOL])}
+TASK = {"prompt": PAIR["prompt"], "pattern": "9f2c", "tools": [TOOL]}
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "ends"),
+    [
+        (PAIR, "preference", [CALLED, "I cannot do that."]),
+        (OPENAI_PAIR, "preference", [CALLED, "I cannot do that."]),
+        (PAIR, "ranked", [CALLED, "I cannot do that."]),
+        (MARKED, "feedback", [CALLED]),
+        (ASKING, "prompt", [""]),
+        (TASK, "prompt", [""]),
+        (OPENAI, "prompt", [GAVE]),
+    ],
+    ids=["pair", "openai-pair", "ranked", "marked", "prompt", "checked", "conversation"],
+)
+def test_every_form_of_row_names_its_tools(tokenizer, written, form, ends):
+    encoded = encode_form(tokenizer, row_of(written)[1].row, 0, form, 500)
+    texts = [tokenizer.decode(one["ids"]) for one in documents_of(encoded)]
+    assert len(texts) == len(ends)
+    for text, end in zip(texts, ends, strict=True):
+        assert text.count("Hash a text.") == 1 and end in text and ASKED in text
+
+
+def test_two_calls_that_differ_are_no_same_answers():
+    other = {**CALL, "function": {**CALL["function"], "arguments": "{}"}}
+    made = row_of({**PAIR, "rejected": [{"role": "assistant", "content": None, "tool_calls": [other]}]})[1]
+    assert made.problem is None
+    assert row_of({**PAIR, "rejected": PAIR["chosen"]})[1].problem == "same_answers"
+
+
+def test_a_held_out_prompt_names_its_tools_and_expects_the_call(tokenizer):
+    row = row_of({"messages": OPENAI["messages"][:2], "tools": [TOOL]})[1].row
+    sample = sample_of(row)
+    assert sample is not None and json.loads(sample.expected) == {"name": "hash", "arguments": json.loads(ARGUMENTS)}
+    ids = encode_prompt(tokenizer, list(sample.messages), tools=sample.tools)
+    assert ids == encode_row(tokenizer, row, 0, 500).ids[: len(ids)]
+
+
+def test_without_a_template_calls_are_said_in_plain_lines():
+    plain = tiny.tiny_tokenizer()
+    plain.chat_template = None
+    row = row_of(OPENAI)[1].row
+    learnt, _ = parted(plain, encode_row(plain, row, 0, 500))
+    assert '"arguments": {"text": "list"}' in learnt and ENDS in learnt

@@ -68,18 +68,19 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Names of columns by role, the likeliest first; compared in lower case with spaces and hyphens as underscores."""
 
 LAYOUTS: tuple[tuple[DataFormat, RowKind, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("preferences", "preferences", ("chosen", "rejected"), ("prompt", "messages", "system", "chosen_score", "rejected_score")),
-    ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system")),
-    ("preferences", "preferences", ("prompt", "candidates"), ("system",)),
+    ("preferences", "preferences", ("chosen", "rejected"),
+     ("prompt", "messages", "system", "tools", "chosen_score", "rejected_score")),
+    ("preferences", "preferences", ("first", "second", "winner"), ("prompt", "system", "tools")),
+    ("preferences", "preferences", ("prompt", "candidates"), ("system", "tools")),
     ("pairs", "pairs", ("anchor", "positive"), ("negative",)),
-    ("kto", "feedback", ("messages", "label"), ("system",)),
+    ("kto", "feedback", ("messages", "label"), ("system", "tools")),
     ("messages", "messages", ("messages",), ("system", "tools")),
-    ("kto", "feedback", ("prompt", "completion", "label"), ("system",)),
-    *(("checked", "checked", ("prompt", check), ("answer", "system")) for check in CHECKS),
+    ("kto", "feedback", ("prompt", "completion", "label"), ("system", "tools")),
+    *(("checked", "checked", ("prompt", check), ("answer", "system", "tools")) for check in CHECKS),
     ("alpaca", "messages", ("instruction", "output"), ("input", "system", "history")),
-    ("prompt_completion", "messages", ("prompt", "completion"), ("input", "system")),
+    ("prompt_completion", "messages", ("prompt", "completion"), ("input", "system", "tools")),
     ("text", "text", ("text",), ()),
-    ("prompts", "prompts", ("prompt",), ("system",)),
+    ("prompts", "prompts", ("prompt",), ("system", "tools")),
 )
 """Layout, kind of row, roles it must have, roles it may have; the first whose roles are all there is taken."""
 
@@ -142,18 +143,31 @@ def to_row(record: Record, layout: Layout) -> Made:
         return _conversation(read_turns(value, place, "messages"))
     if not layout.columns:
         raise row_error(place, None, "is an object, but the rows before it are not.", "Use one layout in a file.")
-    return ROWS[layout.format](Cells(value, layout.columns, place))
+    cells = Cells(value, layout.columns, place)
+    made = ROWS[layout.format](cells)
+    tools = _tools(cells)
+    return Made({**made.row, "tools": tools}, made.notes, made.problem) if made.row is not None and tools else made
+
+
+def _tools(cells: Cells) -> list[Any]:
+    """What may be called, from a column of its own or, as OpenAI writes pairs, from beside the messages of the prompt.
+
+    Bare functions, as the older form and ShareGPT list them, become tools, which is what templates know.
+    """
+    found = parsed(cells.value.get(cells.columns["tools"])) if "tools" in cells.columns else None
+    asked = cells.value.get(cells.columns["prompt"]) if "prompt" in cells.columns else None
+    if found is None and isinstance(asked, dict):
+        found = asked.get("tools")
+    several = found if isinstance(found, list) else []
+    bare = [isinstance(one, dict) and "name" in one and "function" not in one and "type" not in one for one in several]
+    return [{"type": "function", "function": one} if alone else one for one, alone in zip(several, bare, strict=True)]
 
 
 def _of_messages(cells: Cells) -> Made:
     column, value = cells.columns["messages"], parsed(cells.raw("messages"))
     if value is None:
         return Made(None, problem="empty_row")
-    made = _conversation(cells.system() + read_turns(value, cells.place, column))
-    tools = parsed(cells.value.get(cells.columns["tools"])) if "tools" in cells.columns else None
-    if made.row is None or not isinstance(tools, list) or not tools:
-        return made
-    return Made({**made.row, "tools": tools}, made.notes)
+    return _conversation(cells.system() + read_turns(value, cells.place, column))
 
 
 def _of_alpaca(cells: Cells) -> Made:

@@ -5,7 +5,7 @@ from typing import Any
 from kriptik.data import text
 from kriptik.data.cells import Cells, Made, parsed, plain
 from kriptik.data.record import row_error
-from kriptik.data.turns import Message, scalar
+from kriptik.data.turns import Message, scalar, spoken
 
 GOOD = frozenset({"true", "1", "1.0", "yes", "y", "good", "up", "thumbs_up", "positive", "desirable", "+1"})
 BAD = frozenset({"false", "0", "0.0", "no", "n", "bad", "down", "thumbs_down", "negative", "undesirable", "-1"})
@@ -50,7 +50,7 @@ def _scored_otherwise(cells: Cells) -> bool:
 def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Made:
     if problem := asked_problem(prompt):
         return Made(None, problem=problem)
-    if [turn["content"] for turn in chosen] == [turn["content"] for turn in rejected]:
+    if [spoken(turn) for turn in chosen] == [spoken(turn) for turn in rejected]:
         return Made(None, problem="same_answers")
     if not _answered(chosen) or not _answered(rejected):
         return Made(None, problem="empty_answer")

@@ -115,6 +115,24 @@ def problem_of(turns: list[Message]) -> str | None:
     return None
 
 
+def spoken(message: Message) -> str:
+    """What a turn says in plain words: its content, then its calls as JSON, a line each."""
+    calls = [json.dumps(parsed_call(one).get("function", one), ensure_ascii=False) for one in message.get("tool_calls") or ()]
+    return "\n".join([*([str(message["content"])] if message.get("content") else []), *calls])
+
+
+def parsed_call(call: dict[str, Any]) -> dict[str, Any]:
+    """A call with its arguments as an object; as it stands where they are none."""
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return call
+    try:
+        found = json.loads(function["arguments"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return call
+    return {**call, "function": {**function, "arguments": found}} if isinstance(found, dict) else call
+
+
 def _turn(item: Any, place: Place, column: str) -> Message:
     if not isinstance(item, dict):
         raise row_error(place, column, "is not a message.", 'A message looks like {"role": "user", "content": "…"}.')

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kriptik.data.turns import spoken
 from kriptik.engine.interfaces import Bins, Session, StepStats
 from kriptik.engine.media import making
 from kriptik.engine.rng import reseed
@@ -120,7 +121,7 @@ class Teller:
                 QualitySample(
                     stage=session.stage,
                     step=session.step,
-                    input="\n".join(message.get("content", "") for message in prompt.messages),
+                    input="\n".join(spoken(turn) for turn in prompt.messages),
                     output="" if isinstance(output, bytes) else output,
                     expected=prompt.expected,
                     base=base,

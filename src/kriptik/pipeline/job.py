@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
+from kriptik.data.turns import spoken
 from kriptik.pipeline.plan.cost import LOOKS, card_of, gpu_of, looks, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.judging import told
@@ -86,12 +88,13 @@ def sample_of(row: dict[str, object], modality: Modality = "text") -> SampleProm
     if isinstance(messages, list) and len(messages) >= 2:
         last = messages[-1]
         if last.get("role") == "assistant":
-            asked = [_plain(m) for m in messages[:-1]]
-            return SamplePrompt(messages=asked, expected=str(last.get("content", "")), images=_images(row))
+            asked = [_turn(m) for m in messages[:-1]]
+            return SamplePrompt(messages=asked, tools=_listed(row, "tools"), expected=spoken(last), images=_listed(row, "images"))
     if isinstance(prompt, list) and prompt:
         answer = row.get("chosen") or row.get("completion")
-        expected = str(answer[-1].get("content", "")) if isinstance(answer, list) and answer else None
-        return SamplePrompt(messages=[_plain(m) for m in prompt], expected=expected, images=_images(row))
+        expected = spoken(answer[-1]) if isinstance(answer, list) and answer else None
+        asked = [_turn(m) for m in prompt]
+        return SamplePrompt(messages=asked, tools=_listed(row, "tools"), expected=expected, images=_listed(row, "images"))
     query, caption = row.get("query"), row.get("caption")
     if isinstance(query, str):
         return SamplePrompt(messages=[{"role": "user", "content": query}], expected=str(row.get("positive", "")))
@@ -110,13 +113,14 @@ def sample_of(row: dict[str, object], modality: Modality = "text") -> SampleProm
     return None
 
 
-def _images(row: dict[str, object]) -> list[str]:
-    images = row.get("images")
-    return [str(one) for one in images] if isinstance(images, list) else []
+def _listed(row: dict[str, object], name: str) -> list[Any]:
+    found = row.get(name)
+    return list(found) if isinstance(found, list) else []
 
 
-def _plain(message: dict[str, object]) -> dict[str, str]:
-    return {"role": str(message.get("role", "user")), "content": str(message.get("content", ""))}
+def _turn(message: dict[str, Any]) -> dict[str, Any]:
+    calls = {"tool_calls": message["tool_calls"]} if message.get("tool_calls") else {}
+    return {"role": str(message.get("role", "user")), "content": str(message.get("content") or ""), **calls}
 
 
 def _with_options(settings: StageSettings, options: Mapping[str, object]) -> StageSettings:

@@ -22,7 +22,7 @@ RowKind = Literal[
     "sounds", "sound_pairs", "videos", "image_pairs", "video_pairs",
 ]
 """What a row becomes:
-messages     {"messages": [{"role", "content"}, …]}, and "tools": [a tool's JSON, …] where the file describes them
+messages     {"messages": [{"role", "content"}, …]}
 text         {"text": str}
 preferences  {"prompt": [message, …], "chosen": [message, …], "rejected": [message, …]}
 feedback     {"prompt": [message, …], "completion": [message, …], "label": bool}
@@ -42,6 +42,7 @@ sound_pairs  {"chosen_audio": path, "rejected_audio": path, "text": what both we
 image_pairs, video_pairs
              {"chosen_image": path, "rejected_image": path, "caption": what both were to be}; of videos chosen_video and
              rejected_video; width and height (and seconds) of the better one
+All rows of text with turns may have "tools": [a tool's JSON, …] where the file describes what can be called.
 Prepared rows carry "key" as well: rows with the same key never sit on both sides of a split.
 """
 DataOrigin = Literal["upload", "builtin", "huggingface", "web", "synthetic"]

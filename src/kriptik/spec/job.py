@@ -4,7 +4,7 @@ A job is trained in one or several stages by a chain of *generations*: one gener
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -131,10 +131,18 @@ class Stage(Noun):
 class SamplePrompt(Noun):
     """A held-out prompt that is answered along the way, always with the same seed."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
+    """As in a prepared row: role and content, and calls where a tool was called."""
+    tools: list[dict[str, JsonValue]] = []
+    """What may be called, as JSON of tools."""
     expected: str | None = None
     images: list[str] = []
     """Pictures that it asks about: files beside the rows', in the order of `<image>` in its turns."""
+
+    @property
+    def asked(self) -> str:
+        """The words of its turns."""
+        return "\n".join(str(turn.get("content") or "") for turn in self.messages)
 
 
 class SelfEnd(Noun):

@@ -32,6 +32,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIDES = ("chosen", "rejected")
 """How a pair's row names its two files: chosen_image, rejected_image."""
 ENCODERS = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", "projection_model", "condition_encoder")
+TOKENIZERS = ("tokenizer", "tokenizer_2")
 SAMPLE_SEED = 20
 
 
@@ -63,8 +64,9 @@ class Diffusion(Modality):
         trainee.requires_grad_(False)
         trainee.to("cuda" if torch.cuda.is_available() else "cpu")
         parts = {part: getattr(pipe, part).requires_grad_(False).eval() for part in ENCODERS if getattr(pipe, part, None)}
-        if family.inverts:
-            parts["text_encoder"] = TextStates(parts["text_encoder"])
+        if family.inverts:  # together one part, so that a word can be taught to all
+            several = [parts.pop(part) for part in ENCODERS[1:3] if part in parts]
+            parts["text_encoder"] = TextStates(several, [getattr(pipe, name) for name in TOKENIZERS[: len(several)]])
         info = {"attention": "sdpa", "base_sha256": base.sha256, "base_source": base.source, "family": name}
         info |= {"library": versions(*self.packages), "time_scale": family.time_scale, "time_reversed": family.time_reversed}
         return Bundle(trainee, pipe.tokenizer, parts, info, pipeline=pipe, targets=family.targets)
@@ -92,7 +94,7 @@ class Diffusion(Modality):
             share = self._dropout(bundle, self.job.stages[0].settings)
             extra["text"] = states_of([cache.read(_said(row, share, seed, epoch)) for row, _ in sides], device)
         else:
-            extra["token_ids"] = torch.tensor([self._tokens(bundle, row.fields["caption"]) for row, _ in sides], device=device)
+            extra["token_ids"] = torch.tensor([_tokens(bundle, row.fields["caption"]) for row, _ in sides], device=device)
         return MicroBatch({}, extra, sum(row.weight for row in rows), [row.row for row in rows], len(sides))
 
     def add_noise(self, bundle: Bundle, micro: MicroBatch, noise: Tensor, times: Tensor) -> MicroBatch:
@@ -142,7 +144,7 @@ class Diffusion(Modality):
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> bytes:
         """See Modality."""
-        return self.imagine(bundle, "\n".join(one.get("content", "") for one in prompt.messages), SAMPLE_SEED, settings)
+        return self.imagine(bundle, prompt.asked, SAMPLE_SEED, settings)
 
     def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
         """See Modality."""
@@ -312,13 +314,6 @@ class Diffusion(Modality):
         steps = (times * count).long().clamp(max=count - 1)
         return steps, plan.alphas_cumprod.to(times.device)[steps], str(plan.config.prediction_type)
 
-    def _tokens(self, bundle: Bundle, caption: str) -> list[int]:
-        """Of a caption, for a text encoder that is trained along."""
-        for word, text in bundle.words.items():
-            caption = caption.replace(word, text)
-        tokenizer = bundle.tokenizer
-        return tokenizer(caption, padding="max_length", truncation=True, max_length=tokenizer.model_max_length)["input_ids"]
-
 
 def _sample_steps(settings: StageSettings) -> int:
     return int(settings.objective.get("sample_steps", 20))  # type: ignore[arg-type]
@@ -327,6 +322,15 @@ def _sample_steps(settings: StageSettings) -> int:
 def pair_form(row: dict[str, Any], column: str) -> str:
     """The form in which all files of a row are meant."""
     return "preference" if f"{SIDES[1]}_{column}" in row else ""
+
+
+def _tokens(bundle: Bundle, caption: str) -> list[list[int]]:
+    """A caption's ids by each tokenizer, for text encoders that are trained along."""
+    told: Any = bundle.trainee
+    for word, text in bundle.words.items():
+        caption = caption.replace(word, text)
+    asked = {"padding": "max_length", "truncation": True}
+    return [one(caption, max_length=one.model_max_length, **asked)["input_ids"] for one in told.text_encoder.tokenizers]
 
 
 def _latent(cache: Cache, key: str, row: int, seed: int, epoch: int) -> Tensor:

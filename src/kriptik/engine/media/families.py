@@ -50,7 +50,7 @@ class Family:
     patch: int = 1
     """Latent pixels per token and side."""
     inverts: bool = False
-    """Whether a new word can be taught to it alone: one text encoder of CLIP's kind."""
+    """Whether a new word can be taught to it alone: all text encoders are of CLIP's kind."""
     longest: int = 77
     """Tokens of a caption at most."""
     kohya: bool = False
@@ -87,7 +87,8 @@ def _sdxl_text(pipe: Any, caption: str, longest: int) -> Text:
 
 
 def _sdxl_call(pipe: Any, sample: Tensor, steps: Tensor, text: Text, sizes: Sizes) -> dict[str, Any]:
-    added = {"text_embeds": text["pooled"], "time_ids": torch.tensor(sizes, device=sample.device, dtype=sample.dtype)}
+    told = {"text_embeds": text["pooled"]} if text else {}
+    added = {"time_ids": torch.tensor(sizes, device=sample.device, dtype=sample.dtype), **told}
     return {**_sd_call(pipe, sample, steps, text, sizes), "added_cond_kwargs": added}
 
 
@@ -195,7 +196,7 @@ UNET = r".*attentions\.\d+\.transformer_blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out
 BLOCKS = r".*blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2)|proj_(mlp|out))"
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": Family("unet", False, _sd_text, _sd_call, UNET, time_scale=1000, inverts=True, kohya=True),
-    "StableDiffusionXLPipeline": Family("unet", False, _sdxl_text, _sdxl_call, UNET, time_scale=1000, kohya=True),
+    "StableDiffusionXLPipeline": Family("unet", False, _sdxl_text, _sdxl_call, UNET, time_scale=1000, inverts=True, kohya=True),
     "StableDiffusion3Pipeline": Family(
         "transformer", True, _sd3_text, _sd3_call, BLOCKS, time_scale=1000, patch=2, longest=256, comfy=WITHIN,
     ),

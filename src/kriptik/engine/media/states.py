@@ -11,28 +11,34 @@ from kriptik.engine.interfaces import Bundle
 
 
 class TextStates(nn.Module):
-    """A text encoder of CLIP's kind: token ids to the states that the denoiser takes."""
+    """Text encoders of CLIP's kind: token ids to what the denoiser takes, as the library's pipelines have it.
 
-    gives = "encoder_hidden_states"
-    """The denoiser's argument."""
+    One (Stable Diffusion) tells the states of its last layer; of two (XL) those of the layer before it lie side by side, and the
+    second one's pooled state is told besides.
+    """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoders: Sequence[nn.Module], tokenizers: Sequence[Any]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoders, self.tokenizers = nn.ModuleList(encoders), tuple(tokenizers)
 
-    def forward(self, token_ids: Tensor) -> Tensor:
-        """[rows, tokens] → [rows, tokens, size]."""
-        return self.encoder(token_ids)[0]
+    def forward(self, token_ids: Tensor) -> dict[str, Any]:
+        """[rows, encoders, tokens] → the denoiser's arguments."""
+        several = [one(token_ids[:, place], output_hidden_states=True) for place, one in enumerate(self.encoders)]
+        if len(several) == 1:
+            return {"encoder_hidden_states": several[0][0]}
+        states = torch.cat([one.hidden_states[-2] for one in several], -1)
+        return {"encoder_hidden_states": states, "added_cond_kwargs": {"text_embeds": several[-1][0]}}
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The encoder's own table."""
-        encoder: Any = self.encoder
-        return encoder.get_input_embeddings()
+    def tables(self) -> list[tuple[nn.Module, Any]]:
+        """Each encoder's own table of words, and its tokenizer."""
+        several: list[Any] = list(self.encoders)
+        return [(one.get_input_embeddings(), tokenizer) for one, tokenizer in zip(several, self.tokenizers, strict=True)]
 
-    def set_input_embeddings(self, table: nn.Module) -> None:
-        """Puts another table in its place."""
-        encoder: Any = self.encoder
-        encoder.set_input_embeddings(table)
+    def replace(self, tables: Sequence[nn.Module]) -> None:
+        """Puts other tables in their places."""
+        several: list[Any] = list(self.encoders)
+        for one, table in zip(several, tables, strict=True):
+            one.set_input_embeddings(table)
 
 
 def states_of(several: Sequence[dict[str, Tensor]], device: torch.device) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ class Embedding(Modality):
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
         """See Modality: how near the query is to the text it belongs to."""
-        query = "\n".join(message.get("content", "") for message in prompt.messages)
+        query = prompt.asked
         if not prompt.expected:
             return "no text to compare with"
         row = self.encode(bundle, {"query": query, "positive": prompt.expected}, 0, "pair", settings)

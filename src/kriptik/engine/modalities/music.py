@@ -161,7 +161,7 @@ class Music(Modality):
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> bytes:
         """See Modality."""
-        return self.imagine(bundle, "\n".join(one.get("content", "") for one in prompt.messages), SAMPLE_SEED, settings)
+        return self.imagine(bundle, prompt.asked, SAMPLE_SEED, settings)
 
     def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
         """See Modality: by the library's own generation around the decoder as it is."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kriptik.data.turns import spoken
 from kriptik.engine.base import NOT_LOADABLE, find_base
 from kriptik.engine.cursor import into_updates
 from kriptik.engine.interfaces import Adaptation, Bundle, Encoded, Exported, MicroBatch, Modality, Session, UpdatePlan
@@ -163,7 +164,7 @@ class Text(Modality):
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> str:
         """See Modality."""
-        ids = encode_prompt(bundle.tokenizer, list(prompt.messages))[-settings.max_seq_len :]
+        ids = encode_prompt(bundle.tokenizer, list(prompt.messages), tools=prompt.tools or None)[-settings.max_seq_len :]
         return answer(bundle, ids, max_new_tokens=sample_tokens(settings))[0]
 
     def brief(self, settings: StageSettings, share: float) -> StageSettings:
@@ -245,7 +246,7 @@ def answer(
 
 
 def _spoken(turns: list[dict[str, Any]], mark: str) -> str:
-    return "\n".join(f"{mark}{m.get('role')}: {m.get('content') or ''}" for m in turns)
+    return "\n".join(f"{mark}{m.get('role')}: {spoken(m)}" for m in turns)
 
 
 def _marks(value: Any) -> list[bool]:

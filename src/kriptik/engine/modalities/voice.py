@@ -128,7 +128,7 @@ class Voice(Modality):
 
     def sample(self, bundle: Bundle, prompt: SamplePrompt, settings: StageSettings) -> bytes:
         """See Modality."""
-        return self.imagine(bundle, "\n".join(one.get("content", "") for one in prompt.messages), SAMPLE_SEED, settings)
+        return self.imagine(bundle, prompt.asked, SAMPLE_SEED, settings)
 
     def imagine(self, bundle: Bundle, prompt: str, seed: int, settings: StageSettings) -> bytes:
         """See Modality: the words, spoken in the voice."""

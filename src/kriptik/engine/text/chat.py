@@ -4,11 +4,13 @@ The chat template writes the text; where an answer begins and ends is found by r
 tokenised by itself, so that training sees the very tokens that a prompt of the same words has at inference.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
 
+from kriptik.data.turns import parsed_call, spoken
 from kriptik.spec.errors import DataError
 
 
@@ -41,28 +43,39 @@ def encode_row(tokenizer: Any, row: dict[str, Any], index: int, longest: int) ->
     return fit(tokens, longest)
 
 
-def encode_prompt(tokenizer: Any, messages: list[dict[str, Any]], index: int = 0) -> list[int]:
-    """The ids a model is given to answer a conversation."""
-    return _ids(tokenizer, render(tokenizer, messages, index, ask=True))
+def encode_prompt(
+    tokenizer: Any, messages: list[dict[str, Any]], index: int = 0, tools: list[dict[str, Any]] | None = None
+) -> list[int]:
+    """The ids a model is given to answer a conversation, `tools` described before it."""
+    return _ids(tokenizer, render(tokenizer, messages, index, ask=True, tools=tools))
 
 
 def render(
     tokenizer: Any, messages: list[dict[str, Any]], index: int, *, ask: bool, tools: list[dict[str, Any]] | None = None
 ) -> str:
     """The template's text; without a template, plain lines. `tools` are described where the template can. Raises DataError naming
-    the row."""
+    the row.
+
+    Arguments of calls are handed over as objects, as templates with `tojson` expect (Qwen 2.5, Llama 3.1); the few that put them
+    together as text (DeepSeek R1) refuse those, or would print them as Python does, and get the JSON itself.
+    """
     if not getattr(tokenizer, "chat_template", None):
-        lines = "".join(f"{m['role'].capitalize()}: {m.get('content') or ''}\n" for m in messages)
-        return lines + ("Assistant:" if ask else "")
-    try:
-        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=ask)
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
-        raise DataError(
-            "template_refuses",
-            f"Row {index + 1} does not fit the model's chat template: {error}.",
-            "Look at the order of the roles in that row, or choose another base model.",
-            fields={"row": index + 1},
-        ) from error
+        return "".join(f"{m['role'].capitalize()}: {spoken(m)}\n" for m in messages) + ("Assistant:" if ask else "")
+    refused: Exception | None = None
+    for said in [_parsed(messages), messages] if any(m.get("tool_calls") for m in messages) else [messages]:
+        try:
+            text = tokenizer.apply_chat_template(said, tools=tools, tokenize=False, add_generation_prompt=ask)
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            refused = refused or error
+            continue
+        if said is messages or not _as_python(said, text):
+            return text
+    raise DataError(
+        "template_refuses",
+        f"Row {index + 1} does not fit the model's chat template: {refused}.",
+        "Look at the order of the roles in that row, or choose another base model.",
+        fields={"row": index + 1},
+    ) from refused
 
 
 def fit(tokens: Tokens, longest: int) -> Tokens:
@@ -75,6 +88,17 @@ def fit(tokens: Tokens, longest: int) -> Tokens:
     first = tokens.learnt.index(True) if True in tokens.learnt else len(tokens.ids) - 1
     start = min(over, max(0, first - longest // 2))
     return Tokens(tokens.ids[start : start + longest], tokens.learnt[start : start + longest], over)
+
+
+def _parsed(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**m, "tool_calls": [parsed_call(one) for one in m["tool_calls"]]} if m.get("tool_calls") else m for m in messages]
+
+
+def _as_python(messages: Sequence[dict[str, Any]], text: str) -> bool:
+    """Whether the arguments of a call stand in the text as Python prints them, which is no JSON."""
+    calls = [call.get("function") for message in messages for call in message.get("tool_calls") or ()]
+    given = [call.get("arguments") for call in calls if isinstance(call, dict)]
+    return any(isinstance(one, dict) and one and str(one) in text for one in given)
 
 
 def _conversation(

@@ -58,7 +58,7 @@ def _completion(tokenizer: Any, row: dict[str, Any], index: int, longest: int) -
 
 def _prompt(tokenizer: Any, row: dict[str, Any], index: int, longest: int) -> Encoded:
     """Up to where the assistant's turn begins."""
-    ids = encode_prompt(tokenizer, asked_of(row), index)[-longest:]
+    ids = encode_prompt(tokenizer, asked_of(row), index, row.get("tools"))[-longest:]
     return Encoded(index, len(ids), float(len(ids)), {"ids": ids, "learnt": [False] * len(ids), "cut": 0, "row": row})
 
 
@@ -80,7 +80,8 @@ def _ranked(tokenizer: Any, row: dict[str, Any], index: int, longest: int) -> En
     """Both conversations as the template writes them to their last line break, scored at their last token; weight 1."""
     made = []
     for name in ("chosen", "rejected"):
-        text = render(tokenizer, [*_turns(row, "prompt", index), *_turns(row, name, index)], index, ask=False)
+        said = [*_turns(row, "prompt", index), *_turns(row, name, index)]
+        text = render(tokenizer, said, index, ask=False, tools=row.get("tools"))
         made.append(scored(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"], longest))
     return _encoded(index, made, 1.0)
 
@@ -112,7 +113,7 @@ def _answered(tokenizer: Any, row: dict[str, Any], name: str, index: int, longes
     """Prompt and answer up to the answer's end; only the answer is learnt."""
     asked, said = _turns(row, "prompt", index), _turns(row, name, index)
     quiet = [{**turn, "weight": 0} if turn.get("role") == "assistant" else turn for turn in asked]
-    tokens = encode_row(tokenizer, {"messages": [*quiet, *said]}, index, longest)
+    tokens = encode_row(tokenizer, {"messages": [*quiet, *said], "tools": row.get("tools")}, index, longest)
     last = max((at for at, on in enumerate(tokens.learnt) if on), default=-1)
     if last < 1:
         raise _bad_row(index, f"has nothing to learn in '{name}'")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kriptik.catalogue.constitution import constitution
+from kriptik.data.turns import spoken
 from kriptik.engine.base import weights_sha256
 from kriptik.engine.interfaces import Bundle, Encoded, RowScores, Session
 from kriptik.engine.scorer import PART
@@ -140,7 +141,7 @@ class Judged(Rewards):
         return [0.0 if one is None else one for one in marks]
 
     def _mark(self, answer: Encoded, session: Session) -> float | None:
-        asked = "\n".join(f"{turn['role']}: {turn.get('content') or ''}" for turn in asked_of(answer.fields.get("row") or {}))
+        asked = "\n".join(f"{turn['role']}: {spoken(turn)}" for turn in asked_of(answer.fields.get("row") or {}))
         said = session.modality.decode(session.bundle, answer)
         text = MARK.format(rules="\n".join(f"- {rule}" for rule in self.rules), asked=asked, said=said)
         found = re.search(r"\d+", self.judge.ask([{"role": "user", "content": text}], session))

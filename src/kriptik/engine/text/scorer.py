@@ -42,7 +42,8 @@ class Conversations(Scorer):
         tokenizer, ids = self.tokenizer or session.bundle.tokenizer, []
         for one in answers:
             said = {"role": "assistant", "content": session.modality.decode(session.bundle, one)}
-            text = render(tokenizer, [*asked_of(one.fields.get("row") or {}), said], one.row, ask=False)
+            row = one.fields.get("row") or {}
+            text = render(tokenizer, [*asked_of(row), said], one.row, ask=False, tools=row.get("tools"))
             ids.append(tokenizer(text, add_special_tokens=False)["input_ids"])
         found: list[float] = []
         for start in range(0, len(ids), TOGETHER):
