@@ -140,7 +140,7 @@ def test_a_failed_export_fails_the_command(server):
     until(lambda: not server.provider.alive())
 
 
-def test_options_are_shown_and_one_is_picked(server):
+def test_options_are_shown_and_one_is_picked(server, monkeypatch):
     made = json.loads(run(app, ["plan", "Fine-tune a coding model for TypeScript, at most $30", "--json"]).output)["plan"]
     shown = json.loads(run(app, ["options", "last", "--json"]).output)
     assert [o["key"] for o in shown["options"]] == [o["key"] for o in made["options"]] and shown["modelCheck"]["id"]
@@ -150,6 +150,10 @@ def test_options_are_shown_and_one_is_picked(server):
     picked = json.loads(run(app, ["pick", other, made["id"], "--json"]).output)["plan"]
     assert [o["key"] for o in picked["options"] if o["inPlan"]] == [other]
     assert "no alternative" in str(run(app, ["pick", "dearest", made["id"]]).exception)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    alone = run(app, ["options", made["id"]]).output
+    assert "The hub cannot be asked" in alone and "licence:" in alone, "options stand without the hub"
 
 
 def test_a_data_set_is_mended_and_its_steps_are_kept(server, tmp_path):

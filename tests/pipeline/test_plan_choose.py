@@ -177,17 +177,18 @@ def test_qlora_asked_for_by_name_trains_on_this_machine():
 @pytest.mark.parametrize("tier", ["consumer", "professional", "flagship", "research"])
 def test_a_named_method_gets_a_model_of_a_family_that_it_trains(tier):
     plan, case = plan_of(intent("image_generation", methods=["textual_inversion"], quality_tier=tier), CLOUD)
-    assert plan.choices.base_model == "stable-diffusion-v1-5/stable-diffusion-v1-5" and plan.approvable
-    assert "one CLIP text encoder" in next(tile for tile in plan.tiles if tile.category == "model").description
+    assert plan.choices.base_model == "stabilityai/stable-diffusion-xl-base-1.0" and plan.approvable
+    assert "CLIP text encoders alone" in next(tile for tile in plan.tiles if tile.category == "model").description
     offered = [plan.choices, *(option.choices for option in plan.options)]
     assert all(unfit(one.method, model_of(one.base_model)) is None for one in offered)
     assert not moves.larger_models(plan.choices, case), "none of them could be trained by the method that was named"
 
 
 def test_a_method_and_a_model_that_do_not_go_together_are_refused_before_money_is_spent():
-    plan, _case = plan_of(intent("image_generation", base_model="SDXL", methods=["textual_inversion"]), CLOUD)
-    assert plan.choices.base_model == "stabilityai/stable-diffusion-xl-base-1.0", "what was named stands"
-    assert not plan.approvable and "does not train Stable Diffusion XL 1.0" in plan.why_not_approvable
+    plan, _case = plan_of(intent("image_generation", base_model="SD 3.5", methods=["textual_inversion"]), CLOUD)
+    named = model_of(plan.choices.base_model)
+    assert named.entry.trainable_family == "sd3", "what was named stands"
+    assert not plan.approvable and f"does not train {named.title}" in plan.why_not_approvable
     assert plan.options and all(option.choices.method != "textual_inversion" for option in plan.options)
     music, _case = plan_of(intent("music_generation", base_model="MusicGen", methods=["moe_diffusion"]), CLOUD)
     assert "does not train MusicGen" in music.why_not_approvable

@@ -30,7 +30,7 @@ def options(plan: PlanId = "last", as_json: Json = False) -> None:
     """Show a plan's options with the reason on every axis, and what would change the choice."""
     client = Client()
     found = _plan(client, plan)
-    check = client.get(f"/plans/{found['id']}/model-check")
+    check = _checked(client, found)
     if as_json:
         console.print_json(data={"options": found["options"], "wouldChange": found["wouldChange"], "modelCheck": check})
         return
@@ -38,6 +38,17 @@ def options(plan: PlanId = "last", as_json: Json = False) -> None:
     for change in found["wouldChange"]:
         console.print(Text(f"~ {change}", style=show.DIM))
     console.print(Text(f"{check['id']}: {check['sentence']} {check['nextStep']} {check['licenceNote']}".strip(), style=show.INFO))
+
+
+def _checked(client: Client, plan: dict[str, Any]) -> dict[str, Any]:
+    """What the hub says of the base model. Where it cannot be asked, that is said: the options stand without it."""
+    try:
+        return client.get(f"/plans/{plan['id']}/model-check")
+    except KriptikError as error:
+        if error.code != "hub_not_answering":
+            raise
+        about = {"id": plan["choices"]["baseModel"], "status": "not_asked", "licenceNote": ""}
+        return {**about, "sentence": error.sentence, "nextStep": error.next_step}
 
 
 def pick(
