@@ -205,10 +205,10 @@ class Judged:
         from kriptik.engine.media.judges import RATE
         from kriptik.engine.media.recordings import resampled
         from kriptik.engine.media.words import error_rate
-        from kriptik.engine.modalities.voice import Kit
+        from kriptik.engine.media.speecht5 import SpeechT5
 
         model, processor = SpeechT5ForTextToSpeech.from_pretrained(folder).eval(), SpeechT5Processor.from_pretrained(folder)
-        kit = Kit(model, processor, None, False)
+        kit = SpeechT5(model, processor, None)
         near, heard = [], []
         for number, row in enumerate(self.rows):
             torch.manual_seed(number)

@@ -203,7 +203,7 @@ TRAINABLE = {
     "video": {"wan", "ltx", "cogvideox", "hunyuan_video"},
     "music": {"musicgen"},
     "sound": {"stable_audio", "ace_step15", "audioldm2"},
-    "voice": {"speecht5"},
+    "voice": {"speecht5", "csm"},
     "vision_language": {"llava", "llava_next", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm"},
 }
 """Families that the engine has a loader for, by modality."""
