@@ -204,8 +204,8 @@ class Judged:
 
         from kriptik.engine.media.judges import RATE
         from kriptik.engine.media.recordings import resampled
-        from kriptik.engine.media.words import error_rate
         from kriptik.engine.media.speecht5 import SpeechT5
+        from kriptik.engine.media.words import error_rate
 
         model, processor = SpeechT5ForTextToSpeech.from_pretrained(folder).eval(), SpeechT5Processor.from_pretrained(folder)
         kit = SpeechT5(model, processor, None)
