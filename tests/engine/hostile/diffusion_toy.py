@@ -41,14 +41,14 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.embedding, self.mix = nn.Embedding(len(WORDS), 6), nn.Linear(6, 8)
 
-    def get_input_embeddings(self):
-        return self.embedding
+    def tables(self):
+        return [(self.embedding, self.tokenizer)]
 
-    def set_input_embeddings(self, module):
-        self.embedding = module
+    def replace(self, tables):
+        (self.embedding,) = tables
 
     def forward(self, ids):
-        return self.mix(self.embedding(ids).mean(1))
+        return {"text": self.mix(self.embedding(ids).mean(1))}
 
 
 class Denoiser(nn.Module):
@@ -79,7 +79,7 @@ def taught(kind):
         times = torch.rand(64)
         sample, target = mixed(kind, clean, torch.randn(64, 2), times)
         optimizer.zero_grad()
-        (denoiser(encoder(ids), sample, times) - target).square().mean().backward()
+        (denoiser(**encoder(ids), sample=sample, times=times) - target).square().mean().backward()
         optimizer.step()
     return denoiser, encoder
 
@@ -90,7 +90,8 @@ class FlowToy(Modality):
 
     def load(self):
         denoiser, encoder = copy.deepcopy(taught(self.kind))
-        return Bundle(denoiser, WordTokenizer(), {"text_encoder": encoder.requires_grad_(False)})
+        encoder.tokenizer = WordTokenizer()
+        return Bundle(denoiser, encoder.tokenizer, {"text_encoder": encoder.requires_grad_(False)})
 
     def encode(self, bundle, row, index, form, settings):
         assert form == "image"
@@ -104,7 +105,7 @@ class FlowToy(Modality):
         ids = torch.tensor([row.fields["ids"] for row in rows])
         if encoder := bundle.parts.get("text_encoder"):
             with torch.no_grad():
-                inputs = {"text": encoder(ids)}
+                inputs = encoder(ids)
         else:
             inputs = {"token_ids": ids}
         clean = torch.tensor([row.fields["clean"] for row in rows])
