@@ -7,9 +7,11 @@ from clock import within
 from planning_help import CLOUD, FAQ, intent, laptop, plan_of, statuses
 
 from kriptik.catalogue.load import load_catalogue
+from kriptik.pipeline.intent.vocabulary import vocabulary
 from kriptik.pipeline.plan import moves
 from kriptik.pipeline.plan.choose import choose
 from kriptik.pipeline.plan.known import excluded, members, model_of, unfit
+from kriptik.pipeline.plan.models import DEVICE_MOST_B
 from kriptik.spec.errors import BadInputError
 
 
@@ -111,7 +113,11 @@ def test_commercial_use_avoids_licences_that_forbid_it():
 
 def test_size_limit_and_device_are_respected():
     assert model_of(choose(intent("chat", output={"max_params_b": 2}), CLOUD, None).choices.base_model).params_b <= 2.04
-    assert model_of(choose(intent("chat", output={"target_device": "phone"}), CLOUD, None).choices.base_model).params_b <= 4.1
+    for device in ("phone", "android", "raspberry pi"):
+        found = choose(intent("chat", output={"target_device": device}), CLOUD, None).choices.base_model
+        assert model_of(found).params_b <= 4.1
+    read = {key.removeprefix("device.") for key in vocabulary("en").lists if key.startswith("device.")}
+    assert set(DEVICE_MOST_B) <= read, "a device that the parser never names bounds nothing"
 
 
 def test_a_budget_moves_the_choice_where_nothing_was_named():

@@ -91,6 +91,8 @@ def test_the_smoke_test_reprices_the_plan():
 def test_on_a_cpu_memory_is_expected_to_grow():
     found = [projection.measured(PROBE, [StageSettings()], Decimal(1), on_cpu=one)["memoryGb"]["likely"] for one in (False, True)]
     assert found == pytest.approx([PROBE.peak_memory_gb, PROBE.peak_memory_gb + projection.GROWTH_GB])
+    copied = projection.measured(PROBE.model_copy(update={"copy_gb": 2.0}), [StageSettings()], Decimal(1), on_cpu=True)
+    assert copied["memoryGb"]["likely"] - found[1] == pytest.approx(2 * projection.COPY_SHARE), "the result is written from a copy"
 
 
 def test_finished_runs_say_how_far_off_it_may_be():

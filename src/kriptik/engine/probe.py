@@ -161,6 +161,7 @@ class _Bench:
             step_seconds_spread=spread,
             tokens_per_second=speed,
             peak_memory_gb=peak,
+            copy_gb=self._copy_gb(),
             load_s=load_s,
             eval_s=eval_s,
             sample_s=sample_s,
@@ -181,6 +182,12 @@ class _Bench:
             chosen={**cut.document(), "updatesTimed": len(timed), "steps": self.steps},
         )
         return result, cut
+
+    def _copy_gb(self) -> float:
+        """What the whole model takes again where a result is written from a copy (`engine/copies.py`)."""
+        made = self.session.adaptation.adapter and self.session.adaptation.merges
+        weights = self.session.bundle.trainee.parameters() if made else ()
+        return sum(one.numel() * one.element_size() for one in weights) / 1e9
 
     def _allowed(self, first: Timed, mean_tokens: float) -> float:
         """Seconds that the whole test may take, by the first update's speed."""

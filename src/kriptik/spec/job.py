@@ -239,6 +239,8 @@ class ProbeResult(Noun):
     """Relative half-width (about 90 %) over the measured steps."""
     tokens_per_second: float
     peak_memory_gb: float
+    copy_gb: float = 0
+    """Of the second copy of the model into which an adapter is folded when the result is written; 0 where none is made."""
     load_s: float
     eval_s: float
     sample_s: float

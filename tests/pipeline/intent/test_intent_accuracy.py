@@ -26,9 +26,14 @@ FLOORS = {
     },
     "blind_r.txt": {"no": 0.97, "refused": 0.95, "cap": 0.93, "tier": 0.83, "dt": 0.80, "da": 0.87, "ds": 0.80, "m": 0.95},
     "blind_s.txt": {
-        "no": 0.97, "refused": 0.80, "cap": 0.95, "tier": 0.92, "base": 0.92, "usd": 0.94, "m": 0.97, "dt": 0.92, "da": 0.97,
-        "ds": 0.95, "gpu": 0.91, "n": 0.94, "prov": 0.95, "dev": 0.92, "h": 0.83, "lang": 0.87, "other": 0.90,
+        "no": 0.98, "refused": 0.90, "cap": 0.95, "tier": 0.92, "base": 0.92, "usd": 0.94, "m": 0.97, "dt": 0.92, "da": 0.97,
+        "ds": 0.95, "gpu": 0.91, "n": 0.94, "prov": 0.95, "dev": 0.96, "h": 0.90, "lang": 0.96, "lic": 0.90, "other": 0.92,
     },
+    "blind_t.txt": {
+        "no": 0.96, "refused": 0.84, "cap": 0.90, "tier": 0.90, "base": 0.95, "usd": 0.97, "m": 0.92, "da": 0.87, "gpu": 0.95,
+        "n": 0.92, "prov": 0.86, "dev": 0.90, "h": 0.86, "lang": 0.94, "lic": 0.95, "other": 0.88,
+    },
+    "development_terms.txt": {"no": 0.98, "refused": 0.97, "h": 0.95, "lang": 0.97, "lic": 0.97, "usd": 0.97, "base": 0.95},
     "development_everyone.txt": {"no": 0.97, "cap": 0.85, "dt": 0.80, "da": 0.85, "ds": 0.80, "tier": 0.75, "usd": 0.85, "n": 0.8},
     "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
 }
@@ -49,6 +54,8 @@ FLOORS = {
         "blind_m.txt",
         "blind_r.txt",
         "blind_s.txt",
+        "blind_t.txt",
+        pytest.param("development_terms.txt", marks=pytest.mark.slow),
     ],
 )
 def test_fields_are_read(name, capsys):

@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from kriptik.engine.adaptations import lora_linear
+from kriptik.engine.copies import spare
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.spec.errors import WorkerError
 
@@ -88,7 +89,7 @@ class Lora(Adaptation):
         """
         trainee: Any = bundle.trainee
         if bundle.unquantised is None:
-            model: Any = copy.deepcopy(trainee)
+            model: Any = spare(trainee)
         else:
             model = get_peft_model(bundle.unquantised(), copy.deepcopy(trainee.peft_config["default"]))  # type: ignore[arg-type]
             set_peft_model_state_dict(model, get_peft_model_state_dict(trainee, save_embedding_layers=False))

@@ -10,7 +10,6 @@ is 1.
 PEFT has no MoRA: `save` writes `mora_config.json` and `mora_model.safetensors`, `attach` puts them back on a base.
 """
 
-import copy
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kriptik.engine.copies import spare
 from kriptik.engine.interfaces import Adaptation, Bundle
 from kriptik.engine.linear import linear_names
 from kriptik.spec.errors import WorkerError
@@ -137,7 +137,7 @@ class Mora(Adaptation):
 
     def merged(self, bundle: Bundle) -> nn.Module:
         """See Adaptation."""
-        return _fold(copy.deepcopy(bundle.trainee))
+        return _fold(spare(bundle.trainee))
 
 
 def attach(model: nn.Module, folder: Path) -> nn.Module:

@@ -167,16 +167,17 @@ class Vision(Text):
     def same(self, bundle: Bundle, other: Any, what: str) -> Parity:
         """Whether another model says of a drawn picture what the trained one says."""
         one, two = self._probed(bundle, bundle.trainee), self._probed(bundle, other)
-        exact = all(next(model.parameters()).dtype.itemsize == 4 for model in (bundle.trainee, other))
+        exact = parity.exactly(bundle.trainee, other)
         return parity.same_merged(what, [one], [two], exact)
 
     def _probed(self, bundle: Bundle, model: Any) -> Tensor:
-        """[tokens, vocabulary]: logits of a question about a drawn picture, fp32 on the CPU."""
+        """[tokens, vocabulary]: logits of a question about a drawn picture, fp32 on the CPU, wherever the model is."""
         from PIL import Image
 
+        like = torch.empty(0, dtype=self._like(bundle).dtype, device=next(model.parameters()).device)
         seen = bundle.pipeline.looked(Image.linear_gradient("L").convert("RGB"))
-        ids = torch.tensor([encode_prompt(seeing.Reader(bundle.pipeline, [seen]), PROBED)], device=self._like(bundle).device)
-        inputs = seeing.joined([seen], self._like(bundle))
+        ids = torch.tensor([encode_prompt(seeing.Reader(bundle.pipeline, [seen]), PROBED)], device=like.device)
+        inputs = seeing.joined([seen], like)
         if bundle.pipeline.family.positions is not None:
             inputs["mm_token_type_ids"] = (ids == bundle.pipeline.token_id).int()
         modes = [(module, module.training) for module in model.modules()]

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from kriptik.pipeline.intent.asides import WORKING, asides
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import cards, of_them
 from kriptik.pipeline.intent.names import Named
@@ -19,8 +20,6 @@ NEAR = 44
 BEHIND = 64
 """Characters behind it in which it may be told how the data was made."""
 _LASTS = re.compile(r"\s*(?:of|von|de|d'|di|van|का|की|के|ki|ka|ke|的)\s*\S")
-_WORKING = re.compile(r"\s*\S+\s+(?:\w+ )?(?:training|compute|gpu|time|work|budget|trabalho|travail|entrenamiento|rechenzeit)")
-"""What lasts some time and was recorded; time to work in is no data."""
 _OF = re.compile(r"\s*(?:of|von|mit|an|de|d'|的|の|worth of|ki|के|की|का)?\s*")
 _LIMITED = re.compile(r"\s*(?:or less|max|tops|at most|to train|deadline|long|each|window|ahead)")
 _UNITS = re.compile(
@@ -86,7 +85,7 @@ def recorded(reading: Reading, d: Duration) -> bool:
     if d.unit in ("minute", "hour") and not _DEADLINE.search(lead) and (d.hours >= LONG or (kept and _NAMED.match(rest))):
         return True
     if _LASTS.match(rest):
-        return not _WORKING.match(rest)
+        return not WORKING.match(rest)
     return heard_kind(reading, d) is not None
 
 
@@ -116,7 +115,8 @@ _NAMED = re.compile(
 )
 """What is held for some time and named behind it, or ends there, was recorded; time to work in is no data."""
 _DEADLINE = re.compile(
-    r"(?:\b(?:in|within|under|binnen|innerhalb|bis|unter|hochstens|maximal|max|maximum|at most|by|deadline"
+    r"(?:\b(?:plazo(?: de)?|prazo(?: de)?|delai(?: de)?|frist(?: von)?|termin|entro|w ciagu|in|within|under|binnen"
+    r"|innerhalb|bis|unter|hochstens|maximal|max|maximum|at most|by|deadline"
     r"|finish\w*|done|ready|train\w* for|time)|<)[\s:]*(?:the |about )?$"
 )
 
@@ -201,6 +201,7 @@ def meant_otherwise(reading: Reading, named: Named) -> list[tuple[int, int]]:
     sums = money(text, language)
     spans = [*named.spans, *((m.start, m.end) for m in sums), *((d.start, d.end) for d in durations(text, language))]
     named_cards = cards(reading)
+    spans += asides(text, numbers(text, language)[:MANY])
     spans += [(p.start, p.end) for p in params(text, language)] + [m.span() for m in named_cards]
     spans += [
         (m.start() - len(count[0]), m.start())

@@ -58,7 +58,11 @@ _ONE_CARD = re.compile(
     r"|gpu), (?:just |only )?one\b|\bone card\b"
 )
 _CARDS = re.compile(r"\s*(?:\w+ )?(?:gpus?|graphics cards|cards (?:with|of) \d+ ?gb)\b")
-_ON_TARGET = re.compile(r" (?:on the target|at inference|inference|afterwards)")
+_ON_TARGET = re.compile(
+    r" (?:on the target|at inference|inference|afterwards|later"
+    r"|when(?: it's| it is| it)? (?:in use|used|running|runs|deployed|serving))"
+    r"|[^.;]{0,24}\b(?:and|so|yet|but) it (?:has to|must|should|needs to|shall) (?:work|run) (?:there|on (?:it|that))"
+)
 _TIMES_GPUS = re.compile(r"\b(?:gpus?|cards) ?(?:x|×|\*) ?(?P<n>\d{1,3})\b")
 _ONE = re.compile(
     r"(?<![a-z0-9])(?:a single|single|just one|only one|one|an?|ein(?:e|er|em|en)?|'?ne[rnm]?|'?n|una?|um|uma|une|een"
@@ -194,7 +198,8 @@ def cards(reading: Reading) -> list[re.Match[str]]:
     for match in _GPU.finditer(reading.text):
         name = re.sub(r" ?-?(?:sxm\d?|pcie|nvl)$", "", match["name"].strip())
         counts = re.fullmatch(r"\d0\d0", name) and _COUNTED.match(reading.text[match.end() :])
-        if _REAL.fullmatch(name) and not counts:
+        stick = name.startswith("tpu") and re.search(r"(?:coral|edge) $", reading.text[: match.start()])
+        if _REAL.fullmatch(name) and not counts and not stick:
             found.append(match)
     return found
 
@@ -205,7 +210,9 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     single = False
     for match in cards(reading):
         name = match["name"].strip()
-        if negated(reading, match.start(), match.end()) or on_run_side(reading, match.start()):
+        if negated(reading, match.start(), match.end()):
+            continue
+        if on_run_side(reading, match.start()) and not _trains_there(reading, match):
             continue
         memory = _MEMORY_AFTER.match(reading.text, match.end())
         limit["gpu"] = _gpu_id(name, memory["gb"] if memory else None)
@@ -237,6 +244,19 @@ def hardware(reading: Reading, named: Named, cloud: bool) -> HardwareLimit | Non
     if cpu and limit.get("gpu") and "only" in cpu[0]:
         limit["cpu_only"] = True
     return HardwareLimit.model_validate(limit) if limit else None
+
+
+_FOR_WHICH = re.compile(r"(?: \d+ ?gb)? (?:for|to|fur|zum|pour|para|per|voor) (?:the |das |la |l'|il |o |het )?")
+
+
+def _trains_there(reading: Reading, card: re.Match[str]) -> bool:
+    """ "It lives on my 3060, but rent an H100 for the training": a card taken for the work, whatever was said before of running."""
+    rented = re.search(r"(?:rent|book|hire|miet|lou|alquil|alug|noleggi|huur)\w* (?:\w+ ){0,2}$", reading.text[: card.start()])
+    if re.match(r"[^.;,]{0,40} (?:where|which) (?:\w+ ){0,4}train", reading.text[card.end() :]):
+        return True
+    behind = _FOR_WHICH.match(reading.text, card.end())
+    trained = behind and reading.words.rx("hardware.train_side").match(reading.text, behind.end())
+    return bool(rented or trained)
 
 
 def _stands_alone(reading: Reading, card: re.Match[str]) -> bool:

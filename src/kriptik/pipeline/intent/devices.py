@@ -1,30 +1,21 @@
 """What the finished model is to run on: a phone, a board, a browser, a card."""
 
 import re
+from functools import cache
 
 from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.text import Reading
+from kriptik.pipeline.intent.vocabulary import vocabulary
 
-_ONLY_TARGETS = (
-    "jetson",
-    "raspberry pi",
-    "microcontroller",
-    "iphone",
-    "android",
-    "smartwatch",
-    "phone",
-    "browser",
-    "tablet",
-    "steam deck",
-    "rog ally",
-    "quest",
-    "orange pi",
-    "coral",
-)
-"""Nobody trains on these: as a clause by itself such a name says where the result runs."""
-_BOARDS = ("jetson", "raspberry pi", "microcontroller", "steam deck", "rog ally", "quest", "orange pi", "coral")
-"""Nothing is recorded with these either: wherever one is named the result runs on it."""
+_BOARDS = ("jetson", "raspberry pi", "microcontroller", "steam deck", "rog ally", "quest", "orange pi", "coral", "smart glasses")
+"""Nothing is recorded with these: wherever one is named the result runs on it."""
+_CARRIED = ("iphone", "ipad", "android", "smartwatch", "phone", "browser", "tablet", "smart speaker")
+"""Nobody trains on these, but people record with them, talk over them and sell apps for them."""
+_MACHINES = ("laptop", "macbook", "mac mini", "mini pc", "nas", "pc", "car", "drone")
+"""What one may train on as well, or only speak of."""
+_ONLY_TARGETS = (*_BOARDS, *_CARRIED)
+"""As a clause by itself such a name says where the result runs."""
 _MADE_WITH = re.compile(
     r"(?:voices?|talk\w*|speak\w*|call\w*|record|photograph|shot|shoot|taken|took|take|film|snap|typ|made|from|with|via|off|of"
     r"|my|over)\w*(?: (?:on|with|by|from))?"
@@ -32,21 +23,37 @@ _MADE_WITH = re.compile(
 )
 _RUNS_THERE = re.compile(
     r"\s*(?:apps?|demo|version|yes|must|has to|have to|speaks?|aboard|only|afterwards|later|after(?: training)?)\b"
-    r"|\s*(?:で|上で|上)(?:動|使|走|実行|运行|跑|用|部署)|\s*(?:pe|par|पर) (?:\w+ )?(?:chal|चल)"
+    r"(?![^.;]{0,40}train)"
+    r"|\s*(?:だけ|のみ|単体|アプリ)?(?:で|上で|上|にて)(?:も)?(?:動|使|走|実行|働|運|运行|跑|用|部署)|向け|\s*(?:上|端|里|内)?(?:离线|本地|直接|流畅)?(?:运行|跑|使用|用(?![户戶])|部署)"
+    r"|\s*(?:फोन |फ़ोन |phone |fon )?(?:pe|par|पर|में|पे) (?:\S+ ){0,2}(?:chal|चल|काम|kaam)"
+    r"|\s?(?:에서|에|으로|로)?\s?(?:돌아|돌릴|실행|작동|구동|쓸 수|쓰게|용(?![0-9가-힣]))"
+    r"|\w*(?: \w+)? (?:calis|kos(?:sun|ar|ma)|fusson|fut(?![a-z])|mukod|elfut|pyori|toimi)"
 )
-_THERE = re.compile(
-    r"(?:\b(?:offline(?: on)?|result on|into|in|on|(?:small|tiny|light|quick) enough for)(?: (?:an?|the|his|her|their|any|every"
-    r"|old|cheap|ordinary|plain|\w+'s?))*"
-    r"|no|en (?:el|un)|su (?:un|una)|sull'|em um|num|op een|para(?: el| o)?|pour|sur|auf dem|auf)[ -]$"
+_WHOSE = re.compile(r"(?:(?:my|our|an?|the|his|her|their|old) )?")
+_WORKS_THERE = re.compile(
+    r"[^.;]{0,48}\b(?:it|that|this|model) (?:has to|must|should|needs to|shall|will) (?:work|run|live|be used) "
+    r"(?:there|on (?:it|that|them))\b"
 )
 _LAPTOP = re.compile(r"(?:it'?s for|for|ok on|fine on|usable on) (?:my|an?|the|our|his|her)(?: old)? $")
-_MEANT = re.compile(
-    r"\s*(?:calls?|numbers?|conversations?|recordings?|photos?|pictures?|pics?|clips?|videos?|support|shops?|stores?|footage|memos?|lines?|camera|cases?|repair|bills?|messages?|extension)\b"
-)
-"""What is behind "phone" where no phone is meant to run anything."""
-
-
 _STARTS, _ENDS = re.compile(r"(?:^|[,;.(])\s*$"), re.compile(r"\s*(?:$|[,;.)])")
+_STARTS_LOOSELY = re.compile(r"(?:^|[.;])\s*(?:\w+ ){0,2}$")
+
+
+@cache
+def _around(name: str) -> re.Pattern[str]:
+    """What stands around the name of a device, by the lists of `place` in `words/details.toml`."""
+    lists = vocabulary("en").lists
+    words = "|".join(lists[f"place.{name}"])
+    if name == "at":
+        return re.compile(rf"(?<![a-z])(?:{words})(?:'|\s|-)\s*(?:(?:{'|'.join(lists['place.whose'])}) ?)*(?:[^\W\d_]+s )?$")
+    shapes = {
+        "kept": r"\b(?:{})(?: \w+){{0,2}}\s*$",
+        "to_run": r"\b(?:{})(?: \w+){{0,3}}\s*$",
+        "meant": r"\s*(?:{})\b",
+        "own": r"(?<![a-z])(?:{})\s(?!\w+'s?\s)(?:\w+ ?){{0,2}}$",
+        "does": r"\s(?:{})\b(?![^.;]{{0,40}}train)",
+    }
+    return re.compile(shapes[name].format(words))
 
 
 def device(reading: Reading) -> str | None:
@@ -72,16 +79,36 @@ def device(reading: Reading) -> str | None:
 
 def _runs_there(reading: Reading, match: re.Match[str], name: str) -> bool:
     """ "Offline phone", "a browser demo", "on an ordinary laptop afterwards", "ラズパイで動かしたい"."""
-    lead, rest = reading.text[max(0, match.start() - 40) : match.start()], reading.text[match.end() :]
+    start, end = reading.sentence_at(match.start())
+    lead, rest = reading.text[max(start, match.start() - 64) : match.start()], reading.text[match.end() : end]
+    lead += _WHOSE.match(match[0])[0]  # type: ignore[index]
     if name in _BOARDS:
         return not re.match(r"\s*(?:sketch(?:es)?|code|projects?|programs?|firmware)\b", rest)
-    if name in ("laptop", "macbook", "mac mini", "mini pc", "nas"):
-        return bool(re.match(r"\s*(?:afterwards|later|after(?: training)?)\b", rest) or _LAPTOP.search(lead))
     if name == "cpu":
         return bool(
-            re.match(r" (?:on the target|inference|at inference|afterwards|later)", rest)
-            or re.search(r"\d ?ms on (?:an? |the )?$", lead)
+            re.match(r" (?:on the target|(?:at )?inference|afterwards|later|serving|in production|(?:only )?(?:when|once) )", rest)
+            or re.search(r"\d ?ms (?:on|at|auf|na|sur|en|su|op) (?:an? |the |einer |un |una |zwyklym )?$", lead)
         )
-    if name not in _ONLY_TARGETS or _MEANT.match(rest) or _MADE_WITH.search(lead):
+    if name not in (*_CARRIED, *_MACHINES):
         return False
-    return bool(_RUNS_THERE.match(rest) or _THERE.search(lead))
+    somebodys = re.search(r"'s (?:old )?$|\bmy $", lead) and name in (*_CARRIED, "laptop")
+    if _WORKS_THERE.match(rest) or (somebodys and _around("does").match(rest)):
+        return True
+    if _around("meant").match(rest) or re.match(r" (?:there (?:are|is|were)|(?:i|we) (?:have|keep)|lies?\b|lie\b)", rest):
+        return False
+    if name == "pc" and _STARTS_LOOSELY.search(lead) and _ENDS.match(rest):
+        return True
+    if _RUNS_THERE.match(rest) and not _MADE_WITH.search(lead):
+        return True
+    return bool(name == "laptop" and _LAPTOP.search(lead)) or _is_placed(lead, name)
+
+
+def _is_placed(lead: str, name: str) -> bool:
+    """ "On the assessors' iPads", "for the tablets in our school": where it is to be, not where something was made or lies."""
+    placed = _around("at").search(lead)
+    if not placed or (name in _MACHINES and (_around("own").search(placed[0]) or name == "car")):
+        return False  # what is one's own one may train on
+    ahead = re.split(r"[,;:(]", lead[: placed.start()])[-1]
+    if _around("own").search(placed[0]):
+        return bool(_around("to_run").search(ahead)) and not _around("kept").search(ahead)
+    return not _around("kept").search(ahead) or bool(_around("to_run").search(ahead))

@@ -11,6 +11,7 @@ import numpy as np
 
 from kriptik.pipeline.intent import amounts, heads
 from kriptik.pipeline.intent.amounts import MANY, Amount
+from kriptik.pipeline.intent.asides import is_time_limit
 from kriptik.pipeline.intent.learned import Pieces
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.quantities import Duration, Number, durations, numbers
@@ -62,7 +63,11 @@ def figures(reading: Reading, named: Named, picked: Amount | None) -> list[Figur
         for n in numbers(reading.text, reading.language)[:MANY]
         if n.value >= 1 and not any(a <= n.start < b for a, b in taken)
     ]
-    found += [_time(reading, d, picked) for d in durations(reading.text, reading.language)[:MANY]]
+    found += [
+        _time(reading, d, picked)
+        for d in durations(reading.text, reading.language)[:MANY]
+        if amounts.recorded(reading, d) or not is_time_limit(reading, d)
+    ]
     if picked and not any(one.picked for one in found):
         found.append(Figure(picked, (picked.start, picked.end), MOST / 2, named=True, picked=True))
     return sorted(found, key=lambda one: one.span)

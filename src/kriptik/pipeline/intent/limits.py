@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from kriptik.pipeline.intent.amounts import corrected_sum, recorded
+from kriptik.pipeline.intent.clock import hours_elsewhere
 from kriptik.pipeline.intent.cues import before
 from kriptik.pipeline.intent.details import on_run_side
 from kriptik.pipeline.intent.quantities import Duration, Number, durations, numbers
@@ -115,9 +116,29 @@ def _corrects_here(reading: Reading, at: int, sums: list[Money]) -> bool:
     return before(reading, at, "correction.marks", 24) or corrected_sum(reading.text, at, sums)
 
 
-_ALONE_BEFORE = re.compile(r"(?:^|[,.;、，。])\s*(?:and |max |maximal |maximum |under |at most |only )?$")
-_ALONE_AFTER = re.compile(r"\s*(?:$|[,.;、，。!])")
+_ALONE_BEFORE = re.compile(r"(?:^|[,.;:、，。—–(])\s*(?:- )?(?:and |max |maximal |maximum |under |at most |only |just |about )?$")
+_ALONE_AFTER = re.compile(r"\s*(?:$|[,.;、，。!)]|- )")
 """A time that is a clause by itself: ", 3 hours, one T4"."""
+
+
+LONGEST = 4400.0
+"""Half a year: nobody sets a longer time to train in, and so many days were counted, not granted."""
+_PROMISED = re.compile(
+    r"\b(?:answer|repl(?:y|ies)|respon|react|call(?:s|ed)? back|get(?:s|ting)? back|antwort|repon|contest|rispond"
+    r"|antwoord)\w*"
+    r"(?: (?!model|it\b|this\b|result)\w+){0,4} (?:within|in|inside|under|innerhalb|binnen|en|dans|sous|em|entro) (?:the |von )?$"
+)
+"""What someone promises customers is no time to train in: "we answer within 24 hours"."""
+
+
+_RENTED = re.compile(
+    r"(?:(?<![a-z])[ahlbvt]\d{1,3}s?|gpus?|cards?|nodes?|(?<!\d)[2-5]0[5-9]0(?: ?ti)?|colab|runpod|vast|modal|lambda)"
+    r"(?: \d{2,3} ?gb)?(?: on \w+)? (?:for|pendant|durante|fur|per|voor) (?:about |maybe |around |the |a good )?$"
+)
+"""A card that is taken for so long."""
+_MONEY_AND = re.compile(
+    r"(?:[$€£]\s?\d[\d.,]*k?|\d\s?(?:dollars|euros?|bucks|usd|eur|pounds|quid|€|zl))\s(?:and|plus|und|y|et|e|&)\s$"
+)
 
 
 def deadline(reading: Reading) -> float | None:
@@ -125,22 +146,30 @@ def deadline(reading: Reading) -> float | None:
     text, words = reading.text, reading.words
     found: list[tuple[int, float, bool]] = []
     for d in durations(text, reading.language):
-        if d.unit in ("second", "year") or _other_time(reading, d):
+        if d.unit in ("second", "year") or d.hours > LONGEST or _other_time(reading, d):
             continue
         lead = text[max(0, d.start - REACH) : d.start]
-        led = before(reading, d.start, "time.deadline_before", REACH)
+        if _PROMISED.search(lead):
+            continue
+        led = before(reading, d.start, "time.deadline_before", REACH) or _RENTED.search(lead) or _MONEY_AND.search(lead)
         followed = words.rx("time.deadline_after").match(text[d.end :].lstrip(" ,-("))
-        alone = d.unit in ("hour", "day", "week") and _ALONE_BEFORE.search(lead) and _ALONE_AFTER.match(text[d.end :])
+        alone = d.unit in ("hour", "day", "week", "fortnight") and _ALONE_BEFORE.search(lead) and _ALONE_AFTER.match(text[d.end :])
         if led or followed or alone or (words.rx("time.deadline_word").search(lead[-24:])) or _corrects(reading, d.start):
             found.append((d.start, d.hours, bool(led or followed)))
-    for key, hours in (("tomorrow", 24.0), ("overnight", 12.0), ("weekend", 48.0), ("next_week", 168.0)):
-        if match := words.rx(f"time.{key}").search(text):
+    after_next = words.rx("time.day_after").search(text)
+    for key, hours in (("day_after", 48.0), ("tomorrow", 24.0), ("overnight", 12.0), ("weekend", 48.0), ("next_week", 168.0)):
+        match = words.rx(f"time.{key}").search(text)
+        if match and not (key == "tomorrow" and after_next):
             found.append((match.start(), hours, True))
     if not found:
-        return None
+        elsewhere = hours_elsewhere(text)
+        return round(elsewhere[2], 4) if elsewhere else None
     found.sort()
     strong = [f for f in found if f[2]]
     return round((strong or found)[-1][1] if not _corrects(reading, found[-1][0]) else found[-1][1], 4)
+
+
+_WORKED_FOR = re.compile(r"(?:train|run)\w* for\s*(?:about |max |at most )?$")
 
 
 def _other_time(reading: Reading, d: Duration) -> bool:
@@ -151,7 +180,6 @@ def _other_time(reading: Reading, d: Duration) -> bool:
     if reading.words.rx("time.not_deadline").match(tail) or reading.text[d.end : d.end + 2] == "/7" or recorded(reading, d):
         return True
     if not reading.text[: d.start].rstrip().endswith(",") and before(reading, d.start, "time.not_deadline_before", 24):
-        return not re.search(
-            r"(?:train|run)\w* for\s*(?:about |max |at most )?$", reading.text[max(0, d.start - 24) : d.start]
-        ) and not re.search(r"next\s*$", reading.text[max(0, d.start - 8) : d.start])
+        lead = reading.text[max(0, d.start - REACH) : d.start]
+        return not (_WORKED_FOR.search(lead) or _RENTED.search(lead) or re.search(r"next\s*$", lead))
     return on_run_side(reading, d.start) and bool(re.search(r"inference|latency", reading.text))

@@ -1,9 +1,8 @@
 """The data a person has or wants, and what the result must be."""
 
 import re
-from itertools import pairwise
 
-from kriptik.pipeline.intent import figures
+from kriptik.pipeline.intent import figures, languages
 from kriptik.pipeline.intent.amounts import TYPES, Amount
 from kriptik.pipeline.intent.cues import before, negated
 from kriptik.pipeline.intent.devices import device
@@ -32,7 +31,7 @@ def data(reading: Reading, named: Named, pieces: Pieces | None = None) -> DataMe
         found["source"] = source
     timed = amount is not None and amount.unit in ("seconds", "minutes", "hours", "days")
     kind = found.get("type") or (_loose_type(reading) if (source or amount) and not timed else None) or _given_type(reading)
-    if form := _format(reading):
+    if form := _format(reading, named):
         found["format"] = form
         kind = next((t for t, forms in FORMS.items() if form in forms), kind)
     if kind == "text" and amount and _spoken(reading, amount):
@@ -223,12 +222,13 @@ _OUT = re.compile(
 """What stands before a form is what comes out; "digitised to wav" is what there is."""
 
 
-def _format(reading: Reading) -> str | None:
+def _format(reading: Reading, named: Named) -> str | None:
     for key in (k for k in reading.words.lists if k.startswith("data.format.")):
         for match in reading.words.rx(key).finditer(reading.folded if key.endswith(("csv", "jsonl")) else reading.text):
             if (
                 not _OUT.search(reading.text[max(0, match.start() - 24) : match.start()])
                 and reading.text[match.start()] != "·"
+                and not any(a <= match.start() and match.end() < b for a, b in named.spans if "." not in reading.text[a:b])
                 and not re.match(r"\s*(?:に|へ|出力|output)", reading.text[match.end() :])
             ):
                 return key.removeprefix("data.format.")
@@ -240,15 +240,35 @@ def output(reading: Reading, named: Named) -> OutputMention | None:
     found: dict[str, object] = {}
     if export := _export(reading, named):
         found["export"] = export
-    if language := _language(reading):
+    if language := languages.language(reading, named):
         found["language"] = language
     if target := device(reading):
         found["target_device"] = target
     found.update(_limits(reading, named))
-    advert = re.search(r"(?:generate|make|write|create|voice) (?:\w+ )?commercials?\b", reading.text)
-    if reading.finds("output.commercial") and not reading.finds("output.not_commercial") and not advert:
+    if _sold(reading):
         found["license"] = "commercial"
     return OutputMention.model_validate(found) if found else None
+
+
+_ADVERT = re.compile(r"(?:generate|make|write|create|voice) (?:\w+ )?commercials?\b")
+"""What is made, and no use of it."""
+_FORETOLD = re.compile(
+    r"\b(?:predict\w*|forecast\w*|estimat\w*|guess\w*|which|whether"
+    r"|(?:ads?|adverts?|listings?|tweets?) for|how (?:many|much|fast|soon|long)|about|prognos\w*"
+    r"|vorhersag\w*|previ\w*|predic\w*|прогноз\w*) (?:[^\W\d_]+ ){0,4}$"
+)
+"""Sales that the model is to tell of."""
+REACH = 48
+
+
+def _sold(reading: Reading) -> bool:
+    """Whether somebody is to earn with the result, however it is put: sold, charged for, part of what is paid for."""
+    if reading.finds("output.not_commercial") or _ADVERT.search(reading.text):
+        return False
+    return any(
+        not negated(reading, m.start(), m.end()) and not _FORETOLD.search(reading.text[max(0, m.start() - REACH) : m.start()])
+        for m in reading.words.rx("output.commercial").finditer(reading.text)
+    )
 
 
 def _export(reading: Reading, named: Named) -> str | None:
@@ -263,41 +283,7 @@ def _export(reading: Reading, named: Named) -> str | None:
     return min(hits)[1] if hits else None
 
 
-_TRANSLATES = re.compile(r"translat|ubersetz|traduc|traduz|翻译|翻訳|अनुवाद")
-_JOINED = re.compile(r"\s*(?:and|&|/|,|und|y|e|et|或|和|と|और)\s*(?:in\s+)?")
-
-
-_NO_LANGUAGE = re.compile(r" (?:shepherd|food|cuisine|restaurant|car|fries|bakery|toast|bulldog|company)|-accented| accent")
-
-
-def _language(reading: Reading) -> str | None:
-    """The language the model must master; the target of a translation, else the last named that is not ruled out."""
-    hits = []
-    for key in (k for k in reading.words.lists if k.startswith("lang.")):
-        for match in reading.words.rx(key).finditer(reading.text):
-            mine = re.search(r"\b(?:bad|poor|broken|my|little) $", reading.text[max(0, match.start() - 8) : match.start()])
-            if (
-                not mine
-                and not negated(reading, match.start(), match.end())
-                and not _NO_LANGUAGE.match(reading.text[match.end() :])
-            ):
-                hits.append((match.start(), match.end(), key.removeprefix("lang.")))
-    if not hits:
-        return None
-    hits.sort()
-    for a, b in pairwise(hits):
-        if a[2] != b[2] and not _TRANSLATES.search(reading.text) and _JOINED.fullmatch(reading.text[a[1] : b[0]]):
-            return None
-    for start, _, code in hits:
-        if re.search(
-            r"(?:to|into|in|ins|auf|al|nach|vers|para o|en|成|译成|語に)\s*(?:the\s+)?$", reading.text[max(0, start - 8) : start]
-        ):
-            target = code
-            if re.search(r"(?:to|into|ins|al|nach|vers)\s*$", reading.text[max(0, start - 8) : start]):
-                return target
-    return hits[-1][2] if _TRANSLATES.search(reading.text) else hits[0][2]
-
-
+_WHERE = re.compile(r"^ *(?:(?:on (?:the )?disk|in size|in all|big|large|download) )?")
 _PARAMETERS = re.compile(r"^ ?(?:de |of )?(?:parameters?|params|parametres|parametros|parameter[n]?|参数|パラメータ)")
 
 
@@ -311,9 +297,9 @@ def _limits(reading: Reading, named: Named) -> dict[str, object]:
         if before(reading, p.start, "output.limit_before", 30) or words.rx("output.limit_after").match(tail):
             found["max_params_b"] = p.billions
     for s in sizes(text, reading.language):
-        lead, tail = text[max(0, s.start - 50) : s.start], text[s.end : s.end + 20]
+        lead, tail = text[max(0, s.start - 50) : s.start], text[s.end : s.end + 28]
         memory = re.match(r" ?(?:of )?(?:v?ram|gpu|card|memory|data|dataset|of |vram|显存)", tail)
-        limited = before(reading, s.start, "output.limit_before", 30) or words.rx("output.limit_after").match(tail.lstrip(" "))
+        limited = before(reading, s.start, "output.limit_before", 30) or words.rx("output.limit_after").match(_WHERE.sub("", tail))
         if limited and not memory and words.rx("output.size_word").search(lead + tail):
             found["max_size_gb"] = s.gb
     latency = _latency(reading)

@@ -137,6 +137,8 @@ def _whole(reading: Reading, family: re.Match[str], tail: re.Pattern[str]) -> tu
 def _stands_as_name(reading: Reading, name: Name) -> bool:
     """An everyday word is a product only where it is written or placed like one."""
     typed = name.typed
+    if _MADE_OF.match(reading.text, name.end):
+        return False
     first = _begins_sentence(reading, name.start)
     capital = typed[:1].isupper() and not first
     shouted = first and typed[:3].isupper() and len(typed) > 2 and not reading.typed[name.end :].isupper()
@@ -154,6 +156,10 @@ def _stands_as_name(reading: Reading, name: Name) -> bool:
         or (before(reading, name.start, "tier.bar_before") and name.closed)
         or (before(reading, name.start, "tier.base_before") and not name.closed and len(name.family) > 2)
     )
+
+
+_MADE_OF = re.compile(r"-(?:powered|driven|heated|charged|lit|shaped|coloured|colored|flavoured|panel\w*)(?![a-z])")
+""" "Solar-powered boxes" have nothing of the model."""
 
 
 def _begins_sentence(reading: Reading, at: int) -> bool:
@@ -185,6 +191,8 @@ def resolve(reading: Reading) -> Named:
             dataset,
             tuple(spans + path_spans),
         )
+    if base:
+        base = _told_apart(reading, base)
     unknown = None if base else _unknown(reading, spans)
     return Named(
         base.typed if base else unknown,
@@ -194,6 +202,37 @@ def resolve(reading: Reading) -> Named:
         dataset,
         tuple(spans + path_spans),
     )
+
+
+_SAID_OF_IT = re.compile(r"[\s,(]+|['\u2019]s\b")
+_FILLER = frozenset(
+    {"the", "with", "in", "of", "a", "version", "v", "size", "sized", "one", "model", "variant", "its", "at", "edition"}
+)
+_SIZE_WORDS = frozenset({"mini", "small", "base", "large", "tiny", "medium", "nano", "micro", "xl", "instruct", "chat", "turbo"})
+
+
+def _told_apart(reading: Reading, base: Name) -> Name:
+    """ "Phi, the 3.5 mini one": a bare family name with version, size and kind behind it, in words of their own."""
+    if re.search(r"\d", base.typed.lower().replace(base.family, "", 1)):
+        return base
+    rest = re.split(r"[.;!?:](?:\s|$)", reading.text[base.end : base.end + 64])[0]
+    version, size, kind, filled = "", "", "", False
+    words = [w for w in _SAID_OF_IT.split(rest) if w] or [""]
+    for word, behind in zip(words, [*words[1:], ""], strict=True):
+        if re.fullmatch(r"\d+(?:\.\d+)?", word) and re.fullmatch(r"b|bn|billion|milliarden|milliards", behind):
+            size = f"{word}B"
+        elif re.fullmatch(r"\d+(?:\.\d+)?b", word):
+            size = word.upper()
+        elif re.fullmatch(r"v?\d+(?:\.\d+)?", word) and filled:
+            version = word
+        elif word in _SIZE_WORDS and (filled or version or size):
+            kind = f"{kind} {word}".strip()
+        elif word in _FILLER:
+            filled = True
+        elif not re.fullmatch(r"b|bn|billion|milliarden|milliards", word):
+            break
+    told = " ".join(part for part in (base.typed, version, size, kind) if part)
+    return replace(base, typed=told) if filled and told != base.typed else base
 
 
 def _unknown(reading: Reading, spans: list[tuple[int, int]]) -> str | None:
@@ -215,7 +254,8 @@ def _better_base(reading: Reading, base: Name | None, new: Name) -> Name:
         return new
     between = reading.text[base.end : new.start]
     corrected = reading.words.rx("correction.marks").search(between)
-    more = new.family == base.family and len(new.typed) > len(base.typed)
+    same = new.family == base.family or base.typed.lower() in new.typed.lower()
+    more = same and len(new.typed) > len(base.typed)
     return new if corrected or more else base
 
 

@@ -5,9 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
-from kriptik.pipeline.intent import details, heads, limits, mentions, names
+from kriptik.pipeline.intent import details, heads, languages, limits, mentions, names
 from kriptik.pipeline.intent.capability import plainly, weigh
 from kriptik.pipeline.intent.decide import best, chances, either, guesses
+from kriptik.pipeline.intent.errands import is_errand
 from kriptik.pipeline.intent.learned import Pieces, judged
 from kriptik.pipeline.intent.questions import question
 from kriptik.pipeline.intent.request import readable, signs
@@ -93,7 +94,7 @@ class OfflineParser:
         evidence = weigh(reading, named, methods, judged(reading.text, reading.clean))
         intent = self.means(reading, named, methods, excluded, evidence.judgement.pieces)
         found = chances(evidence, signs(reading, named, evidence, is_specific(intent)))
-        verdict = best(found)
+        verdict = "no" if is_errand(reading, named, intent, evidence.known) else best(found)
         if verdict == "ask":
             verdict = plainly(reading) or verdict
         if verdict == "no":
@@ -138,6 +139,8 @@ class OfflineParser:
             intent.data.type = _kind(intent.capability, intent.data, reading, intent.base_model)  # type: ignore[assignment]
         if seen is not None:
             intent.data = heads.weighed(intent.data, intent.capability, seen)
+        if intent.output and intent.output.language and not languages.suits(reading, named, intent.capability):
+            intent.output = intent.output.model_copy(update={"language": None})
         intent.quality_tier = tier(reading, intent, named)  # type: ignore[assignment]
         intent.conflict = contradicts(reading, intent)
         return intent

@@ -181,7 +181,7 @@ def _number_words(language: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     glue = r"(?:[\s-]+(?:(?:and|y|et|e|of|a|i)\s+|و)?)"
     if language in _JOINS_WORDS:
         glue = r"(?:[\s-]*(?:und|and|en|of)?[\s-]*)"
-    letters = rf"{LETTER}\u0400-\u04ff\u0621-\u064a\u0900-\u097f"
+    letters = rf"{LETTER}\u0400-\u04ff\u0621-\u064a\u0900-\u097f{'가-힣' if language == 'ko' else ''}"
     lead = rf"(?<![{letters}])[وب]?" if language == "ar" else rf"(?<![{letters}])"
     return re.compile(rf"{lead}(?:{one})(?:{glue}(?:{one}))*(?![{letters}])"), re.compile(one)
 
@@ -227,7 +227,12 @@ def _joined(text: str, found: list[Number]) -> list[Number]:
     return out
 
 
-HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0, "month": 720.0, "year": 8760.0}
+_AND_A_HALF = re.compile(r"\s*(?:and (?:a|one) half|y media|et demie?|e mezz[ao]|e meia|半|ونصف)")
+HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0}
+HOURS |= {"fortnight": 336.0, "month": 720.0, "year": 8760.0}
+_QUARTERS = re.compile(
+    r"(?<![a-z])(?:three[ -]quarters? of an|3/4 (?:of an )?|(?:a )?quarter of an) ?hour(?![a-z])|dreiviertelstunde"
+)
 
 
 def durations(text: str, language: str = "en") -> list[Duration]:
@@ -245,23 +250,47 @@ def _durations(text: str, language: str) -> tuple[Duration, ...]:
     for match in words.rx("time.half").finditer(text):
         if d := _duration_after(text, 0.5, match.start(), match.end(), language):
             found.append(d)
+    for match in words.rx("time.one_led").finditer(text):
+        if d := _duration_after(text, 1.0, match.end(), match.end(), language):
+            found.append(d)
+    found += _whole(text, language)
     found.sort(key=lambda d: (d.start, -d.end))
-    return tuple(d for i, d in enumerate(found) if not i or d.start >= found[i - 1].end)
+    kept: list[Duration] = []
+    for d in found:
+        if not kept or d.start >= kept[-1].end:
+            kept.append(d)
+    return tuple(kept)
+
+
+def _whole(text: str, language: str) -> list[Duration]:
+    """Times that one word tells, unit and all: "이틀", "يومين"; and quarters of an hour."""
+    words = vocabulary(language)
+    found = []
+    for key in (k for k in words.lists if k.startswith("time.whole.")):
+        hours = float(key.removeprefix("time.whole."))
+        unit = "day" if hours >= 12 else "hour"
+        found += [Duration(hours, hours / HOURS[unit], unit, m.start(), m.end()) for m in words.rx(key).finditer(text)]
+    for m in _QUARTERS.finditer(text):
+        hours = 0.25 if m[0].startswith(("a q", "q")) else 0.75
+        found.append(Duration(hours, hours, "hour", m.start(), m.end()))
+    return found
 
 
 def _duration_after(text: str, amount: float, start: int, end: int, language: str) -> Duration | None:
     for unit, hours in HOURS.items():
         match = _unit_pattern(language, unit).match(text, end)
-        if match:
-            extra = 0.5 if re.match(r"\s*(?:and a half|y media|et demie?|半)", text[match.end() :]) else 0.0
-            return Duration((amount + extra) * hours, amount + extra, unit, start, match.end())
+        if match and not (match[0] == "d" and amount in (2, 3)):
+            half = _AND_A_HALF.match(text, match.end())
+            amount += 0.5 if half else 0.0
+            return Duration(amount * hours, amount, unit, start, half.end() if half else match.end())
     return None
 
 
 @lru_cache(maxsize=128)
 def _unit_pattern(language: str, unit: str) -> re.Pattern[str]:
     entries = sorted(vocabulary(language).lists.get(f"time.{unit}", []), key=len, reverse=True)
-    inner = "|".join(e.replace(" ", r"\s*") if not re.search("[a-z]", e) else e + RIGHT.replace("0-9", "") for e in entries)
+    after = {e: RIGHT if len(e) == 1 else RIGHT.replace("0-9", "") for e in entries}  # "1 H100" is no hour
+    inner = "|".join(e.replace(" ", r"\s*") if not re.search("[a-z]", e) else e + after[e] for e in entries)
     return re.compile(rf"[\s-]*(?:{inner})") if entries else re.compile(r"(?!)")
 
 

@@ -98,7 +98,7 @@ def _sign(match: re.Match[str]) -> str:
     return re.sub(r"^\s(?:de|d'|di|of)\s", "", match[0]).strip()
 
 
-_ONLY_BEHIND = ("won", "원", "円", "元", "块", "块钱")
+_ONLY_BEHIND = ("won", "불", "달러", "원", "円", "元", "块", "块钱")
 """No sum follows these: "we won 86 of 210", "用一块4090"."""
 _PIECES = re.compile(r"块(?=[a-z0-9\u4e00-\u9fff])(?!块?[钱以左之内预人])")
 """ "300块瓷砖" counts pieces."""

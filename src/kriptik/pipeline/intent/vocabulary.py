@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "words"
+SHARED = ("details", "languages", "clock", "errands")
+"""Files of words of all languages; none of them is a typing error."""
 LETTER = "0-9a-z\u00df\u00e0-\u024f"
 LEFT, RIGHT = f"(?<![{LETTER}])", f"(?![{LETTER}])"
 GAP = r"[\s\-_/]*"
@@ -120,5 +122,5 @@ def literal_words() -> frozenset[str]:
         encoding="utf-8"
     )
     return frozenset(re.findall(r"[a-z]{3,}", plain(text.lower()))) | frozenset(
-        re.findall(r"[a-z]{3,}", plain((FOLDER / "details.toml").read_text(encoding="utf-8")))
+        re.findall(r"[a-z]{3,}", "".join(plain((FOLDER / f"{name}.toml").read_text(encoding="utf-8")) for name in SHARED))
     )

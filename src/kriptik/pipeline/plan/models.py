@@ -9,7 +9,11 @@ from kriptik.spec.catalogue import ModelEntry
 from kriptik.spec.errors import BadInputError
 from kriptik.spec.intent import TrainingIntent
 
-DEVICE_MOST_B = {"phone": 4.0, "mobile": 4.0, "raspberry_pi": 3.0, "edge": 4.0, "browser": 2.0, "laptop": 9.0, "cpu": 9.0}
+DEVICE_MOST_B = {
+    **dict.fromkeys(("phone", "iphone", "android", "tablet", "ipad", "edge"), 4.0), "raspberry pi": 3.0, "browser": 2.0,
+    **dict.fromkeys(("laptop", "macbook", "mac mini", "pc", "mini pc", "cpu", "jetson"), 9.0),
+}  # fmt: skip
+"""Largest model that runs on what the parser calls so, in billions of parameters."""
 SPOKEN = frozenset({"text_generation", "chat", "custom", "voice_cloning", "embeddings", "multimodal"})
 """Capabilities whose result speaks a language of people."""
 

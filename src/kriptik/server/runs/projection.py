@@ -32,9 +32,12 @@ LEAST_UNSURE = 0.1
 """An update's time is not known better than this, whatever a few equal ones seem to say."""
 MEMORY = Band(0.9, 1.0, 1.15)
 """What training takes of the expected peak memory, while nothing is known of finished runs."""
-GROWTH_GB = 0.5
+GROWTH_GB = 0.3
 """By so much a process on a CPU grows after its first updates, with holes between tensors of ever new shapes and with code made for
-these: 0.3 to 0.65 GB in runs of development (docs/estimates.md). A GPU's memory is counted by what is allocated."""
+these (docs/estimates.md). A GPU's memory is counted by what is allocated."""
+COPY_SHARE = 0.7
+"""Of a second copy of the model, made for the result when training is over, what finds no place in memory that training gave back:
+0.5 to 0.7 of it for models of 135 and 600 M. A GPU without room makes none (`engine/copies.py`)."""
 
 
 def apply(
@@ -123,7 +126,7 @@ def measured(
     unsure = max(LEAST_UNSURE, working * probe.step_seconds_spread)
     time = band_of([one["time"] for one in earlier if "time" in one], Band(1 - unsure, 1.0, 1 + 1.5 * unsure))
     room = band_of([one["memory"] for one in earlier if "memory" in one], MEMORY)
-    peak = probe.peak_memory_gb + (GROWTH_GB if on_cpu else 0.0)
+    peak = probe.peak_memory_gb + (GROWTH_GB + COPY_SHARE * probe.copy_gb if on_cpu else 0.0)
     hours, price = expected / 3600, float(price_per_hour)
     low, likely, high = (hours * factor for factor in (time.low, time.middle, time.high))
     return {
