@@ -14,6 +14,7 @@ import estimates_grid
 from estimates_judged import summary
 
 BENCH = Path(estimates_grid.__file__).parent
+SETTING = estimates_grid.grid(estimates_grid.SEED)[0].document()
 
 
 def line(index=0, off=1.0, failure=None, fits=True, starts=1, train_s=70.0):
@@ -23,7 +24,7 @@ def line(index=0, off=1.0, failure=None, fits=True, starts=1, train_s=70.0):
     took = {"time_s": 100 * off, "after_s": 100 * off, "memory_gb": 100 * off, "train_s": train_s, "evaluations": 3,
             "samples": 9, "checkpoints": 2, "starts": starts}  # fmt: skip
     return {
-        "seed": 1, "index": index, "setting": estimates_grid.grid(1)[0].document(), "failure": failure,
+        "seed": estimates_grid.SEED, "index": index, "setting": SETTING, "failure": failure,
         "before": {"time_s": wide, "memory_gb": wide, "fits": fits},
         "after": {"time_s": band, "memory_gb": {"low": None, "likely": 100.0, "high": None}}, "actual": took,
     }  # fmt: skip
