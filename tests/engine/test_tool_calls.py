@@ -207,3 +207,22 @@ def test_without_a_template_calls_are_said_in_plain_lines():
     row = row_of(OPENAI)[1].row
     learnt, _ = parted(plain, encode_row(plain, row, 0, 500))
     assert '"arguments": {"text": "list"}' in learnt and ENDS in learnt
+
+
+@pytest.mark.parametrize(
+    ("calls", "bad"),
+    [("hash", True), (["hash"], True), ([7], True), ({"name": "hash"}, False), ([{"name": "hash", "arguments": {"n": 1}}], False)],
+)
+def test_calls_that_are_none_are_kept_for_the_doctor_and_break_nothing(tokenizer, calls, bad):
+    turn = {"role": "assistant", "content": "Well.", "tool_calls": calls}
+    made = row_of({**OPENAI, "messages": [OPENAI["messages"][0], turn]})[1]
+    (kept,) = made.row["messages"][1]["tool_calls"]
+    assert isinstance(kept["function"]["arguments"], str)
+    assert bad_tool_call(made.row["messages"]) is bad
+    assert encode_row(tokenizer, made.row, 0, 500).supervised and sample_of(made.row) is not None
+    row_of({**PAIR, "chosen": [turn]})
+
+
+def test_a_list_of_tools_that_are_no_objects_says_something_else(tokenizer):
+    made = row_of({**PAIR, "tools": ["hash", "wrap"]})[1]
+    assert "tools" not in made.row and sample_of(made.row).tools == []

@@ -152,14 +152,15 @@ def to_row(record: Record, layout: Layout) -> Made:
 def _tools(cells: Cells) -> list[Any]:
     """What may be called, from a column of its own or, as OpenAI writes pairs, from beside the messages of the prompt.
 
-    Bare functions, as the older form and ShareGPT list them, become tools, which is what templates know.
+    Bare functions, as the older form and ShareGPT list them, become tools, which is what templates know. A list of anything but
+    objects is about something else.
     """
     found = parsed(cells.value.get(cells.columns["tools"])) if "tools" in cells.columns else None
     asked = cells.value.get(cells.columns["prompt"]) if "prompt" in cells.columns else None
     if found is None and isinstance(asked, dict):
         found = asked.get("tools")
-    several = found if isinstance(found, list) else []
-    bare = [isinstance(one, dict) and "name" in one and "function" not in one and "type" not in one for one in several]
+    several = found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else []
+    bare = ["name" in one and "function" not in one and "type" not in one for one in several]
     return [{"type": "function", "function": one} if alone else one for one, alone in zip(several, bare, strict=True)]
 
 

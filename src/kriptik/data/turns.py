@@ -124,7 +124,7 @@ def spoken(message: Message) -> str:
 def parsed_call(call: dict[str, Any]) -> dict[str, Any]:
     """A call with its arguments as an object; as it stands where they are none."""
     function = call.get("function")
-    if not isinstance(function, dict):
+    if not isinstance(function, dict):  # a row that no reader of files made
         return call
     try:
         found = json.loads(function["arguments"])
@@ -151,6 +151,10 @@ def _turn(item: Any, place: Place, column: str) -> Message:
     message.update({key: item[key] for key in KEPT if item.get(key) is not None})
     if isinstance(item.get("function_call"), dict):
         message["tool_calls"] = [_call(item["function_call"])]
+    elif "tool_calls" in message:
+        several = message["tool_calls"] if isinstance(message["tool_calls"], list) else [message["tool_calls"]]
+        whole = [isinstance(one, dict) and isinstance(one.get("function"), dict) for one in several]
+        message["tool_calls"] = [one if fine else _call(one) for one, fine in zip(several, whole, strict=True)]
     return message
 
 
