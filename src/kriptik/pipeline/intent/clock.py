@@ -5,13 +5,12 @@ reads as a whole set no time.
 """
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from kriptik.pipeline.intent.quantities import to_value
-from kriptik.pipeline.intent.vocabulary import FOLDER, plain
+from kriptik.pipeline.intent.vocabulary import plain, tables
 
 _DIGITS = r"\d{1,3}(?:[.,]\d)?"
 _EDGE = r"a-z\u00c0-\u024f\u0370-\u03ff"
@@ -46,7 +45,7 @@ def _hours(tongue: _Tongue, match: re.Match[str]) -> float:
 
 @cache
 def _tongues() -> tuple[_Tongue, ...]:
-    return tuple(_tongue(table) for table in tomllib.loads((FOLDER / "clock.toml").read_text(encoding="utf-8")).values())
+    return tuple(_tongue(table) for table in tables("clock").values())
 
 
 def _tongue(table: dict[str, Any]) -> _Tongue:

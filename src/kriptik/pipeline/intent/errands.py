@@ -5,12 +5,11 @@ picture, "a model that draws foxes" for a model; so nothing here speaks where a 
 """
 
 import re
-import tomllib
 from functools import cache
 
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
-from kriptik.pipeline.intent.vocabulary import FOLDER, phrases, plain
+from kriptik.pipeline.intent.vocabulary import phrases, plain, tables
 from kriptik.spec.intent import TrainingIntent
 
 SAID = 1.5
@@ -67,15 +66,10 @@ _TAUGHT = re.compile(
 
 @cache
 def _polite() -> re.Pattern[str]:
-    words = "|".join(plain(one) for one in _tables()["start"]["polite"])
+    words = "|".join(plain(one) for one in tables("errands")["start"]["polite"])
     return re.compile(rf"^\W*(?:(?:{words})(?![a-zа-я])[\s,!:.-]*)*", re.I)
 
 
 @cache
 def _list(name: str) -> re.Pattern[str]:
-    return phrases([plain(one) for one in _tables()["errand"][name]])
-
-
-@cache
-def _tables() -> dict[str, dict[str, list[str]]]:
-    return tomllib.loads((FOLDER / "errands.toml").read_text(encoding="utf-8"))
+    return phrases([plain(one) for one in tables("errands")["errand"][name]])

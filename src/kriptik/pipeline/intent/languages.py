@@ -5,7 +5,6 @@ of a horn or a guest it says what kind of horn or whose guest. Two side by side,
 """
 
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -13,7 +12,7 @@ from itertools import pairwise
 from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.names import Named
 from kriptik.pipeline.intent.text import Reading
-from kriptik.pipeline.intent.vocabulary import FOLDER, LEFT, RIGHT, plain
+from kriptik.pipeline.intent.vocabulary import LEFT, RIGHT, plain, tables
 
 PLAIN, WEAK, IN, TARGET = 1.0, 0.5, 2.0, 3.0
 """Named at all; of whom or what it belongs to; "in X"; what is answered, written or translated into."""
@@ -76,14 +75,9 @@ class Names:
 
 
 @cache
-def _tables() -> dict[str, dict[str, list[str]]]:
-    return tomllib.loads((FOLDER / "languages.toml").read_text(encoding="utf-8"))
-
-
-@cache
 def _names() -> Names:
     whole, stems, spelled = dict[str, str](), dict[str, str](), dict[str, str]()
-    for code, names in _tables()["names"].items():
+    for code, names in tables("languages")["names"].items():
         for name in map(plain, names):
             if _SCRIPTS.search(name) or re.search(r"[\s']", name):
                 spelled.setdefault(name, code)
@@ -93,13 +87,13 @@ def _names() -> Names:
                 whole.setdefault(name, code)
     parts = [p if _SCRIPTS.search(p) else f"{LEFT}{re.escape(p)}{RIGHT}" for p in sorted(spelled, key=len, reverse=True)]
     lengths = tuple(sorted({len(s) for s in stems}, reverse=True))
-    doubtful = frozenset(_tables()["doubtful"]["words"])
+    doubtful = frozenset(tables("languages")["doubtful"]["words"])
     return Names(whole, stems, re.compile("|".join(parts)), spelled, lengths, doubtful)
 
 
 @cache
 def _list(table: str, name: str, shape: str) -> re.Pattern[str]:
-    return re.compile(shape.format("|".join(plain(one) for one in _tables()[table][name])))
+    return re.compile(shape.format("|".join(plain(one) for one in tables("languages")[table][name])))
 
 
 def language(reading: Reading, named: Named) -> str | None:
@@ -144,7 +138,7 @@ def _chosen(reading: Reading, named: Named) -> Hit | None:
 
 def _by_codes(text: str, translates: bool) -> Hit | None:
     """ "fr->de"; with a hyphen ("en-de") only where something is translated."""
-    known = _tables()["names"]
+    known = tables("languages")["names"]
     for match in _PAIR.finditer(text):
         glued = match["mark"] in ("->", "→", "=>") and len(match[0]) == len(match["mark"]) + 4
         if match["a"] in known and match["b"] in known and match["a"] != match["b"] and (glued or translates):
@@ -218,7 +212,7 @@ def _their_own(reading: Reading, hits: list[Hit]) -> Hit | None:
     own = _list("language", "own", rf"{LEFT}(?:{{}})").search(reading.text)
     if not own or any(h.weight >= IN for h in hits):
         return None
-    for code, peoples in _tables()["peoples"].items():
+    for code, peoples in tables("languages")["peoples"].items():
         if people := re.search(rf"{LEFT}(?:{'|'.join(peoples)}){RIGHT}", reading.text):
             return Hit(people.start(), people.end(), code, TARGET)
     return hits[0] if len({h.code for h in hits}) == 1 else None

@@ -5,12 +5,11 @@ or whose taste it is about says nothing of who is seen.
 """
 
 import re
-import tomllib
 from functools import cache, lru_cache
 
 from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.text import fold, read_text
-from kriptik.pipeline.intent.vocabulary import FOLDER, phrase, phrases, plain
+from kriptik.pipeline.intent.vocabulary import phrase, phrases, plain, tables
 
 REACH = 64
 SHOWN = (("people", ("of", "made")), ("me", ("of",)))
@@ -52,5 +51,5 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 @cache
 def _entries(name: str) -> list[str]:
-    tables = tomllib.loads((FOLDER / "people.toml").read_text(encoding="utf-8"))
-    return [plain(entry) for several in tables[name].values() for entry in several]
+    read = tables("people")
+    return [plain(entry) for several in read[name].values() for entry in several]

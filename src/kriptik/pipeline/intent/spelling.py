@@ -1,10 +1,9 @@
 """Mends typing errors in the words that matter: one edit in short words, two in long ones; never a word that is known."""
 
 import re
-import tomllib
 from functools import cache, lru_cache
 
-from kriptik.pipeline.intent.vocabulary import FOLDER, literal_words
+from kriptik.pipeline.intent.vocabulary import literal_words, tables
 
 _TOKEN = re.compile(r"(?<![\w/.@:\-])[A-Za-z]{5,16}(?![\w/@])")
 _LONG = 8
@@ -36,7 +35,7 @@ def _is_known(word: str) -> bool:
 
 @cache
 def _table() -> tuple[frozenset[str], frozenset[str]]:
-    table = tomllib.loads((FOLDER / "spelling.toml").read_text(encoding="utf-8"))
+    table = tables("spelling")
     return frozenset(table["words"]), frozenset([*table["never"], *table["words"]])
 
 

@@ -4,14 +4,13 @@ These stay out of the batch interface's fields: they move the choice of a model,
 """
 
 import re
-import tomllib
 from functools import cache
 from itertools import chain
 
 from kriptik.catalogue.load import load_catalogue
 from kriptik.pipeline.intent.cues import negated
 from kriptik.pipeline.intent.text import Reading
-from kriptik.pipeline.intent.vocabulary import FOLDER, phrase, phrases, plain
+from kriptik.pipeline.intent.vocabulary import phrase, phrases, plain, tables
 from kriptik.spec.intent import TermsMention
 
 OPEN = ("apache-2.0", "mit")
@@ -78,8 +77,8 @@ def _before() -> re.Pattern[str]:
 
 @cache
 def _lists() -> dict[str, list[str]]:
-    tables = tomllib.loads((FOLDER / "terms.toml").read_text(encoding="utf-8"))
-    return {f"{group}.{name}": entries for group, table in tables.items() for name, entries in table.items()}
+    read = tables("terms")
+    return {f"{group}.{name}": entries for group, table in read.items() for name, entries in table.items()}
 
 
 @cache

@@ -22,6 +22,12 @@ _AFTER_WORD = re.compile(r"(?<=\\w[+*]) (?!\?)")
 NEVER = re.compile(r"(?!)")
 
 
+@cache
+def tables(name: str) -> dict[str, Any]:
+    """The tables of a file of `words/` that belongs to one reader, read once."""
+    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+
+
 class Vocabulary:
     """The cue lists of English and one other language. Keys are dotted: "request.train"."""
 
