@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from runpod_fake import KEY
-from virtual import Virtual
+from virtual import PRICE, Virtual
 
 from kriptik.server.app import create_app
 from kriptik.server.settings import Settings
@@ -63,6 +63,20 @@ def test_03_a_pod_that_never_speaks_is_ended_and_the_run_fails(world):
     job = world.run()
     world.until(lambda: world.job(job).state == "failed", 100, seconds=6)
     assert world.job(job).failure["code"] == "worker_lost" and world.account.own() == []
+
+
+def test_a_machine_that_was_refused_costs_nothing_however_long_the_look_for_it_takes(world, monkeypatch):
+    listed = world.provider.list_own
+
+    def slowly(*asked):
+        world.now += timedelta(seconds=30)
+        return listed(*asked)
+
+    monkeypatch.setattr(world.provider, "list_own", slowly)
+    job = world.run(price_per_hour=PRICE - 1)
+    world.until(lambda: world.job(job).state == "failed")
+    assert world.job(job).failure["code"] == "price_above_authorised" and world.account.creates == 0
+    assert world.spent(job) == 0 and world.resource(job).gone_at is not None
 
 
 def test_04_a_terminate_that_fails_is_never_marked_done(world):

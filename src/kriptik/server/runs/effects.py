@@ -253,7 +253,7 @@ def _create_failed(core: Core, view: RunView, error: KriptikError) -> None:
     _commit(core, view, lambda s, j: _not_yet(s, resource_id, error, core.clock()))
     if error.code == "held" or (view.in_state_s < CREATE_TRIES_S and error.status >= 500):
         return
-    _terminate(core, view, Terminate(error.sentence))
+    _terminate(core, view, Terminate(error.sentence), refused=not isinstance(error, providers.UnsureError))
     if error.code == "price_above_authorised":
         _commit(core, view, lambda s, j: _quoted(j, error.fields["pricePerHour"]))
     found = to_resume(core, view.job)
@@ -290,8 +290,11 @@ def _quoted(job: Job, price_per_hour: float) -> None:
     job.estimate = {**job.estimate, "quotedPricePerHour": price_per_hour}
 
 
-def _terminate(core: Core, view: RunView, act: Terminate) -> None:
-    """Ends the resource and looks whether it is gone; the last events of its spool are taken in before it counts as gone."""
+def _terminate(core: Core, view: RunView, act: Terminate, refused: bool = False) -> None:
+    """Ends the resource and looks whether it is gone; the last events of its spool are taken in before it counts as gone.
+
+    `refused`: the provider has just said that it did not make it. Where nothing by its name is found, the look costs nothing.
+    """
     assert view.resource is not None
     if view.resource.terminate_at is None:
         with core.db.write() as session:
@@ -317,7 +320,7 @@ def _terminate(core: Core, view: RunView, act: Terminate) -> None:
     core.objects.pull(view.job.id, core.run_dir(view.job.id))
     _take_paid(core, view.job.id, view.resource.number)
     core.objects.abort(view.job.id)  # what it began to send and never ended
-    _gone(core, view.resource.id, left, act.why, ended_at)
+    _gone(core, view.resource.id, left, act.why, ended_at, refused)
 
 
 def _take_paid(core: Core, job_id: str, number: int) -> None:
@@ -328,12 +331,13 @@ def _take_paid(core: Core, job_id: str, number: int) -> None:
             ledger.judged(session, job_id, number, Purse(file, Decimal(0)).spent(), core.clock())
 
 
-def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: str, now: datetime) -> None:
+def _gone(core: Core, resource_id: str, left: providers.Resource | None, why: str, now: datetime, refused: bool) -> None:
     with core.db.write() as session:
         resource = session.get_one(Resource, resource_id)
         if resource.gone_at is not None:
             return
-        ledger.meter(session, resource, now, final=True)
+        if not refused or resource.provider_id is not None or resource.detail.startswith(bills.UNSURE):
+            ledger.meter(session, resource, now, final=True)
         resource.gone_at, resource.status = now, "gone"
         if left is not None:
             resource.exit_code = left.exit_code
