@@ -17,6 +17,7 @@ from kriptik.engine import cuts, lock, pieces
 from kriptik.engine import probe as probing
 from kriptik.engine.probe import probe
 from kriptik.engine.stage import load
+from kriptik.engine.text.chat import encode_prompt
 from kriptik.engine.train import train
 from kriptik.spec.events import Desired, EvalResult
 from kriptik.spec.job import ProbeResult, SamplePrompt, StageSettings
@@ -138,7 +139,39 @@ def test_on_a_machine_that_is_too_slow_the_least_is_done(job, monkeypatch):
     clock.install(monkeypatch)
     result = probe(job)
     assert result.chosen["steps"] == 2 and len(clock.updates) == 4 and result.fitted_updates == 1
-    assert len(clock.looks) <= 8, "two held-out rows and the beginning of one answer"
+    assert len(clock.looks) <= 8, "two held-out rows and the beginning of one answer, twice"
+
+
+class PerToken(Clock):
+    """A forward takes a while, where nothing is learnt longer the more it reads; the first of all also what is done once."""
+
+    once, each = 3.0, 0.01
+
+    def install(self, monkeypatch):
+        super().install(monkeypatch)
+        forward = LlamaModel.forward
+
+        def slow(model, *args, **kwargs):
+            given = next(kwargs[name] for name in ("inputs_embeds", "input_ids") if kwargs.get(name) is not None)
+            self.now += 0.0 if model.training else self.each * given.shape[1]
+            self.now += 0.0 if self.updates or self.looks else self.once
+            return forward(model, *args, **kwargs)
+
+        monkeypatch.setattr(LlamaModel, "forward", slow)
+
+
+def test_reading_a_long_prompt_is_not_taken_for_the_answer_and_what_is_done_once_counts_once(job, monkeypatch):
+    clock = PerToken(0.1)
+    clock.install(monkeypatch)
+    long = SamplePrompt(messages=[{"role": "user", "content": "Repeat in reverse: " + "json text " * 60}])
+    result = probe(at_rate(job, SLOWLY).model_copy(update={"samples": [long]}))
+    read = len(encode_prompt(load(job, pieces.modality("text")).bundle.tokenizer, list(long.messages)))
+    asked = min(read, job.stages[0].settings.max_seq_len)
+    whole = clock.each * (asked + 63) + 64 * clock.seconds
+    assert clock.now < probing.LEAST_S and asked * clock.each > 3 * clock.seconds
+    assert result.sample_s == pytest.approx(whole, rel=0.05)
+    assert result.load_s > clock.once, "it is expected beside the updates"
+    assert result.seconds_per_step < clock.once
 
 
 def first_of_each():

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from planning_help import CLOUD, FAQ, laptop
 
 from kriptik.engine.media import making
+from kriptik.pipeline.plan import cost
 from kriptik.pipeline.plan.cost import LOOKS, MADE, estimate, gpu_of, look_seconds, looks, price, stage_seconds
 from kriptik.pipeline.plan.known import capability_of, model_of, stage_points
 from kriptik.pipeline.plan.memory import stage_need
 from kriptik.pipeline.plan.place import Place, at
-from kriptik.pipeline.plan.settings import Volume
+from kriptik.pipeline.plan.settings import Volume, tokens_of
 from kriptik.pipeline.plan.site import Machine, Site
 from kriptik.spec.catalogue import Point
 from kriptik.spec.job import StageSettings
@@ -132,7 +133,8 @@ def test_pairs_of_pictures_take_two_pictures_and_a_reference():
     made = {name: estimate(choices(method=name, **picture), None, CLOUD) for name in ("lora", "diffusion_dpo")}
     assert made["diffusion_dpo"].vram_gb.likely > made["lora"].vram_gb.likely
     model, gpu = model_of(picture["model"]), gpu_of("A100-80GB")
-    settings, usual = StageSettings(packing=False, max_seq_len=4096, micro_batch=1), stage_points("lora", "image_generation")[0]
+    settings = StageSettings(packing=False, max_seq_len=4096, micro_batch=1, accumulation=100)
+    usual = stage_points("lora", "image_generation")[0]
     for adaptation, copy in (("lora", 0.0), ("full", 2.0 * model.params_b)):
         points = (Point(adaptation=adaptation, objective=aim, strategy="single") for aim in ("denoise", "diffusion_dpo"))
         plain, pairs = (replace(usual, point=point) for point in points)
@@ -156,7 +158,7 @@ def test_pictures_made_on_the_way_are_counted():
     def look(held_out, count=1):
         return look_seconds(choices(**picture, count=count), model, gpu, Volume(100, 4096, 4096, held_out=held_out), CLOUD)
 
-    row = stage_seconds(choices(**picture), model, gpu, usual, StageSettings(epochs=1), Volume(1, 4096, 4096), CLOUD)
+    row = stage_seconds(choices(**picture), model, gpu, usual, StageSettings(epochs=1, packing=False), Volume(1, 4096, 4096), CLOUD)
     file = 20 * 2 * 2 / (4 * 1.33) * row
     assert look(7) == pytest.approx(7 * file, rel=0.02) and look(2) == pytest.approx(4 * file, rel=0.02) and look(0) == 0
     assert look(7, count=2) == pytest.approx(7 * file, rel=0.02)
@@ -167,3 +169,40 @@ def test_a_look_half_way_must_not_take_more_than_a_quarter_of_the_training(epoch
     picture = {"model": "Tongyi-MAI/Z-Image", "capability": "image_generation", "data_rows": 100}
     stage = stage_points("lora", "image_generation")[0]
     assert looks(choices(**picture), [(stage, StageSettings(epochs=epochs))], Volume(100, 4096, 4096, held_out=7)) == times
+
+
+@pytest.mark.parametrize(("rows", "each", "steps"), [(400, 61, 10), (80, 716, 3), (40, 2000, 5), (400, 61, 10_000)])
+def test_a_packed_update_is_as_many_tokens_as_its_sequences_hold(rows, each, steps):
+    """A limit on updates takes that share of all tokens; rows longer than a sequence count as far as they are read."""
+    volume = Volume(rows, each, 2 * each)
+    packed = StageSettings(packing=True, max_seq_len=512, micro_batch=2, accumulation=1, epochs=3, max_steps=steps)
+    whole = tokens_of(packed.model_copy(update={"max_steps": None}), volume, 1)
+    assert whole == 3 * rows * min(each, 512)
+    if steps == 10_000:
+        assert tokens_of(packed, volume, 1) == whole
+    else:
+        assert 0.75 * 1024 <= tokens_of(packed, volume, 1) / steps <= 1024
+
+
+def on_cpu(method, volume, **more):
+    made = choices("HuggingFaceTB/SmolLM2-135M-Instruct", method, "cpu", provider="local")
+    stage, site = stage_points(method, "text_generation")[0], laptop()
+    settings = StageSettings(packing=True, max_seq_len=2048, micro_batch=1, epochs=1, **more)
+    return stage_seconds(made, model_of(made.base_model), gpu_of("cpu"), stage, settings, volume, site)
+
+
+def test_on_a_cpu_long_rows_and_small_updates_take_longer_per_token():
+    short, long = (on_cpu("lora", Volume(rows, 102_400 / rows, 2048)) for rows in (1024, 64))
+    assert 1.2 * short < long < 3 * short, "attention grows with the row"
+    few, many = (on_cpu("full_finetune", Volume(100, 1000, 2048), accumulation=times) for times in (16, 1))
+    assert few < many < 2 * few, "each update goes through all weights and moments once"
+
+
+def test_checkpoints_and_the_smoke_test_are_in_the_time(monkeypatch):
+    made = choices("HuggingFaceTB/SmolLM2-360M-Instruct", "full_finetune", "cpu", provider="local", data_rows=100)
+    usual = estimate(made, None, laptop()).time_hours.likely
+    monkeypatch.setattr(cost, "DISK_GB_S", cost.DISK_GB_S / 2)
+    slow = estimate(made, None, laptop()).time_hours.likely
+    assert (slow - usual) * 3600 > 2 * 0.36 * 14 / 0.4, "one of the smoke test and one at the end, of 14 bytes a weight"
+    monkeypatch.setattr(cost, "SMOKE_S", cost.SMOKE_S + 1000)
+    assert estimate(made, None, laptop()).time_hours.likely == pytest.approx(slow + 1000 / 3600, abs=0.06)

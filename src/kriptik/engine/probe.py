@@ -41,15 +41,16 @@ SHARE = 0.05
 updates on the longest rows, and a little of the rest take longer: without those it would not be a test."""
 LEAVING_S = 1.0
 """Of that, for the end: what was written is removed, the result is told, Python ends."""
-CUTS, UPDATES, ROWS = 0.5, 0.75, 0.87
+CUTS, UPDATES, ROWS = 0.5, 0.7, 0.8
 """Parts of what is left of that time once the model is loaded, in which other cuts, further updates and further held-out rows must
 end. The rest is for a prompt; a checkpoint comes before."""
 TYPICAL = 4
 LEARN_STEPS = 4
 """So many updates on the same rows a model is given to learn, whatever the time."""
 EVAL_ROWS, EVAL_CHUNK = 16, 2
-BRIEF, LONGER = 1 / 16, 1 / 4
-"""Parts of a sample that are made first, to know how long the whole takes."""
+"""Held-out rows at most, and in the first chunk: it warms up, and each further one is twice as large."""
+SAMPLE_PARTS = (1 / 64, 1 / 16, 1 / 4)
+"""Parts of a sample that are made to know how long the whole takes: reading a long prompt is there in the shortest."""
 MADE_PARTS = (1 / 4, 1 / 2)
 """Likewise of what an evaluation makes and measures: of a single frame of sound nothing can be measured."""
 FOLDER = ".probe"
@@ -112,6 +113,7 @@ class _Bench:
         self.plans = place.cursor.plan(0)
         self.lr = learning_rate(session.settings, min(session.total - 1, session.total // 4), session.total)
         self.steps = self.dropped = 0
+        self.first: Timed | None = None
         self.until = math.inf
         self.weights = Weights(session)
         self.seen: dict[Cut, list[Seen]] = {}
@@ -162,7 +164,7 @@ class _Bench:
             tokens_per_second=speed,
             peak_memory_gb=peak,
             copy_gb=self._copy_gb(),
-            load_s=load_s,
+            load_s=load_s + max(0.0, self.first.seconds - self.first.tokens / speed if self.first else 0.0),
             eval_s=eval_s,
             sample_s=sample_s,
             checkpoint_s=checkpoint_s,
@@ -240,7 +242,9 @@ class _Bench:
         (weight,) = session.runtime.all_sum([update.weight])
         stats = session.objective.run(update, session, max(weight, 1e-9))
         self._step()
-        return Timed(time.perf_counter() - began, stats.tokens, stats.loss)
+        done = Timed(time.perf_counter() - began, stats.tokens, stats.loss)
+        self.first = self.first or done
+        return done
 
     def _keep(self, micros: list[MicroBatch]) -> None:
         """Some answers of the model as it came, and how likely it holds them."""
@@ -281,15 +285,20 @@ class _Bench:
         if rows is None:
             return 0.0
         lengths = lengths_of(rows.encoded)
-        seconds, seen, last = 0.0, 0, 0.0
-        while seen < min(EVAL_ROWS, len(lengths)) and (seen == 0 or self._time_for(2 * last)):
-            some = rows.encoded[seen : seen + EVAL_CHUNK]
+        seen, rates = 0, list[tuple[float, int]]()
+        while seen < min(EVAL_ROWS, len(lengths)):
+            some = slice(seen, seen + EVAL_CHUNK * 2 ** len(rates))
+            length = max(1, sum(lengths[some]))
+            if rates and not self._time_for(rates[-1][0] / rates[-1][1] * length):
+                break
             began = time.perf_counter()
             with self.session.quiet():
-                self.session.objective.evaluate(some, self.session)
-            last = time.perf_counter() - began
-            seconds, seen = seconds + last, seen + len(some)
-        return seconds * sum(lengths) / max(1, sum(lengths[:seen])) + self._making()
+                self.session.objective.evaluate(rows.encoded[some], self.session)
+            rates.append((time.perf_counter() - began, length))
+            seen = some.stop
+        warm = rates[1:] or rates
+        seconds = sum(lengths) * sum(one for one, _ in warm) / max(1, sum(length for _, length in warm))
+        return seconds + self._making()
 
     def _making(self) -> float:
         """Seconds for what an evaluation makes and measures beside scoring rows, from the first file."""
@@ -301,24 +310,26 @@ class _Bench:
         prompts = self.session.job.samples
         return self._whole(self._sampled) * len(prompts) if prompts else 0.0
 
-    def _whole(self, timed: Callable[[StageSettings], float], parts: tuple[float, float] = (BRIEF, LONGER)) -> float:
-        """Seconds under the stage's settings: `timed` whole if there is time, else by a short and perhaps a longer part of it.
+    def _whole(self, timed: Callable[[StageSettings], float], parts: tuple[float, ...] = SAMPLE_PARTS) -> float:
+        """Seconds under the stage's settings: `timed` whole if there is time, else by parts of it: what is there before anything is
+        made (the least, if any), the usual one, and a longer one where there is time.
 
-        The short part is made again where there is time: what is loaded at the first is there at the next.
+        The usual part is made again where there is time: what is loaded at the first is there at the next.
         """
         settings = self.session.settings
-        brief, longer = (self.session.modality.brief(settings, share) for share in parts)
-        short = timed(brief)
+        *least, usual, longer = ((share, self.session.modality.brief(settings, share)) for share in parts)
+        short = timed(usual[1])
+        if usual[1] == settings:
+            return min(short, timed(settings)) if self._time_for(short) else short
+        known = [(share, timed(brief)) for share, brief in least if brief != usual[1]]
         if self._time_for(short):
-            short = min(short, timed(brief))
-        if brief == settings:
-            return short
-        whole = short / parts[0]
-        if self._time_for(whole):
+            short = min(short, timed(usual[1]))
+        known.append((usual[0], short))
+        if self._time_for(_grown(known, 1.0)):
             return timed(settings)
-        if self._time_for(whole * parts[1]):
-            return short + max(0.0, timed(longer) - short) / (parts[1] - parts[0]) * (1 - parts[0])
-        return whole
+        if self._time_for(_grown(known, longer[0])):
+            known.append((longer[0], timed(longer[1])))
+        return _grown(known, 1.0)
 
     def _made(self, settings: StageSettings) -> float:
         """Seconds for one file that is made for the first held-out row, and measured."""
@@ -349,6 +360,13 @@ class _Bench:
             return 0.0, 0
         done = store.commit(name, {"stage": 0, "step": self.steps, "world": runtime.world, "reason": "interval"})
         return time.perf_counter() - began, done.bytes
+
+
+def _grown(known: list[tuple[float, float]], share: float) -> float:
+    """Seconds of such a share of the whole, by the shortest and the longest share that were timed, or in proportion to the one."""
+    (least, short), (most, long) = known[0], known[-1]
+    steady = long / most * share
+    return min(steady, long + max(0.0, long - short) / (most - least) * (share - most)) if most > least else steady
 
 
 def _wait() -> None:

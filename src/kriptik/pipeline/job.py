@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kriptik.data.turns import spoken
-from kriptik.pipeline.plan.cost import LOOKS, card_of, gpu_of, looks, stages_of
+from kriptik.pipeline.plan.cost import LOOKS, card_of, checkpoint_every_s, gpu_of, looks, stage_seconds, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.judging import told
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of, other_way
@@ -16,7 +16,6 @@ from kriptik.pipeline.plan.site import Rows, Site
 from kriptik.spec.job import Modality, Precision, SamplePrompt, Stage, StageSettings
 from kriptik.spec.plan import TrainingImplementationPlan
 
-SHORT_RUN_H = 0.5
 LONGEST_NAME = 80
 CAPTION_PROMPT = "<image>\nDescribe the picture."
 """What a vision-language model is asked where a row has a picture and its caption alone."""
@@ -28,9 +27,13 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
     volume = volume_of(choices, rows)
     stages, found = stages_of(choices, volume), []
     halfway = looks(choices, stages, volume) == LOOKS
+    model, gpu = model_of(choices.base_model), gpu_of(choices.gpu)
     for index, (stage, settings) in enumerate(stages):
         steps = steps_of(settings, volume, choices.gpu_count)
-        again = recomputes(model_of(choices.base_model), stage, settings, gpu_of(choices.gpu))
+        if "checkpoint_every_s" not in choices.custom_settings:
+            lasts = stage_seconds(choices, model, gpu, stage, settings, volume, Site())
+            settings = settings.model_copy(update={"checkpoint_every_s": checkpoint_every_s(model, stage, settings, lasts)})
+        again = recomputes(model, stage, settings, gpu)
         settings = told(stage, settings.model_copy(update={"recompute": settings.recompute or again}), choices)
         found.append(
             Stage(
@@ -38,7 +41,7 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
                 name=stage.name,
                 method=stage.method,
                 point=stage.point,
-                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, plan, halfway=halfway),
+                settings=_watched(_sized(_with_options(settings, stage.point.options), plan), steps, halfway=halfway),
                 requires_approval=stage.requires_approval,
             )
         )
@@ -137,13 +140,11 @@ def _sized(settings: StageSettings, plan: TrainingImplementationPlan) -> StageSe
     return settings.model_copy(update={"objective": {"resolution": plan.choices.resolution, **settings.objective}})
 
 
-def _watched(settings: StageSettings, steps: int, plan: TrainingImplementationPlan, *, halfway: bool) -> StageSettings:
-    """A look at held-out rows and answers half way, where it is not too dear, and checkpoints, unless set by hand."""
+def _watched(settings: StageSettings, steps: int, *, halfway: bool) -> StageSettings:
+    """A look at held-out rows and answers half way, where it is not too dear, unless set by hand."""
     update: dict[str, object] = {}
     if halfway and steps > 2:
         for name in ("eval_every", "sample_every"):
             if getattr(settings, name) is None:
                 update[name] = math.ceil(steps / 2)
-    if plan.estimate.time_hours.likely < SHORT_RUN_H and "checkpoint_every_s" not in plan.choices.custom_settings:
-        update["checkpoint_every_s"] = 60.0
     return settings.model_copy(update=update)

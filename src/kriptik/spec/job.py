@@ -242,6 +242,7 @@ class ProbeResult(Noun):
     copy_gb: float = 0
     """Of the second copy of the model into which an adapter is folded when the result is written; 0 where none is made."""
     load_s: float
+    """Loading, and what a run's first update takes beyond a later one: memory, kernels, a first subspace."""
     eval_s: float
     sample_s: float
     checkpoint_s: float

@@ -2,8 +2,9 @@
 
 Work: k·N FLOP per token (N active parameters; k = 6 for training every weight, 4 for an adapter, a third more where activations are
 recomputed), over the GPU's dense peak times the share of it that training reaches. Shares are priors from published runs:
-LoRA 15–45 %, full 28–45 %, quantised bases 0.65–1.0 of LoRA, rollouts five to ten times the work. Everything here is replaced by
-what the smoke test measures.
+LoRA 15–45 %, full 28–45 %, quantised bases 0.65–1.0 of LoRA, rollouts five to ten times the work. On a CPU attention and what an
+adapter does beside its base are counted by themselves (profiles of 2026-12-01, docs/estimates.md). Then one pass of the optimizer
+over what is trained, looks, checkpoints, the smoke test. Everything here is replaced by what the smoke test measures.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from kriptik.pipeline.plan.known import (
     FP16,
     PREFERENCE,
     ROLLOUTS,
+    TEXT_CAPABILITIES,
     Model,
     StagePoint,
     capability_of,
@@ -25,7 +27,7 @@ from kriptik.pipeline.plan.known import (
 )
 from kriptik.pipeline.plan.memory import memory
 from kriptik.pipeline.plan.settings import Volume, recipe, steps_of, tokens_of
-from kriptik.pipeline.plan.shape import kind_of, trained_params
+from kriptik.pipeline.plan.shape import kind_of, shape_of, trained_params
 from kriptik.pipeline.plan.site import Machine, Rows, Site
 from kriptik.spec.catalogue import GpuEntry, Point, PriceEntry
 from kriptik.spec.contract import Interval, MoneyRange, NumberSource
@@ -39,9 +41,32 @@ FILLS_GPU = 0.95
 PRICED_CORES = 2
 """The catalogue's figures for the CPU were measured on two cores."""
 CLOUD_SETUP_H = 0.2
-LOCAL_SETUP_H = 0.012
+LOCAL_SETUP_H = 0.006
+"""Start of the worker, loading twice, writing the result."""
+SMOKE_S, SMOKE_SHARE = 15.0, 0.05
+"""The smoke test takes the larger of this and this share of the training (`engine/probe.py`), and a checkpoint."""
 DOWNLOAD_GB_S = 0.2
+DISK_GB_S = 0.4
+"""At which a checkpoint is written and hashed: 0.3 to 0.7 where it was measured."""
+CHECKPOINTS, LEAST_EVERY_S = 30, 60.0
+"""A stage keeps its state so many times, but not more often than this and not more seldom than its settings say."""
+WRITING, MOST_EVERY_S = 0.1, 1800.0
+"""Writing takes no larger share of the training than this, unless the state would be older than that."""
+CHECKPOINT_BYTES = 14.0
+"""Per trained number: half-precision weights, master, two moments."""
+OPTIMIZER_BYTES = 28.0
+"""Read and written per trained number at each update, by half of the memory's bandwidth."""
+PASSES = {"galore": 6.0}
+"""Such passes where an optimizer does more than AdamW."""
 CPU_SHARE = 0.6
+CPU_LOOK_SHARE = 0.36
+"""Of the same peak, where rows are only measured: forwards of few rows, with all their predictions."""
+CPU_ATTENTION = 0.3
+"""Of the peak in fp32, which attention is in; 7·s·h FLOP per token and layer, forward and backward."""
+FACTOR = {"full": 6.0, "lora": 4.0}
+"""FLOP per token and parameter: every weight trained, or an adapter alone."""
+BESIDE_S = {"full": 20e-9, "lora": 70e-9}
+"""Seconds on a CPU's two cores per token, layer and channel for everything that is no large matrix product."""
 GPU_SHARE = {"lora": 0.36, "qlora": 0.30, "full": 0.38}
 MEDIA_SHARE = 0.15
 MOE_SHARE = 0.06
@@ -52,7 +77,9 @@ LOOKS = 3
 DEAR = 0.25
 """Share of the training from which on a look is dear: that half way is left out then."""
 PROMPTS = 3
-SAMPLE_TOKENS = PROMPTS * 80
+SAMPLE_TOKENS = PROMPTS * 64
+LAYER_S = {"cpu": 1.9e-3, "gpu": 0.8e-3}
+"""What a layer takes per token of an answer, however small it is: Python, and many small kernels."""
 MADE = {"image_generation": 4, "video_generation": 1}
 """Held-out captions for which a picture or a clip is made and measured at each look, beside the prompts' own."""
 MADE_PASSES = 20 * 2
@@ -218,12 +245,13 @@ def hours(
         likely = pipeline.pipeline.total_estimated_hours * power / mine
         why = f"the reference pipeline's {pipeline.pipeline.total_estimated_hours:g} h, scaled by the hardware's peak"
         return _interval(likely, SPREAD, "guess", why), "guess"
-    seconds = sum(stage_seconds(choices, model, gpu, stage, settings, volume, site) for stage, settings in stages)
+    training = [stage_seconds(choices, model, gpu, stage, settings, volume, site) for stage, settings in stages]
     setup = LOCAL_SETUP_H if choices.provider == "local" else CLOUD_SETUP_H + _load_gb(model) / DOWNLOAD_GB_S / 3600
-    seconds += looks(choices, stages, volume) * look_seconds(choices, model, gpu, volume, site)
-    likely = seconds * SIDE_WORK / 3600 + setup
+    seconds = sum(training) + looks(choices, stages, volume) * look_seconds(choices, model, gpu, volume, site)
+    seconds += _saving(model, stages, training)
+    likely = (seconds * SIDE_WORK + max(SMOKE_S, SMOKE_SHARE * sum(training))) / 3600 + setup
     sure = volume.known and not model.guessed
-    why = "work per token over the hardware's usual speed, plus set-up, evaluations and checkpoints"
+    why = "work per token over the hardware's usual speed, plus set-up, smoke test, evaluations and checkpoints"
     if not volume.known:
         why += f"; the amount of data is assumed ({volume.rows:,} rows)"
     source: NumberSource = "analytic" if sure else "guess"
@@ -235,7 +263,9 @@ def stage_seconds(
 ) -> float:
     """Seconds of pure training of one stage."""
     kind, aim = kind_of(stage.point), stage.point.objective
-    factor = 6.0 if trained_params(model, stage.point, settings) >= model.params_b * 1e9 else 4.0
+    trained = trained_params(model, stage.point, settings)
+    way = "full" if trained >= model.params_b * 1e9 else "lora"
+    factor = FACTOR[way]
     if gpu.id != "cpu" and model.params_b > 3:
         factor *= 1.33
     if aim == "diffusion_dpo":  # a pair is one row: two pictures forward and backward, two forward through the reference
@@ -249,9 +279,36 @@ def stage_seconds(
         share = MEDIA_SHARE
     if gpu.id != "cpu" and model.active_b < model.params_b * 0.6:
         share = MOE_SHARE
-    flops = factor * model.active_b * 1e9 * tokens_of(settings, volume, choices.gpu_count)
+    tokens = tokens_of(settings, volume, choices.gpu_count)
+    flops = factor * model.active_b * 1e9 * tokens
     power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count * _scaling(choices.gpu_count)
-    return flops / power
+    rewritten = trained * OPTIMIZER_BYTES * PASSES.get(stage.point.adaptation, 1.0)
+    updates = steps_of(settings, volume, choices.gpu_count)
+    seconds = flops / power + updates * rewritten / (gpu.bandwidth_gb_s / 2 * 1e9) / choices.gpu_count
+    if gpu.id != "cpu" or choices.capability not in TEXT_CAPABILITIES:
+        return seconds
+    shape, cores = shape_of(model), (site.machine.cores if site.machine else PRICED_CORES) / PRICED_CORES
+    attention = 7.0 * min(volume.tokens_per_row, settings.max_seq_len) * shape.hidden / (gpu.tflops_fp32 * 1e12 * CPU_ATTENTION)
+    return seconds + tokens * shape.layers * (attention + BESIDE_S[way] * shape.hidden) * factor / FACTOR[way] / cores
+
+
+def checkpoint_every_s(model: Model, stage: StagePoint, settings: StageSettings, training_s: float) -> float:
+    """Seconds between two checkpoints of a stage that trains for so long: small ones often, large ones not at all costs."""
+    every = min(max(training_s / CHECKPOINTS, LEAST_EVERY_S), settings.checkpoint_every_s)
+    return float(round(max(every, min(_checkpoint_s(model, stage, settings) / WRITING, MOST_EVERY_S))))
+
+
+def _checkpoint_s(model: Model, stage: StagePoint, settings: StageSettings) -> float:
+    return trained_params(model, stage.point, settings) * CHECKPOINT_BYTES / (DISK_GB_S * 1e9)
+
+
+def _saving(model: Model, stages: list[tuple[StagePoint, StageSettings]], training: list[float]) -> float:
+    """Seconds for the smoke test's checkpoint, those on the way, and that at the end of each stage."""
+    seconds = 0.0
+    for (stage, settings), lasts in zip(stages, training, strict=True):
+        count = 2 + lasts / checkpoint_every_s(model, stage, settings, lasts)
+        seconds += count * _checkpoint_s(model, stage, settings)
+    return seconds
 
 
 def looks(choices: Choices, stages: list[tuple[StagePoint, StageSettings]], volume: Volume) -> int:
@@ -262,11 +319,11 @@ def looks(choices: Choices, stages: list[tuple[StagePoint, StageSettings]], volu
 
 
 def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, site: Site) -> float:
-    """Seconds of one look: forward passes over the held-out rows, and answers, whose speed is that of reading the weights.
+    """Seconds of one look: forward passes over held-out rows and prompts, and answers, each token of which reads all weights.
 
     What pictures and clips take is forward passes too: those of the prompts, and those that are measured.
     """
-    share = CPU_SHARE if gpu.id == "cpu" else GPU_SHARE["lora"]
+    share = CPU_LOOK_SHARE if gpu.id == "cpu" else GPU_SHARE["lora"]
     power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count
     forward = 2.0 * model.active_b * 1e9 * volume.tokens_per_row / power
     measure = volume.held_out * forward
@@ -274,8 +331,9 @@ def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, 
         files = min(MADE[choices.capability], volume.held_out) + min(PROMPTS, volume.held_out)
         alone = choices.gpu_count * share / (CPU_SHARE if gpu.id == "cpu" else MEDIA_SHARE)  # one rank makes them
         return measure + files * MADE_PASSES * forward * alone
-    reading = 2.0 * SAMPLE_TOKENS * model.active_b * 4.0 / gpu.bandwidth_gb_s
-    return measure + reading
+    layer = LAYER_S["cpu" if gpu.id == "cpu" else "gpu"]
+    answers = SAMPLE_TOKENS * (2.0 * model.active_b / gpu.bandwidth_gb_s + shape_of(model).layers * layer)
+    return measure + PROMPTS * forward + (answers if choices.capability != "embeddings" else 0.0)
 
 
 def peak(gpu: GpuEntry, machine: Machine | None) -> float:

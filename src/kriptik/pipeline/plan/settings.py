@@ -105,19 +105,26 @@ def _batch(
 
 def steps_of(settings: StageSettings, volume: Volume, count: int) -> int:
     """Optimizer steps of a stage."""
+    total = _whole_steps(settings, volume, count)
+    return min(total, settings.max_steps) if settings.max_steps else total
+
+
+def _whole_steps(settings: StageSettings, volume: Volume, count: int) -> int:
+    """Of all epochs."""
     if settings.packing:
-        units = max(1, ceil(volume.tokens * 1.05 / settings.max_seq_len))
+        units = max(1, ceil(volume.rows * _read(settings, volume) * 1.05 / settings.max_seq_len))
     else:
         units = max(1, volume.rows)
     per_epoch = ceil(units / (settings.micro_batch * settings.accumulation * count))
-    total = max(1, ceil(per_epoch * settings.epochs))
-    return min(total, settings.max_steps) if settings.max_steps else total
+    return max(1, ceil(per_epoch * settings.epochs))
+
+
+def _read(settings: StageSettings, volume: Volume) -> float:
+    """Tokens of a row that are read: packed rows are cut at the sequence's length."""
+    return min(volume.tokens_per_row, settings.max_seq_len) if settings.packing else volume.tokens_per_row
 
 
 def tokens_of(settings: StageSettings, volume: Volume, count: int) -> float:
     """Tokens (or media units) that a stage trains on, capped rows counted by their capped length."""
-    total = volume.tokens * settings.epochs
-    if settings.max_steps is None:
-        return total
-    per_step = settings.micro_batch * settings.accumulation * count * volume.tokens_per_row
-    return min(total, settings.max_steps * per_step) if settings.packing else settings.max_steps * per_step
+    total = volume.rows * _read(settings, volume) * settings.epochs
+    return total * steps_of(settings, volume, count) / _whole_steps(settings, volume, count)
