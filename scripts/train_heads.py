@@ -1,10 +1,12 @@
-"""Trains the heads for the data a person speaks of (`kriptik.pipeline.intent.heads`, `.figures`), in some minutes.
+"""Trains the heads of `kriptik.pipeline.intent.heads` and `.figures`: what data is spoken of, what is no request. Some minutes.
 
     python scripts/train_heads.py            writes src/kriptik/pipeline/intent/heads.npz
     python scripts/train_heads.py --check    leaves out a fifth of a fresh file at a time, judges it by the rest
 
 Learned from: `development.txt`, `development_fields.txt` and, twice as heavy, the fresh files, for which no rule of
-these fields was made. First which figure is the amount, then kind and source, whose rules see that amount.
+these fields was made. First which figure is the amount, then kind and source, whose rules see that amount. What is no request is
+learned from `NEAR`, texts that the models did not see, and, less heavy, from some that they learned from (`bench/intent/`): there
+are wishes told indirectly.
 Run it again after `train_intent.py`: the heads read what the encoder of `learned.bin` sees.
 """
 
@@ -26,11 +28,14 @@ from kriptik.pipeline.intent.parser import OfflineParser
 from kriptik.pipeline.intent.text import read_text
 from kriptik.spec.intent import DataMention
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "pipeline" / "intent"))
-from intent_rows import rows, same
+HERE = Path(__file__).parents[1]
+sys.path[:0] = [str(HERE / "bench" / "intent"), str(HERE / "tests" / "pipeline" / "intent")]
+import corpus  # noqa: E402
+from intent_rows import rows, same  # noqa: E402
 
 FRESH = ("development_data.txt", "development_everyone.txt")
 FILES = ("development.txt", "development_fields.txt", *FRESH)
+NEAR = ("development_fields.txt", "development_terms.txt", "development_near.txt", *FRESH)
 HEAVY = 2.0
 """How much a request of a fresh file counts."""
 PULL_RULES = 1e-3
@@ -40,6 +45,10 @@ SCALE = 3.0
 """Length of the text's part beside that of the rules."""
 PARTS = 5
 CHOICES = {"kind": KINDS, "source": SOURCES}
+LEARNED_TOO, LIGHT = 4, 0.5
+"""One in so many of the models' own texts, and how much it counts."""
+CHECKED = {"none": NEAR[1:]}
+"""Files that a head is judged on, where it is not `FRESH`."""
 Arrays = dict[str, np.ndarray]
 Loss = Callable[[Tensor], Tensor]
 
@@ -89,9 +98,21 @@ def figures_of(file: str) -> list[Seen]:
     return found
 
 
+class _Listening(OfflineParser):
+    """Notes what the head for "no request" would see, and reads on as if everything were one."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def asks_nothing(self, no: float, errand: bool, marks: dict[str, float], seen: np.ndarray | None) -> bool:
+        if seen is not None:
+            self.heard.append((heads.doubts(no, errand, marks), seen))
+        return False
+
+
 def mentions_of(file: str) -> dict[str, list[Seen]]:
     """What the rules read of each request's data, for the heads of kind and source."""
-    parser, box, found = OfflineParser(), [], {name: [] for name in CHOICES}
+    parser, box, found = _Listening(), [], {name: [] for name in CHOICES}
 
     def taken(data: DataMention | None, capability: str | None, seen: np.ndarray) -> DataMention | None:
         box.append((heads.features(data, capability), seen))
@@ -112,6 +133,24 @@ def mentions_of(file: str) -> dict[str, list[Seen]]:
     return found
 
 
+def requests_of(file: str) -> list[Seen]:
+    """Every text of a file, and whether it asks for nothing (1) or is a request (0)."""
+    weight = HEAVY if file == "development_near.txt" else 1.0
+    return [one for prompt, labels, _other in rows(file) for one in _heard(prompt, "no" in labels, weight, file)]
+
+
+def learned_too() -> list[Seen]:
+    """The same of some texts that the models learned from."""
+    asked = [one for one in corpus.free() if one.label != "ask"][::LEARNED_TOO]
+    return [seen for one in asked for seen in _heard(one.text, one.label == "no", LIGHT, "bench/intent")]
+
+
+def _heard(prompt: str, none: bool, weight: float, file: str) -> list[Seen]:
+    parser = _Listening()
+    parser.parse(prompt)
+    return [Seen(told, text, int(none), weight, file) for told, text in parser.heard]
+
+
 def fitted(name: str, seen: list[Seen]) -> Arrays:
     """The arrays of one head: the weights that make the labels likeliest."""
     seen = [one for one in seen if one.right is not None]
@@ -121,7 +160,7 @@ def fitted(name: str, seen: list[Seen]) -> Arrays:
     rules = torch.tensor(np.concatenate([one.rules.reshape(-1, one.rules.shape[-1]) for one in seen]), dtype=torch.float32)
     weight = torch.tensor([one.weight for one in seen])
     count = len(CHOICES[name]) if name in CHOICES else 1
-    loss = _choice_loss(seen, weight) if name in CHOICES else _figure_loss(seen, weight)
+    loss = {"amount": _figure_loss, "none": _request_loss}.get(name, _choice_loss)(seen, weight)
     found = _head(rules, text, count, PULL_TEXT, loss)
     return {f"{name}.{part}": one for part, one in (found | {"middle": middle, "spread": spread}).items()}
 
@@ -129,6 +168,12 @@ def fitted(name: str, seen: list[Seen]) -> Arrays:
 def _choice_loss(seen: list[Seen], weight: Tensor) -> Loss:
     right = torch.tensor([one.right for one in seen])
     return lambda odds: (torch.nn.functional.cross_entropy(odds, right, reduction="none") * weight).sum() / weight.sum()
+
+
+def _request_loss(seen: list[Seen], weight: Tensor) -> Loss:
+    right = torch.tensor([float(one.right or 0) for one in seen])
+    apart = torch.nn.functional.binary_cross_entropy_with_logits
+    return lambda odds: (apart(odds[:, 0], right, reduction="none") * weight).sum() / weight.sum()
 
 
 def _figure_loss(seen: list[Seen], weight: Tensor) -> Loss:
@@ -167,7 +212,7 @@ def _head(rules: Tensor, text: Tensor, count: int, pull_text: float, loss: Loss)
 def check(name: str, seen: list[Seen]) -> None:
     """Right of those that count, by the rules and by heads that saw nothing of that part of a fresh file."""
     counts: Counter[str] = Counter()
-    for file in FRESH:
+    for file in CHECKED.get(name, FRESH):
         mine = [one for one in seen if one.file == file]
         for part in range(PARTS):
             held = mine[part * len(mine) // PARTS : (part + 1) * len(mine) // PARTS]
@@ -175,7 +220,8 @@ def check(name: str, seen: list[Seen]) -> None:
             arrays = fitted(name, [one for one in seen if id(one) not in out])
             for one in held:
                 _judge(name, one, arrays, counts)
-    print(f"{name}: rules {counts['rules']}/{counts['of rules']}, weighed {counts['weighed']}/{counts['of weighed']}")
+    told = [by for by in counts if not by.startswith("of ")]
+    print(f"{name}: " + ", ".join(f"{by} {counts[by]}/{counts[f'of {by}']}" for by in told))
 
 
 def _judge(name: str, one: Seen, arrays: Arrays, counts: Counter[str]) -> None:
@@ -184,6 +230,12 @@ def _judge(name: str, one: Seen, arrays: Arrays, counts: Counter[str]) -> None:
         best = None if odds.max() < 0 else one.values[int(odds.argmax())]
         answers, right = (one.picked, best), one.told
         fits = lambda answer: right is not None and answer is not None and same("da", right, answer)  # noqa: E731
+    elif name == "none":
+        for by, said in (("rules", one.rules[0] > 0 or one.rules[1] > 0), ("weighed", odds[0] > heads.least(one.rules))):
+            of = f"{by} {'no request' if one.right else 'request'}"
+            counts[of] += bool(said) == bool(one.right)
+            counts[f"of {of}"] += 1
+        return
     else:
         choices = CHOICES[name]
         read = choices[int(one.rules[(0 if name == "kind" else len(KINDS)) :][: len(choices)].argmax())]
@@ -218,6 +270,9 @@ def main(arguments: list[str]) -> None:
         seen[name] = [one for part in read for one in part[name]]
         if "--check" in arguments:
             check(name, seen[name])
+    seen["none"] = [one for file in NEAR for one in requests_of(file)] + learned_too()
+    if "--check" in arguments:
+        check("none", seen["none"])
     if "--check" not in arguments:
         saved({part: one for name in seen for part, one in fitted(name, seen[name]).items()})
         print(f"{FILE.name}: {len(seen['kind'])} requests, {FILE.stat().st_size / 1e3:.0f} kB")

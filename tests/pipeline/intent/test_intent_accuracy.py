@@ -33,6 +33,8 @@ FLOORS = {
         "no": 0.96, "refused": 0.84, "cap": 0.90, "tier": 0.90, "base": 0.95, "usd": 0.97, "m": 0.92, "da": 0.87, "gpu": 0.95,
         "n": 0.92, "prov": 0.86, "dev": 0.90, "h": 0.86, "lang": 0.94, "lic": 0.95, "other": 0.88,
     },
+    "blind_u.txt": {"no": 0.86, "refused": 0.76},
+    "development_near.txt": {"no": 0.90, "refused": 0.80},
     "development_terms.txt": {"no": 0.98, "refused": 0.97, "h": 0.95, "lang": 0.97, "lic": 0.97, "usd": 0.97, "base": 0.95},
     "development_everyone.txt": {"no": 0.97, "cap": 0.85, "dt": 0.80, "da": 0.85, "ds": 0.80, "tier": 0.75, "usd": 0.85, "n": 0.8},
     "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
@@ -55,6 +57,8 @@ FLOORS = {
         "blind_r.txt",
         "blind_s.txt",
         "blind_t.txt",
+        "blind_u.txt",
+        pytest.param("development_near.txt", marks=pytest.mark.slow),
         pytest.param("development_terms.txt", marks=pytest.mark.slow),
     ],
 )

@@ -84,8 +84,6 @@ def guesses(found: dict[str, float], verdict: str, specific: bool, named: set[st
 
 
 def best(found: dict[str, float]) -> str:
-    """The likeliest capability, "no" or "ask". The ten count together against "no": several alike are still a request."""
+    """The likeliest capability or "ask", of a text that asks for a model."""
     capability = max(CAPABILITIES, key=lambda c: found[c])
-    if found["no"] > 0.5:
-        return "no"
-    return "ask" if found["ask"] > found[capability] and found["ask"] > found["no"] else capability
+    return "ask" if found["ask"] > found[capability] else capability

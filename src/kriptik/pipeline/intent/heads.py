@@ -1,12 +1,14 @@
-"""What data a person speaks of, weighed: what the rules read, and linear heads over the sentence encoder's view of the text.
+"""What data a person speaks of, and whether anything is asked for at all: rules, and linear heads over the sentence encoder's view.
 
 Rules read figures and plain words well and miss what is only implied ("learn from her", "whatever lies in our mailbox"); the heads
 alone would name data where a text has none. So each head sees the rules' answer beside the text, and gives way where the rules
-read a figure. `heads.npz` is made by `scripts/train_heads.py`, for one `learned.bin`. Numpy only.
+read a figure. That for "no request" sees the decision's odds, its signs and whether the text is an errand (`errands.py`).
+`heads.npz` is made by `scripts/train_heads.py`, for one `learned.bin`. Numpy only.
 """
 
 import zlib
 from functools import cache
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,30 @@ def weighed(data: DataMention | None, capability: str | None, seen: np.ndarray) 
         return DataMention.model_validate({"type": kind, "source": source}) if kind else None
     changed = data.model_copy(update={"type": kind, "source": source})
     return changed if changed != DataMention.model_validate({}) else None
+
+
+SURELY = 1e-4
+"""Probabilities nearer to 0 or 1 than this say no more."""
+
+
+def doubts(no: float, errand: bool, signs: dict[str, float]) -> np.ndarray:
+    """What speaks for "no request" beside the view: its log odds by the decision, whether it is an errand, and every sign."""
+    no = min(max(no, SURELY), 1 - SURELY)
+    return np.array([log(no / (1 - no)), errand, *signs.values()], np.float32)
+
+
+SURE = 2.0
+"""Log odds that the head must reach where the decision saw a request: to turn one away is worse than to plan for a remark."""
+
+
+def is_none(rules: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the text asks for no model. `rules`: what `doubts` found; `seen`: the encoder's view."""
+    return float(odds("none", rules, seen, heads())[0]) > least(rules)
+
+
+def least(rules: np.ndarray) -> float:
+    """Log odds from which on a text counts as no request, by what `doubts` found."""
+    return 0.0 if rules[0] > 0 or rules[1] > 0 else SURE
 
 
 def odds(head: str, rules: np.ndarray, seen: np.ndarray, arrays: Arrays) -> np.ndarray:

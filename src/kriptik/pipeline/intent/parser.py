@@ -93,15 +93,20 @@ class OfflineParser:
         methods, excluded = details.methods(reading)
         evidence = weigh(reading, named, methods, judged(reading.text, reading.clean))
         intent = self.means(reading, named, methods, excluded, evidence.judgement.pieces)
-        found = chances(evidence, signs(reading, named, evidence, is_specific(intent)))
-        verdict = "no" if is_errand(reading, named, intent, evidence.known) else best(found)
+        marks = signs(reading, named, evidence, is_specific(intent))
+        found = chances(evidence, marks)
+        if self.asks_nothing(found["no"], is_errand(reading, named, intent, evidence.known), marks, evidence.judgement.seen):
+            return _NOT_A_REQUEST.model_copy()
+        verdict = best(found)
         if verdict == "ask":
             verdict = plainly(reading) or verdict
-        if verdict == "no":
-            return _NOT_A_REQUEST.model_copy()
         specific = is_specific(intent) or named.base is not None
         intent.guesses = guesses(found, verdict, specific, either(reading.text, evidence))  # type: ignore[assignment]
         return self._judged(reading, named, verdict, intent, evidence.judgement.seen)
+
+    def asks_nothing(self, no: float, errand: bool, marks: dict[str, float], seen: np.ndarray | None) -> bool:
+        """Whether the text is no request to train. `no`: how likely that is by the decision (the ten count together against it)."""
+        return errand or no > 0.5 if seen is None else heads.is_none(heads.doubts(no, errand, marks), seen)
 
     def means(
         self, reading: Reading, named: names.Named, methods: list[str], excluded: list[str], pieces: Pieces | None = None
