@@ -50,8 +50,8 @@ DISK_GB_S = 0.4
 """At which a checkpoint is written and hashed: 0.3 to 0.7 where it was measured."""
 CHECKPOINTS, LEAST_EVERY_S = 30, 60.0
 """A stage keeps its state so many times, but not more often than this and not more seldom than its settings say."""
-WRITING, MOST_EVERY_S = 0.1, 1800.0
-"""Writing takes no larger share of the training than this, unless the state would be older than that."""
+WRITING, MOST_EVERY_S = 0.1, 1200.0
+"""Writing takes no larger share of the training than this, unless the state would be older than that (an alarm comes at 1,800 s)."""
 CHECKPOINT_BYTES = 14.0
 """Per trained number: half-precision weights, master, two moments."""
 OPTIMIZER_BYTES = 28.0
@@ -282,7 +282,7 @@ def stage_seconds(
     tokens = tokens_of(settings, volume, choices.gpu_count)
     flops = factor * model.active_b * 1e9 * tokens
     power = max(peak(gpu, site.machine), 1e-3) * 1e12 * share * choices.gpu_count * _scaling(choices.gpu_count)
-    rewritten = trained * OPTIMIZER_BYTES * PASSES.get(stage.point.adaptation, 1.0)
+    rewritten = trained * OPTIMIZER_BYTES * PASSES.get(stage.point.adaptation or "", 1.0)
     updates = steps_of(settings, volume, choices.gpu_count)
     seconds = flops / power + updates * rewritten / (gpu.bandwidth_gb_s / 2 * 1e9) / choices.gpu_count
     if gpu.id != "cpu" or choices.capability not in TEXT_CAPABILITIES:
