@@ -51,7 +51,7 @@ DISK_GB_S = 0.4
 CHECKPOINTS, LEAST_EVERY_S = 30, 60.0
 """A stage keeps its state so many times, but not more often than this and not more seldom than its settings say."""
 WRITING, MOST_EVERY_S = 0.1, 1200.0
-"""Writing takes no larger share of the training than this, unless the state would be older than that (an alarm comes at 1,800 s)."""
+"""Writing takes no larger share of the training, unless the state would be older than that (an alarm comes at 1,800 s)."""
 CHECKPOINT_BYTES = 14.0
 """Per trained number: half-precision weights, master, two moments."""
 OPTIMIZER_BYTES = 28.0
