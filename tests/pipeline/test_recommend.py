@@ -145,6 +145,7 @@ def test_where_the_recommended_plan_cannot_start_here_the_cheap_one_can():
 
 
 def test_planning_stays_fast():
+    read("Fine-tune a small model for customer support, budget $20")  # words are loaded when the server starts
     taken = []
     for capability in load_catalogue().capabilities:
         for budget in (None, 2, 300):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kriptik.data.turns import spoken
-from kriptik.pipeline.plan.cost import LOOKS, card_of, checkpoint_every_s, gpu_of, looks, stage_seconds, stages_of
+from kriptik.pipeline.plan.cost import LOOKS, card_of, checkpoint_every_s, checkpoint_s, gpu_of, looks, stage_seconds, stages_of
 from kriptik.pipeline.plan.data import volume_of
 from kriptik.pipeline.plan.judging import told
 from kriptik.pipeline.plan.known import capability_of, method_title, model_of, other_way
@@ -32,7 +32,8 @@ def plan_stages(plan: TrainingImplementationPlan, rows: Rows | None = None) -> l
         steps = steps_of(settings, volume, choices.gpu_count)
         if "checkpoint_every_s" not in choices.custom_settings:
             lasts = stage_seconds(choices, model, gpu, stage, settings, volume, Site())
-            settings = settings.model_copy(update={"checkpoint_every_s": checkpoint_every_s(model, stage, settings, lasts)})
+            every = checkpoint_every_s(checkpoint_s(model, stage, settings), settings, lasts)
+            settings = settings.model_copy(update={"checkpoint_every_s": every})
         again = recomputes(model, stage, settings, gpu)
         settings = told(stage, settings.model_copy(update={"recompute": settings.recompute or again}), choices)
         found.append(

@@ -37,7 +37,7 @@ FLOORS = {
     "development_near.txt": {"no": 0.90, "refused": 0.80},
     "development_terms.txt": {"no": 0.98, "refused": 0.97, "h": 0.95, "lang": 0.97, "lic": 0.97, "usd": 0.97, "base": 0.95},
     "development_everyone.txt": {"no": 0.97, "cap": 0.85, "dt": 0.80, "da": 0.85, "ds": 0.80, "tier": 0.75, "usd": 0.85, "n": 0.8},
-    "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.70},
+    "blind_d.txt": {"no": 0.92, "refused": 0.87, "cap": 0.67, "da": 0.60, "other": 0.68},
 }
 
 

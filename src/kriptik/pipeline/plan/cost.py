@@ -27,7 +27,7 @@ from kriptik.pipeline.plan.known import (
 )
 from kriptik.pipeline.plan.memory import memory
 from kriptik.pipeline.plan.settings import Volume, recipe, steps_of, tokens_of
-from kriptik.pipeline.plan.shape import kind_of, shape_of, trained_params
+from kriptik.pipeline.plan.shape import kind_of, trained_params
 from kriptik.pipeline.plan.site import Machine, Rows, Site
 from kriptik.spec.catalogue import GpuEntry, Point, PriceEntry
 from kriptik.spec.contract import Interval, MoneyRange, NumberSource
@@ -287,18 +287,19 @@ def stage_seconds(
     seconds = flops / power + updates * rewritten / (gpu.bandwidth_gb_s / 2 * 1e9) / choices.gpu_count
     if gpu.id != "cpu" or choices.capability not in TEXT_CAPABILITIES:
         return seconds
-    shape, cores = shape_of(model), (site.machine.cores if site.machine else PRICED_CORES) / PRICED_CORES
+    shape, cores = model.shape, (site.machine.cores if site.machine else PRICED_CORES) / PRICED_CORES
     attention = 7.0 * min(volume.tokens_per_row, settings.max_seq_len) * shape.hidden / (gpu.tflops_fp32 * 1e12 * CPU_ATTENTION)
     return seconds + tokens * shape.layers * (attention + BESIDE_S[way] * shape.hidden) * factor / FACTOR[way] / cores
 
 
-def checkpoint_every_s(model: Model, stage: StagePoint, settings: StageSettings, training_s: float) -> float:
+def checkpoint_every_s(writing_s: float, settings: StageSettings, training_s: float) -> float:
     """Seconds between two checkpoints of a stage that trains for so long: small ones often, large ones not at all costs."""
     every = min(max(training_s / CHECKPOINTS, LEAST_EVERY_S), settings.checkpoint_every_s)
-    return float(round(max(every, min(_checkpoint_s(model, stage, settings) / WRITING, MOST_EVERY_S))))
+    return float(round(max(every, min(writing_s / WRITING, MOST_EVERY_S))))
 
 
-def _checkpoint_s(model: Model, stage: StagePoint, settings: StageSettings) -> float:
+def checkpoint_s(model: Model, stage: StagePoint, settings: StageSettings) -> float:
+    """Seconds for writing a checkpoint of a stage."""
     return trained_params(model, stage.point, settings) * CHECKPOINT_BYTES / (DISK_GB_S * 1e9)
 
 
@@ -306,8 +307,8 @@ def _saving(model: Model, stages: list[tuple[StagePoint, StageSettings]], traini
     """Seconds for the smoke test's checkpoint, those on the way, and that at the end of each stage."""
     seconds = 0.0
     for (stage, settings), lasts in zip(stages, training, strict=True):
-        count = 2 + lasts / checkpoint_every_s(model, stage, settings, lasts)
-        seconds += count * _checkpoint_s(model, stage, settings)
+        writing = checkpoint_s(model, stage, settings)
+        seconds += writing * (2 + lasts / checkpoint_every_s(writing, settings, lasts))
     return seconds
 
 
@@ -332,7 +333,7 @@ def look_seconds(choices: Choices, model: Model, gpu: GpuEntry, volume: Volume, 
         alone = choices.gpu_count * share / (CPU_SHARE if gpu.id == "cpu" else MEDIA_SHARE)  # one rank makes them
         return measure + files * MADE_PASSES * forward * alone
     layer = LAYER_S["cpu" if gpu.id == "cpu" else "gpu"]
-    answers = SAMPLE_TOKENS * (2.0 * model.active_b / gpu.bandwidth_gb_s + shape_of(model).layers * layer)
+    answers = SAMPLE_TOKENS * (2.0 * model.active_b / gpu.bandwidth_gb_s + model.shape.layers * layer)
     return measure + PROMPTS * forward + (answers if choices.capability != "embeddings" else 0.0)
 
 

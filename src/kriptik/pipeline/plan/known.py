@@ -29,6 +29,18 @@ SHARD_FROM_B = 20.0
 
 
 @dataclass(frozen=True)
+class Shape:
+    """Architecture of a language-model-like network. Counts, no units."""
+
+    layers: int
+    hidden: int
+    kv: int
+    """Width of keys and values (kv heads × head size)."""
+    intermediate: int
+    vocab: int
+
+
+@dataclass(frozen=True)
 class Model:
     """What the planner needs of a base model; `entry` is None for one the catalogue does not hold."""
 
@@ -37,6 +49,17 @@ class Model:
     params_b: float
     entry: ModelEntry | None
     guessed: bool = False
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Known numbers where the catalogue has them; else hidden ≈ 2048·∛P and layers from P = 12·L·h² (P in billions)."""
+        arch = self.entry.arch if self.entry else None
+        hidden = (arch and arch.hidden) or max(64, int(2048 * self.params_b ** (1 / 3)) // 64 * 64)
+        layers = (arch and arch.layers) or max(2, round(self.params_b * 1e9 / (12 * hidden * hidden)))
+        heads = (arch and arch.heads) or max(1, hidden // 128)
+        head_dim = (arch and arch.head_dim) or hidden // heads
+        kv = ((arch and arch.kv_heads) or heads) * head_dim
+        return Shape(layers, hidden, kv, (arch and arch.intermediate) or 4 * hidden, (arch and arch.vocab) or 65_536)
 
     @property
     def active_b(self) -> float:

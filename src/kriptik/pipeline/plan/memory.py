@@ -8,7 +8,7 @@ disagree by ± 30 % (see `SPREAD`); where the catalogue states a figure, the int
 from dataclasses import dataclass
 
 from kriptik.pipeline.plan.known import PREFERENCE, ROLLOUTS, Model, StagePoint
-from kriptik.pipeline.plan.shape import kind_of, shape_of, trained_params
+from kriptik.pipeline.plan.shape import kind_of, trained_params
 from kriptik.spec.catalogue import GpuEntry
 from kriptik.spec.contract import Interval
 from kriptik.spec.job import StageSettings
@@ -52,7 +52,7 @@ def recomputes(model: Model, stage: StagePoint, settings: StageSettings, gpu: Gp
     """Whether activations are computed again in the backward: on a GPU, where keeping all would take more than `KEPT_GB`."""
     if gpu.id == "cpu" or stage.point.adaptation in NOT_TWICE:
         return False
-    shape = shape_of(model)
+    shape = model.shape
     return shape.layers * HALF * settings.max_seq_len * settings.micro_batch * shape.hidden > KEPT_GB * GB
 
 
@@ -67,7 +67,7 @@ def layer_bytes(stage: StagePoint, settings: StageSettings, gpu: GpuEntry, hidde
 
 def stage_need(model: Model, stage: StagePoint, settings: StageSettings, gpu: GpuEntry, count: int) -> Need:
     """The parts of one stage's memory. Without sharding every GPU holds a whole copy, and all copies are counted."""
-    on_cpu, kind, shape = gpu.id == "cpu", kind_of(stage.point), shape_of(model)
+    on_cpu, kind, shape = gpu.id == "cpu", kind_of(stage.point), model.shape
     sharded = stage.point.strategy in SHARDED
     copies = 1 if sharded else count
     params, trained = model.params_b * 1e9, trained_params(model, stage.point, settings)

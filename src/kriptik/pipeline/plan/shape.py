@@ -1,6 +1,5 @@
 """The numbers of a model that the formulas need, and what of it a stage trains. Gaps are filled by the usual proportions."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from kriptik.pipeline.plan.known import LOW_RANK, TINY, Model
@@ -8,29 +7,6 @@ from kriptik.spec.catalogue import Point
 from kriptik.spec.job import StageSettings
 
 Kind = Literal["qlora", "lora", "full"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Architecture of a language-model-like network. Counts, no units."""
-
-    layers: int
-    hidden: int
-    kv: int
-    """Width of keys and values (kv heads × head size)."""
-    intermediate: int
-    vocab: int
-
-
-def shape_of(model: Model) -> Shape:
-    """Known numbers where the catalogue has them; else hidden ≈ 2048·∛P and layers from P = 12·L·h² (P in billions)."""
-    arch = model.entry.arch if model.entry else None
-    hidden = (arch and arch.hidden) or max(64, int(2048 * model.params_b ** (1 / 3)) // 64 * 64)
-    layers = (arch and arch.layers) or max(2, round(model.params_b * 1e9 / (12 * hidden * hidden)))
-    heads = (arch and arch.heads) or max(1, hidden // 128)
-    head_dim = (arch and arch.head_dim) or hidden // heads
-    kv = ((arch and arch.kv_heads) or heads) * head_dim
-    return Shape(layers, hidden, kv, (arch and arch.intermediate) or 4 * hidden, (arch and arch.vocab) or 65_536)
 
 
 def kind_of(point: Point) -> Kind:
@@ -45,7 +21,7 @@ def trained_params(model: Model, point: Point, settings: StageSettings) -> float
 
     A projector: its two layers, the second from hidden to hidden, the first no wider.
     """
-    shape, rank = shape_of(model), settings.lora.rank
+    shape, rank = model.shape, settings.lora.rank
     if point.adaptation in TINY:
         return 2.0 * shape.layers * (shape.hidden + shape.intermediate)
     if point.adaptation in LOW_RANK | {"temporal"}:

@@ -7,7 +7,7 @@ import { Probe } from "./Setup";
 afterEach(cleanup);
 
 const MEASURED: Schemas["ProbeResult"] = {
-  secondsPerStep: 1.2, stepSecondsSpread: 0.08, tokensPerSecond: 2140, peakMemoryGb: 1.42, loadS: 1, evalS: 1, sampleS: 1, checkpointS: 0.2,
+  secondsPerStep: 1.2, stepSecondsSpread: 0.08, tokensPerSecond: 2140, peakMemoryGb: 1.42, copyGb: 0, loadS: 1, evalS: 1, sampleS: 1, checkpointS: 0.2,
   checkpointBytes: 19_800_000, totalSteps: [40], lossFirst: 3.41, lossLast: 2.1, learns: true, fitted: "rows", fittedRows: 8, fittedUpdates: 6,
   movedFraction: 1, supervisedFraction: 0.46, supervisedRows: 1, eosSupervised: true, tried: [], chosen: {},
 };
