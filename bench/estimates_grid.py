@@ -2,15 +2,15 @@
 
 Every line of `METHODS` is drawn as often as it says, with model, rows, length, rank and rows per update at random among those that
 go together. Left out, because no plan of them can be approved on a machine without a GPU: bases in four or eight bits, and
-methods over several devices; and what needs another model to judge (RLAIF, constitutional AI, PPO). Seed 3 is what is judged; a
-constant may be looked at on any other seed, never on this one. Seed 1 was to be, until one of its runs was looked at.
+methods over several devices; and what needs another model to judge (RLAIF, constitutional AI, PPO). Seed 4 is what is judged; a
+constant may be looked at on any other seed, never on this one. Seeds 1 and 3 were to be, until runs of theirs were looked at.
 """
 
 import random
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SEED = 3
+SEED = 4
 DEVELOPMENT = 2
 """For looking at constants."""
 MOST_WORK = 3e11
